@@ -1,0 +1,1 @@
+"""polymodal: learning from several modalities at once."""

@@ -1,0 +1,34 @@
+"""Errors a user can act on: one sentence that says what is wrong, where, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class PolymodalError(Exception):
+    """Base of every error caused by input rather than by a defect; the command line prints it without a traceback."""
+
+
+class DataError(PolymodalError):
+    """A file or corpus cannot be used as it is."""
+
+
+class OptionError(PolymodalError, ValueError):
+    """An option, name or combination of options is wrong."""
+
+
+class RunError(PolymodalError):
+    """A run folder is missing, incomplete, or belongs to something else."""
+
+
+class TrainingError(PolymodalError):
+    """Training cannot go on, for example because a loss became NaN."""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` plus all choices, to be appended to a message about an unknown name."""
+    options = sorted(choices)
+    close = get_close_matches(name, options, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{hint} (available: {', '.join(options) or 'none'})"

@@ -1,0 +1,47 @@
+"""What a method returns, and what comes of it once scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Output:
+    """Result of a forward pass.
+
+    Attributes:
+        predictions: target name -> ``(batch,)`` for a regression, ``(batch, classes)`` logits otherwise.
+        representations: name -> tensor whose first dimension is the batch; ``fused`` is what the report projects.
+    """
+
+    predictions: dict[str, Tensor]
+    representations: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One score: its value, the number of samples behind it and, where known, its interval."""
+
+    value: float
+    count: int
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Named figures and the predictions they came from.
+
+    Attributes:
+        figures: target name -> metric name -> Figure.
+        predictions: columns of equal length, ready for a table: ``id``, and per target ``<target>/true`` and
+            ``<target>/predicted`` (regression: value; classification: class number; multilabel: 0/1 rows),
+            plus ``<target>/probability`` (rows of class probabilities) where there are classes.
+    """
+
+    figures: dict[str, dict[str, Figure]]
+    predictions: dict[str, np.ndarray[Any, Any]]

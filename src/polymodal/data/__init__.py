@@ -1,0 +1,1 @@
+"""Corpora: readers, store, loader, planted data."""

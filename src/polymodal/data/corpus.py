@@ -1,0 +1,305 @@
+"""A corpus in memory or memory-mapped: schema, splits, statistics, hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from polymodal.core import DataError, Modality, Schema, Target, nearest
+from polymodal.data.ragged import Array, Ragged
+
+
+class Texts(Protocol):
+    """A column of strings: a list, or an Arrow column read on demand."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> str: ...
+
+
+Column = Ragged | Texts
+
+CLIP = 10.0
+"""Standardised features are clipped to +-CLIP: a single absurd reading must not decide a prediction."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of a corpus (train, valid, test, ...), all columns of equal length.
+
+    Attributes:
+        ids: name of each sample, unique within the corpus.
+        columns: modality name -> Ragged (sequence, vector) or strings (text).
+        present: modality name -> (rows,) bool; an absent row has length 0 (an empty string).
+        targets: target name -> labels as described in ``core.Batch``.
+        groups: what must not be shared between splits (video, speaker, case), one per sample; empty if unknown.
+    """
+
+    ids: Sequence[str]
+    columns: dict[str, Column]
+    present: dict[str, Array]
+    targets: dict[str, Array]
+    groups: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def select(self, rows: Sequence[int] | Array) -> Split:
+        """Return a copy that holds only ``rows``, in that order."""
+        chosen = [int(r) for r in rows]
+        return Split(
+            [self.ids[r] for r in chosen],
+            {n: c.select(chosen) if isinstance(c, Ragged) else [c[r] for r in chosen] for n, c in self.columns.items()},
+            {n: p[chosen] for n, p in self.present.items()},
+            {n: t[chosen] for n, t in self.targets.items()},
+            [self.groups[r] for r in chosen] if len(self.groups) else (),
+        )
+
+
+def build_split(
+    schema: Schema,
+    ids: Sequence[str],
+    columns: dict[str, Sequence[Any]],
+    targets: dict[str, Any],
+    groups: Sequence[str] = (),
+    present: dict[str, Any] | None = None,
+) -> Split:
+    """Make a split from plain arrays: what readers and users call.
+
+    Args:
+        columns: per modality, one ``(time, width)`` array per sample (sequence), one ``(width,)`` array per sample
+            (vector), or one string per sample (text). None, a sequence without steps and an empty string mean absent.
+        targets: per target, labels as described in ``core.Batch``.
+        present: per modality, optional bool per sample that overrides the rule above.
+
+    Non-finite features become 0 (the field's rule for the -inf of COVAREP); a row with no finite value at all becomes
+    absent.
+
+    Raises:
+        DataError: lengths that disagree, a wrong width; names the sample and the modality.
+    """
+    out: dict[str, Column] = {}
+    there: dict[str, Array] = {}
+    forced = present or {}
+    for modality in schema.modalities:
+        rows = columns[modality.name]
+        if len(rows) != len(ids):
+            raise DataError(f"{modality.name} has {len(rows)} rows for {len(ids)} ids; every sample needs one row")
+        chosen = np.asarray(forced.get(modality.name, np.ones(len(ids), bool)), dtype=bool)
+        if modality.kind == "text":
+            texts = [str(r) if r is not None and keep else "" for r, keep in zip(rows, chosen, strict=True)]
+            out[modality.name], there[modality.name] = texts, np.array([bool(t.strip()) for t in texts], dtype=bool)
+        else:
+            clean = [_clean(r if keep else None, modality, i) for r, keep, i in zip(rows, chosen, ids, strict=True)]
+            column = Ragged.from_rows(clean, modality.width)
+            out[modality.name], there[modality.name] = column, column.lengths > 0
+    labels = {t.name: _labels(targets[t.name], t) for t in schema.targets}
+    return Split([str(i) for i in ids], out, there, labels, [str(g) for g in groups])
+
+
+def _clean(row: Any, modality: Modality, sample: str) -> Array:
+    """Return ``row`` as finite float32 ``(time, width)``; no steps where nothing is finite."""
+    empty = np.zeros((0, modality.width), np.float32)
+    if row is None:
+        return empty
+    values = np.asarray(row, dtype=np.float32)
+    if modality.kind == "vector":
+        values = values[None] if values.ndim == 1 else values
+    if values.ndim != 2 or values.shape[1] != modality.width:
+        wanted = f"({'1' if modality.kind == 'vector' else 'time'}, {modality.width})"
+        raise DataError(f"sample {sample!r}: {modality.name} has shape {values.shape}, expected {wanted}")
+    finite = np.isfinite(values)
+    if finite.all():
+        return values
+    return np.where(finite, values, np.float32(0)) if finite.any() else empty
+
+
+def _labels(values: Any, target: Target) -> Array:
+    dtype = np.int64 if target.task == "classification" else np.float32
+    labels = np.asarray(values)
+    if target.task == "classification" and labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        labels = np.where(np.isfinite(labels), labels, -1)  # reported, with the sample's name, by Corpus.check
+    return labels.astype(dtype)
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """Per-channel mean and standard deviation of the training split, stored with the run.
+
+    Constant channels get a standard deviation of 1. Modalities with ``normalize=False`` have no entry.
+    """
+
+    mean: dict[str, Array]
+    std: dict[str, Array]
+
+    def apply(self, name: str, row: Array, out: Array) -> None:
+        """Write the standardised, clipped ``row`` (time, width) into ``out`` of the same shape."""
+        if name not in self.mean:
+            out[:] = row
+            return
+        np.subtract(row, self.mean[name], out=out)
+        out /= self.std[name]
+        np.clip(out, -CLIP, CLIP, out=out)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON (floats survive the round trip exactly)."""
+        return {n: {"mean": self.mean[n].tolist(), "std": self.std[n].tolist()} for n in self.mean}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Normalizer:
+        """Inverse of ``to_dict``."""
+        return cls(
+            {n: np.asarray(d["mean"], np.float32) for n, d in data.items()},
+            {n: np.asarray(d["std"], np.float32) for n, d in data.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Samples with their labels, split for an honest experiment.
+
+    Attributes:
+        name: short name for tables and folders.
+        source: the string that ``load_corpus`` turns into this corpus.
+        schema: modalities and targets.
+        splits: name -> Split; ``train`` and ``valid`` are needed to fit, every other one is a test split.
+        notes: what the reader had to decide or repair, one sentence each, shown by ``data info``.
+        truth: what a planted corpus knows about itself (latent factors), for tests; empty for real data.
+        stored_hash: content hash written by the store, so that a memory-mapped corpus need not be read to know it.
+    """
+
+    name: str
+    source: str
+    schema: Schema
+    splits: dict[str, Split]
+    notes: tuple[str, ...] = ()
+    truth: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    stored_hash: str | None = None
+
+    def __getitem__(self, split: str) -> Split:
+        try:
+            return self.splits[split]
+        except KeyError:
+            raise DataError(f"{self.source} has no split {split!r}{nearest(split, self.splits)}") from None
+
+    @property
+    def test_splits(self) -> tuple[str, ...]:
+        """Splits on which results are reported: all but train and valid."""
+        return tuple(s for s in self.splits if s not in ("train", "valid"))
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over schema, ids, features, presence and labels (first 16 hex digits)."""
+        if self.stored_hash:
+            return self.stored_hash
+        digest = hashlib.sha256(repr(self.schema).encode())
+        for name in sorted(self.splits):
+            split = self.splits[name]
+            digest.update(name.encode())
+            for column in [list(split.ids), *split.columns.values()]:
+                if isinstance(column, Ragged):
+                    digest.update(np.ascontiguousarray(column.lengths).tobytes())
+                    for values, offsets in column.chunks:
+                        used = np.ascontiguousarray(values[offsets[0] : offsets[-1]], dtype=np.float32)
+                        digest.update(used.data)
+                else:
+                    digest.update("\x1f".join(column[i] for i in range(len(column))).encode())
+            for labels in split.targets.values():
+                digest.update(np.ascontiguousarray(labels).tobytes())
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def normalizer(self) -> Normalizer:
+        """Statistics of the training split (present rows, true steps)."""
+        mean: dict[str, Array] = {}
+        std: dict[str, Array] = {}
+        for modality in self.schema.modalities:
+            if modality.kind == "text" or not modality.normalize:
+                continue
+            column = self["train"].columns[modality.name]
+            assert isinstance(column, Ragged)
+            mean[modality.name], std[modality.name] = channel_statistics(column)
+        return Normalizer(mean, std)
+
+    def check(self) -> Corpus:
+        """Return the corpus if it can be trained on.
+
+        Raises:
+            DataError: an empty split, an id that appears twice, a label that is NaN or outside its classes, a modality
+                that no training sample has. The message names the split and the sample.
+        """
+        seen: dict[str, str] = {}
+        for name, split in self.splits.items():
+            if not len(split):
+                raise DataError(f"{self.source}: split {name!r} is empty; remove it or give it samples")
+            for sample in split.ids:
+                if sample in seen:
+                    where = f"twice in {name}" if seen[sample] == name else f"in {seen[sample]} and in {name}"
+                    raise DataError(f"{self.source}: id {sample!r} appears {where}; ids must be unique")
+                seen[sample] = name
+            for target in self.schema.targets:
+                _check_labels(self.source, name, split, target)
+        return self
+
+    def with_split(self, name: str, split: Split) -> Corpus:
+        """Return the corpus with one split added or replaced."""
+        return replace(self, splits={**self.splits, name: split}, stored_hash=None)
+
+
+def channel_statistics(column: Ragged) -> tuple[Array, Array]:
+    """Return float32 per-channel mean and standard deviation over all steps, in one bounded-memory pass."""
+    count, total, square = 0, np.zeros(column.width), np.zeros(column.width)
+    for values, offsets in column.chunks:
+        for start in range(int(offsets[0]), int(offsets[-1]), 65536):
+            block = np.asarray(values[start : min(start + 65536, int(offsets[-1]))], dtype=np.float64)
+            # Shifting by the first block's mean keeps the sum of squares accurate for channels far from zero.
+            if count == 0:
+                shift = block.mean(axis=0)
+            block -= shift
+            count += len(block)
+            total += block.sum(axis=0)
+            square += (block * block).sum(axis=0)
+    if count == 0:
+        return np.zeros(column.width, np.float32), np.ones(column.width, np.float32)
+    mean = total / count
+    std = np.sqrt(np.maximum(square / count - mean * mean, 0))
+    std[std < 1e-6] = 1.0
+    return (mean + shift).astype(np.float32), std.astype(np.float32)
+
+
+def _check_labels(source: str, split_name: str, split: Split, target: Target) -> None:
+    labels = split.targets[target.name]
+    if len(labels) != len(split):
+        raise DataError(f"{source}: {target.name} has {len(labels)} labels for {len(split)} samples of {split_name}")
+    if target.task == "classification":
+        bad = (labels < 0) | (labels >= len(target.classes))
+        wanted = f"a class number from 0 to {len(target.classes) - 1}"
+    else:
+        bad = ~np.isfinite(labels)
+        wanted = "a finite number"
+        if target.task == "multilabel":
+            if labels.ndim != 2 or labels.shape[1] != len(target.classes):
+                raise DataError(
+                    f"{source}: {target.name} needs shape ({len(split)}, {len(target.classes)}), one 0/1 a class"
+                )
+            bad, wanted = ~np.isin(labels, (0, 1)).all(axis=1), "0 or 1 for every class"
+    if bad.any():
+        first = int(np.flatnonzero(bad)[0])
+        raise DataError(
+            f"{source}: label {target.name!r} of sample {split.ids[first]!r} ({split_name}) is {labels[first]}, expected "
+            f"{wanted}; {int(bad.sum())} such labels: drop these samples or mend the file"
+        )
+    if target.range is not None:
+        low, high = target.range
+        outside = (labels < low) | (labels > high)
+        if outside.any():
+            first = int(np.flatnonzero(outside)[0])
+            raise DataError(
+                f"{source}: label {target.name!r} of sample {split.ids[first]!r} ({split_name}) is {labels[first]:g}, outside "
+                f"the range {low:g} to {high:g}; widen the range or mend the file"
+            )

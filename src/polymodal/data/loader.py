@@ -1,0 +1,113 @@
+"""Batches of samples of similar length, the same for the same seed and epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from polymodal.core import Batch, Schema, Stream, numpy_rng
+from polymodal.data.corpus import Normalizer, Split
+from polymodal.data.ragged import Array, Ragged
+
+POOL = 32
+"""Batches per pool: samples are shuffled, cut into pools of POOL batches, and sorted by length inside each pool."""
+
+
+class Loader:
+    """Cuts a split into batches.
+
+    Args:
+        split: the samples.
+        schema: its schema.
+        batch_size: samples per batch over all processes.
+        normalizer: statistics applied to every row; None leaves features as they are.
+        shuffle: a new order each epoch; otherwise sorted by length.
+        seed: with ``epoch`` decides the order.
+        bucket: group samples of similar length, so that little of a batch is padding. Without it, batches are random
+            and padded to the longest sample of the split, as the field's tools do (kept for the benchmark).
+        drop_last: leave out a last, smaller batch (random samples, different ones each epoch).
+        rank, world: this process and their number; each takes every world-th sample of every batch.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        schema: Schema,
+        batch_size: int,
+        *,
+        normalizer: Normalizer | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+        bucket: bool = True,
+        drop_last: bool = False,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.split, self.schema, self.batch_size = split, schema, batch_size
+        self.normalizer = normalizer or Normalizer({}, {})
+        self.shuffle, self.seed, self.bucket = shuffle, seed, bucket
+        self.drop_last = drop_last and len(split) >= batch_size
+        self.rank, self.world = rank, world
+        self._cost = np.zeros(len(split), np.int64)
+        for column in split.columns.values():
+            if isinstance(column, Ragged):
+                self._cost += column.lengths * column.width
+            else:
+                self._cost += np.array([len(column[i]) for i in range(len(column))], np.int64)
+        self._longest = {n: int(c.lengths.max(initial=1)) for n, c in split.columns.items() if isinstance(c, Ragged)}
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        rows, size = len(self.split), self.batch_size
+        return rows // size if self.drop_last else -(-rows // size)
+
+    def plan(self, epoch: int) -> list[Array]:
+        """Return the row numbers of every batch of ``epoch``; a pure function of seed and epoch."""
+        rows, size = np.arange(len(self.split)), self.batch_size
+        if not self.shuffle:
+            rows = rows[np.argsort(self._cost, kind="stable")] if self.bucket else rows
+            return [rows[i : i + size] for i in range(0, len(rows), size)]
+        rng = numpy_rng("order", self.seed, epoch)
+        rows = rng.permutation(rows)
+        if self.drop_last:
+            rows = rows[: len(self) * size]
+        if not self.bucket:
+            return [rows[i : i + size] for i in range(0, len(rows), size)]
+        batches = []
+        for start in range(0, len(rows), size * POOL):
+            pool = rows[start : start + size * POOL]
+            pool = pool[np.argsort(self._cost[pool], kind="stable")]
+            batches += [pool[i : i + size] for i in range(0, len(pool), size)]
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of ``epoch`` from number ``start`` on (nothing is read for the skipped ones)."""
+        for rows in self.plan(epoch)[start:]:
+            yield self.batch(rows[self.rank :: self.world])
+
+    def batch(self, rows: Array) -> Batch:
+        """Return the samples ``rows`` as one batch, padded to its longest member."""
+        split = self.split
+        streams = {}
+        for modality in self.schema.modalities:
+            name = modality.name
+            column = split.columns[name]
+            present = torch.from_numpy(split.present[name][rows])
+            if not isinstance(column, Ragged):
+                streams[name] = Stream([column[int(r)] for r in rows], None, present)
+                continue
+            lengths = column.lengths[rows]
+            steps = max(1, int(lengths.max(initial=1))) if self.bucket else self._longest[name]
+            values = np.zeros((len(rows), steps, column.width), np.float32)
+            for i, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+                if length:
+                    self.normalizer.apply(name, column[int(row)], values[i, :length])
+            tensor = torch.from_numpy(values)
+            if modality.kind == "vector":
+                streams[name] = Stream(tensor[:, 0], None, present)
+            else:
+                streams[name] = Stream(tensor, torch.from_numpy(lengths), present)
+        targets = {name: torch.from_numpy(labels[rows]) for name, labels in split.targets.items()}
+        return Batch(streams, targets, [split.ids[int(r)] for r in rows])

@@ -1,0 +1,1 @@
+"""Task metrics as the field computes them, intervals, significance."""
