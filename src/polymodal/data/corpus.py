@@ -274,32 +274,24 @@ def channel_statistics(column: Ragged) -> tuple[Array, Array]:
 
 def _check_labels(source: str, split_name: str, split: Split, target: Target) -> None:
     labels = split.targets[target.name]
+    name, classes = target.name, len(target.classes)
     if len(labels) != len(split):
-        raise DataError(f"{source}: {target.name} has {len(labels)} labels for {len(split)} samples of {split_name}")
+        raise DataError(f"{source}: {name} has {len(labels)} labels for {len(split)} samples of {split_name}")
+    bad: Any
     if target.task == "classification":
-        bad = (labels < 0) | (labels >= len(target.classes))
-        wanted = f"a class number from 0 to {len(target.classes) - 1}"
+        bad, wanted = (labels < 0) | (labels >= classes), f"a class number from 0 to {classes - 1}"
+    elif target.task == "multilabel":
+        if labels.ndim != 2 or labels.shape[1] != classes:
+            raise DataError(f"{source}: {name} needs shape ({len(split)}, {classes}), one 0/1 a class")
+        bad, wanted = ~np.isin(labels, (0, 1)).all(axis=1), "0 or 1 for every class"
     else:
-        bad = ~np.isfinite(labels)
-        wanted = "a finite number"
-        if target.task == "multilabel":
-            if labels.ndim != 2 or labels.shape[1] != len(target.classes):
-                raise DataError(
-                    f"{source}: {target.name} needs shape ({len(split)}, {len(target.classes)}), one 0/1 a class"
-                )
-            bad, wanted = ~np.isin(labels, (0, 1)).all(axis=1), "0 or 1 for every class"
+        bad, wanted = ~np.isfinite(labels), "a finite number"
+        if target.range is not None and not bad.any():
+            low, high = target.range
+            bad, wanted = (labels < low) | (labels > high), f"a number from {low:g} to {high:g}"
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         raise DataError(
-            f"{source}: label {target.name!r} of sample {split.ids[first]!r} ({split_name}) is {labels[first]}, expected "
-            f"{wanted}; {int(bad.sum())} such labels: drop these samples or mend the file"
+            f"{source}: label {name!r} of sample {split.ids[first]!r} ({split_name}) is {labels[first]}, expected {wanted} "
+            f"({int(bad.sum())} such labels); mend the file or drop these samples"
         )
-    if target.range is not None:
-        low, high = target.range
-        outside = (labels < low) | (labels > high)
-        if outside.any():
-            first = int(np.flatnonzero(outside)[0])
-            raise DataError(
-                f"{source}: label {target.name!r} of sample {split.ids[first]!r} ({split_name}) is {labels[first]:g}, outside "
-                f"the range {low:g} to {high:g}; widen the range or mend the file"
-            )

