@@ -1,10 +1,19 @@
-"""The five types that cross every door of the house, errors and seeds."""
+"""The five types that cross every door of the house, errors and seeds.
 
-from polymodal.core.batch import Batch, Stream
-from polymodal.core.errors import DataError, OptionError, PolymodalError, RunError, TrainingError, nearest
-from polymodal.core.output import Figure, Output, Scores
-from polymodal.core.schema import Kind, Modality, Schema, Target, Task
-from polymodal.core.seeds import derive_seed, numpy_rng, seed_torch
+Names are imported on first use: errors and schemas must not cost the import of torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polymodal.core.batch import Batch, Stream
+    from polymodal.core.errors import DataError, OptionError, PolymodalError, RunError, TrainingError, nearest
+    from polymodal.core.output import Figure, Output, Scores
+    from polymodal.core.schema import Kind, Modality, Schema, Target, Task
+    from polymodal.core.seeds import derive_seed, numpy_rng, seed_torch
 
 __all__ = [
     "Batch",
@@ -27,3 +36,20 @@ __all__ = [
     "numpy_rng",
     "seed_torch",
 ]
+
+_HOME = {
+    "batch": ("Batch", "Stream"),
+    "errors": ("DataError", "OptionError", "PolymodalError", "RunError", "TrainingError", "nearest"),
+    "output": ("Figure", "Output", "Scores"),
+    "schema": ("Kind", "Modality", "Schema", "Target", "Task"),
+    "seeds": ("derive_seed", "numpy_rng", "seed_torch"),
+}
+_MODULE = {name: module for module, names in _HOME.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE[name]}"), name)
+    globals()[name] = value
+    return value

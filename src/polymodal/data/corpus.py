@@ -170,7 +170,7 @@ class Corpus:
         splits: name -> Split; ``train`` and ``valid`` are needed to fit, every other one is a test split.
         notes: what the reader had to decide or repair, one sentence each, shown by ``data info``.
         truth: what a planted corpus knows about itself (latent factors), for tests; empty for real data.
-        stored_hash: content hash written by the store, so that a memory-mapped corpus need not be read to know it.
+        stored_hash, stored_normalizer: written by the store, so that a memory-mapped corpus need not be read for them.
     """
 
     name: str
@@ -180,6 +180,7 @@ class Corpus:
     notes: tuple[str, ...] = ()
     truth: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     stored_hash: str | None = None
+    stored_normalizer: Normalizer | None = field(default=None, repr=False, compare=False)
 
     def __getitem__(self, split: str) -> Split:
         try:
@@ -216,6 +217,8 @@ class Corpus:
     @cached_property
     def normalizer(self) -> Normalizer:
         """Statistics of the training split (present rows, true steps)."""
+        if self.stored_normalizer:
+            return self.stored_normalizer
         mean: dict[str, Array] = {}
         std: dict[str, Array] = {}
         for modality in self.schema.modalities:
@@ -248,7 +251,24 @@ class Corpus:
 
     def with_split(self, name: str, split: Split) -> Corpus:
         """Return the corpus with one split added or replaced."""
-        return replace(self, splits={**self.splits, name: split}, stored_hash=None)
+        return replace(self, splits={**self.splits, name: split}, stored_hash=None, stored_normalizer=None)
+
+    def with_modality(self, modality: Modality, columns: dict[str, Column], how: str) -> Corpus:
+        """Return the corpus with the modality of the same name replaced.
+
+        Args:
+            modality: what it is now.
+            columns: split name -> column.
+            how: identifies what was done, so that the new hash follows from the old one without reading ``columns``.
+        """
+        splits = {
+            name: replace(split, columns={**split.columns, modality.name: columns[name]})
+            for name, split in self.splits.items()
+        }
+        schema = self.schema.with_modality(modality)
+        content = hashlib.sha256(f"{self.hash} {modality} {how}".encode()).hexdigest()[:16]
+        normalizer = None if modality.normalize else self.stored_normalizer
+        return replace(self, schema=schema, splits=splits, stored_hash=content, stored_normalizer=normalizer)
 
 
 def channel_statistics(column: Ragged) -> tuple[Array, Array]:
@@ -292,6 +312,6 @@ def _check_labels(source: str, split_name: str, split: Split, target: Target) ->
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         raise DataError(
-            f"{source}: label {name!r} of sample {split.ids[first]!r} ({split_name}) is {labels[first]}, expected {wanted} "
-            f"({int(bad.sum())} such labels); mend the file or drop these samples"
+            f"{source}: label {name!r} of sample {split.ids[first]!r} ({split_name}) is {labels[first]}, expected "
+            f"{wanted} ({int(bad.sum())} such labels); mend the file or drop these samples"
         )

@@ -28,7 +28,6 @@ class Loader:
         bucket: group samples of similar length, so that little of a batch is padding. Without it, batches are random
             and padded to the longest sample of the split, as the field's tools do (kept for the benchmark).
         drop_last: leave out a last, smaller batch (random samples, different ones each epoch).
-        rank, world: this process and their number; each takes every world-th sample of every batch.
     """
 
     def __init__(
@@ -42,14 +41,11 @@ class Loader:
         seed: int = 0,
         bucket: bool = True,
         drop_last: bool = False,
-        rank: int = 0,
-        world: int = 1,
     ) -> None:
         self.split, self.schema, self.batch_size = split, schema, batch_size
         self.normalizer = normalizer or Normalizer({}, {})
         self.shuffle, self.seed, self.bucket = shuffle, seed, bucket
         self.drop_last = drop_last and len(split) >= batch_size
-        self.rank, self.world = rank, world
         self._cost = np.zeros(len(split), np.int64)
         for column in split.columns.values():
             if isinstance(column, Ragged):
@@ -85,7 +81,7 @@ class Loader:
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of ``epoch`` from number ``start`` on (nothing is read for the skipped ones)."""
         for rows in self.plan(epoch)[start:]:
-            yield self.batch(rows[self.rank :: self.world])
+            yield self.batch(rows)
 
     def batch(self, rows: Array) -> Batch:
         """Return the samples ``rows`` as one batch, padded to its longest member."""

@@ -75,6 +75,8 @@ class Method(nn.Module):
     def __init__(self, schema: Schema) -> None:
         super().__init__()
         self.schema = schema
+        self.phase: str = "train"
+        """Name of the phase that trains now, set by the loop; ``losses`` may depend on it."""
         name = type(self).__name__
         for modality in schema.modalities:
             if modality.kind not in self.kinds:
@@ -111,7 +113,7 @@ class Method(nn.Module):
 
     def parameter_groups(self) -> list[Group]:
         """Cover every trainable parameter once. Default: parameters of pre-trained encoders (marked by
-        ``nn.text.PretrainedText``) and the rest, biases and norms without decay."""
+        ``is_pretrained``, as ``nn.text.TextEncoder`` is) and the rest, biases and norms without decay."""
         pretrained = {
             f"{prefix}.{name}" if prefix else name
             for prefix, module in self.named_modules()

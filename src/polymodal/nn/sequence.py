@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from polymodal.core import Stream
+from polymodal.core import OptionError, Stream
 
 Context = Literal["lstm", "gru", "transformer", "none"]
 Pooling = Literal["last", "mean", "attention"]
@@ -52,6 +52,9 @@ class SequenceEncoder(nn.Module):
         pool: ``last`` (final states of both directions; mean for non-recurrent contexts), ``mean``, ``attention``.
         kernel: steps seen by the input convolution; 1 is a linear map per step.
         dropout: after the input map and between layers.
+
+    Raises:
+        OptionError: unknown ``context`` or ``pool``, or an odd width of a recurrent context.
     """
 
     def __init__(
@@ -66,6 +69,11 @@ class SequenceEncoder(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        for name, value, choices in (("context", context, get_args(Context)), ("pool", pool, get_args(Pooling))):
+            if value not in choices:
+                raise OptionError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+        if context in ("lstm", "gru") and width % 2:
+            raise OptionError(f"width must be even for context {context!r} (half per direction), got {width}")
         self.context, self.pool = context, pool
         self.input = nn.Conv1d(width_in, width, kernel, padding="same")
         self.drop = nn.Dropout(dropout)
@@ -74,9 +82,8 @@ class SequenceEncoder(nn.Module):
             between = dropout if layers > 1 else 0.0
             self.rnn = rnn(width, width // 2, layers, batch_first=True, bidirectional=True, dropout=between)
         elif context == "transformer":
-            layer = nn.TransformerEncoderLayer(
-                width, max(1, width // 32), 2 * width, dropout, batch_first=True, norm_first=True
-            )
+            heads = next(h for h in range(max(1, width // 32), 0, -1) if width % h == 0)
+            layer = nn.TransformerEncoderLayer(width, heads, 2 * width, dropout, batch_first=True, norm_first=True)
             self.transformer = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
         if pool == "attention":
             self.attention = AttentionPool(width)

@@ -1,0 +1,88 @@
+"""``polymodal compare``."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from polymodal.cli.text import print_json
+
+EXAMPLES = {
+    "compare": """\
+  polymodal compare runs/linear-mosi runs/mmcl-mosi
+  polymodal compare runs/* --format markdown > table.md
+  polymodal compare runs/* --split test_ood --plot comparison.png --json"""
+}
+
+Format = Literal["terminal", "markdown", "latex", "csv"]
+
+
+def compare(
+    runs: list[str],
+    *,
+    split: str = "test",
+    metric: str | None = None,
+    format: Format = "terminal",
+    plot: str | None = None,
+    json: bool = False,
+) -> int:
+    """Print one table for several runs on the same data, and paired tests of every other run against the first.
+
+    Runs that were not evaluated yet are evaluated first.
+
+    Args:
+        runs: run folders; the first is what the others are compared with
+        split: test split
+        metric: metric of the paired tests; default the main one
+        format: of the table
+        plot: PNG to write the main metric with intervals to
+        json: print table and tests as JSON
+    """
+    from dataclasses import asdict
+
+    from polymodal.report import comparison_plot, leaderboard, to_csv, to_latex, to_markdown
+    from polymodal.train.compare import load_scores, paired_tests
+    from polymodal.train.run import Run
+
+    opened = [Run.load(r) for r in runs]
+    scores = [load_scores(r) for r in opened]
+    labels = _labels(opened)
+    table = leaderboard(scores, split=split, labels=labels)
+    tests = paired_tests(opened, split=split, metric=metric)
+    if plot:
+        comparison_plot(table.rows).savefig(plot, dpi=150)
+    if json:
+        rows = [r for s, label in zip(scores, labels, strict=True) for r in _rows(s, label, split)]
+        print_json({"split": split, "rows": rows, "tests": [asdict(t) for t in tests]})
+    elif format == "csv":
+        print(to_csv(table.rows), end="")
+    elif format == "latex":
+        print(to_latex(table))
+    else:
+        print(to_markdown(table)) if format == "markdown" else _print_table(table)
+        for test in tests:
+            print(test.sentence)
+    return 0
+
+
+def _labels(runs: list[Any]) -> list[str]:
+    """Return the method's name where that tells runs apart, else the folder's, else the path."""
+    choices = ([r.config["method"] for r in runs], [r.path.name for r in runs], [str(r.path) for r in runs])
+    return next((c for c in choices if len(set(c)) == len(c)), choices[-1])
+
+
+def _rows(scores: dict[str, Any], label: str, split: str) -> list[dict[str, Any]]:
+    return [{"run": label, **row} for row in scores["rows"] if row["split"] == split and row["complete"]]
+
+
+def _print_table(table: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    out = Table(box=None, header_style="bold")
+    for index, head in enumerate(table.head):
+        out.add_column(head, justify="left" if index == 0 else "right")
+    for line in table.lines:
+        out.add_row(*(f"[bold]{c.text}[/bold]" if c.best else c.text for c in line))
+    console = Console(highlight=False)
+    console.print(out)
+    console.print(table.caption)

@@ -1,0 +1,81 @@
+"""``polymodal fit``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from polymodal.cli.text import pairs, print_json, typed, whole_numbers
+
+EXAMPLES = {
+    "fit": """\
+  polymodal fit mmcl --data synthetic:talk --epochs 5
+  polymodal fit mmcl --data mosi_unaligned.pkl --seeds 1111,1112,1113 --out runs/mosi
+  polymodal fit mmcl --data 'mosi.pkl?text=raw' --encode text=minilm --set width=64 beta=0.5
+  polymodal fit linear --data mosi.pkl            the floor that every method must beat
+  polymodal fit my_method.py:Mine --data mosi.pkl
+  polymodal fit mmcl --data mosi.pkl --out runs/mosi --resume
+  torchrun --nproc-per-node 2 -m polymodal fit mmcl --data mosi.pkl --out runs/mosi"""
+}
+
+
+def fit(
+    method: str,
+    *,
+    data: str,
+    preset: str | None = None,
+    set: list[str] = [],  # noqa: B006 (the option is called --set; never changed)
+    encode: list[str] = [],  # noqa: B006
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    seeds: str = "1111",
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    precision: Literal["32", "bf16-mixed"] | None = None,
+    out: str | None = None,
+    resume: bool = False,
+    checkpoint_seconds: float = 60.0,
+    json: bool = False,
+) -> int:
+    """Train a method on a corpus, once per seed, into a run folder.
+
+    Args:
+        method: id (see 'polymodal methods'), package.module:Class or file.py:Class
+        data: pickle, .csd folder, store, synthetic:NAME or package.module:function, with ?option=value
+        preset: name of a shipped preset, or a YAML file
+        set: options of the method or of training (see 'polymodal methods ID')
+        encode: frozen encoder for a modality, for example text=minilm
+        epochs: passes over the training split at most
+        batch_size: samples per step
+        lr: learning rate of new parameters
+        seeds: whole numbers separated by commas, one training each
+        device: where to compute
+        precision: arithmetic
+        out: run folder; default runs/METHOD-CORPUS, numbered where taken
+        resume: continue the run where it stopped
+        checkpoint_seconds: longest time between checkpoints within an epoch
+        json: print the run as JSON
+    """
+    from polymodal.data.progress import console
+    from polymodal.train.fit import fit as train
+
+    run = train(
+        method,
+        data,
+        preset=preset,
+        options=typed(set, "--set"),
+        encode=pairs(encode, "--encode"),
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        precision=precision,
+        seeds=whole_numbers(seeds, "--seeds"),
+        device=device,
+        out=out,
+        resume=resume,
+        checkpoint_seconds=checkpoint_seconds,
+    )
+    if json:
+        print_json({"path": str(run.path), **run.config, "results": run.results()})
+    else:
+        console.print(f"trained; next: polymodal evaluate {run.path}", soft_wrap=True)
+    return 0

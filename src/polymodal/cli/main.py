@@ -1,0 +1,91 @@
+"""The ``polymodal`` command: finds the subcommand, parses its words, turns errors into sentences."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from polymodal.core.errors import PolymodalError, nearest
+
+COMMANDS = {
+    "demo": ("demo", "train MMCL on the embedded corpus, test it on every subset of modalities, write a report"),
+    "fit": ("fit", "train a method on a corpus"),
+    "evaluate": ("evaluate", "score a run on complete input and on every subset of modalities; write its report"),
+    "compare": ("compare", "one table and paired tests for several runs"),
+    "methods": ("methods", "list the methods, or describe one"),
+    "data info": ("data", "what is inside a corpus, and what is wrong with it"),
+    "data convert": ("data", "write a corpus as a memory-mapped Arrow store"),
+    "data list": ("data", "embedded corpora and the layouts that can be read"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0 done, 1 a problem with the input, 2 a wrong command line."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if words[0] in ("-V", "--version"):
+        from polymodal import __version__
+
+        print(f"polymodal {__version__}")
+        return 0
+    name = " ".join(words[:2]) if words[0] == "data" else words[0]
+    if name not in COMMANDS:
+        return _wrong_command(words, name)
+    try:
+        return _run(name, words[len(name.split()) :])
+    except PolymodalError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        sys.stderr.close()
+        return 0
+    except OSError as error:
+        print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; a fit goes on from its last checkpoint with --resume", file=sys.stderr)
+        return 130
+
+
+def overview() -> str:
+    """Return the help of the command itself."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {line}" for name, (_, line) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "polymodal: learning from text, audio and video at once",
+            "",
+            "usage: polymodal COMMAND [options]      polymodal COMMAND --help      polymodal --version",
+            "",
+            *lines,
+            "",
+            "first steps:",
+            "  polymodal demo",
+            "  polymodal data info mosi.pkl",
+            "  polymodal fit mmcl --data mosi.pkl --seeds 1111,1112,1113",
+        ]
+    )
+
+
+def _wrong_command(words: list[str], name: str) -> int:
+    if words[0] == "data" and (len(words) == 1 or words[1] in ("-h", "--help")):
+        print("\n".join(f"polymodal {n}: {line}" for n, (_, line) in COMMANDS.items() if n.startswith("data ")))
+        return 0
+    print(f"error: unknown command {name!r}{nearest(name, COMMANDS)}; see polymodal --help", file=sys.stderr)
+    return 2
+
+
+def _run(name: str, words: list[str]) -> int:
+    from polymodal.cli.parser import build_parser
+
+    module = import_module(f"polymodal.cli.{COMMANDS[name][0]}")
+    function: Callable[..., int] = getattr(module, name.rpartition(" ")[2])
+    parser = build_parser(name, function, module.EXAMPLES[name])
+    try:
+        values = parser.parse_args(words)
+    except SystemExit as done:
+        return int(done.code or 0)
+    return function(**vars(values))

@@ -1,0 +1,159 @@
+"""What readers of different layouts do alike: ids, groups, labels and lengths of samples."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polymodal.core import DataError, Modality, nearest
+from polymodal.data.ragged import Array
+
+SENTIMENT = (-3.0, 3.0)
+"""Range of the labels of CMU-MOSI and CMU-MOSEI."""
+
+
+def corpus_name(path: Path) -> str:
+    """Return the name of a corpus read from ``path``: the file's or folder's, without the last suffix."""
+    return (path.stem if path.is_file() else path.name) or "corpus"
+
+
+def split_name(name: str) -> str:
+    """Return the name of a split in our spelling: ``dev``, ``val`` and ``validation`` are ``valid``."""
+    lower = name.strip().lower()
+    if lower in ("dev", "val", "validation", "valid"):
+        return "valid"
+    return "train" if lower in ("train", "training") else lower
+
+
+def choose(modalities: Sequence[str] | None, available: Sequence[str]) -> list[str]:
+    """Return the names in ``available`` that are wanted (None: all); DataError with the nearest name if one is not."""
+    for name in modalities or ():
+        if name not in available:
+            raise DataError(f"there is no modality {name!r}{nearest(name, available)}")
+    return [n for n in available if modalities is None or n in modalities]
+
+
+def text_of(value: Any) -> str:
+    """Return a string from a string, from bytes, or from the one value that an array holds."""
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.reshape(-1)[0]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def is_text(column: Any) -> bool:
+    """Whether a column holds strings rather than arrays."""
+    return column is not None and len(column) > 0 and isinstance(column[0], (str, bytes))
+
+
+def sample_ids(raw: Any, count: int, split: str) -> list[str]:
+    """Return one id per sample. A row of several values (MulT: video, start, end) is joined with ``$_$``.
+
+    Raises:
+        DataError: not one id per sample.
+    """
+    if len(raw) != count:
+        raise DataError(f"split {split!r} has {len(raw)} ids for {count} samples; every sample needs one")
+    return [
+        "$_$".join(text_of(part) for part in np.ravel(row))
+        if isinstance(row, (list, tuple, np.ndarray))
+        else text_of(row)
+        for row in raw
+    ]
+
+
+def groups_of(ids: Sequence[str]) -> list[str]:
+    """Return the video of each id, ``video$_$clip`` or ``video[clip]``; nothing if no id has one."""
+    groups = [i.split("$_$")[0].split("[")[0] or i for i in ids]
+    return [] if groups == list(ids) else groups
+
+
+def numbers(values: Any, what: str, ids: Sequence[str], split: str) -> Array:
+    """Return one float per sample from any array with one value per sample.
+
+    Raises:
+        DataError: another number of values, or values that are no numbers.
+    """
+    try:
+        array = np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise DataError(f"{what} of split {split!r} are not numbers; store one number per sample") from None
+    if array.shape[:1] != (len(ids),) or array.size != len(ids):
+        raise DataError(
+            f"{what} of split {split!r} have shape {array.shape} for {len(ids)} samples; store one per sample"
+        )
+    return array.reshape(-1)
+
+
+def check_range(labels: Array, ids: Sequence[str], bounds: tuple[float, float]) -> None:
+    """Raise DataError, naming the sample, if a label lies outside ``bounds``; NaN is left to ``Corpus.check``."""
+    outside = np.flatnonzero((labels < bounds[0]) | (labels > bounds[1]))
+    if len(outside):
+        first = int(outside[0])
+        low, high = min(float(np.nanmin(labels)), bounds[0]), max(float(np.nanmax(labels)), bounds[1])
+        raise DataError(
+            f"the label of sample {ids[first]!r} is {labels[first]:g}, outside {bounds[0]:g} to {bounds[1]:g}; if the "
+            f"scale is wider, say so with ?range={low:g},{high:g}"
+        )
+
+
+def infer_modality(name: str, row: Any, **options: Any) -> Modality:
+    """Return the modality whose samples look like ``row``: (time, width) a sequence, (width,) a vector.
+
+    Raises:
+        DataError: another number of dimensions, or no features.
+    """
+    shape = np.shape(row)
+    if len(shape) not in (1, 2):
+        raise DataError(f"a sample of {name} has shape {shape}; it must be (time, width) or (width,)")
+    if not shape[-1]:
+        raise DataError(f"{name} has no features (width 0); leave it out with ?modalities=... or extract it again")
+    return Modality(name, "sequence" if len(shape) == 2 else "vector", int(shape[-1]), **options)
+
+
+def features(row: Any, modality: Modality, sample: str) -> Array:
+    """Return ``row`` as float32, (time, width) for a sequence and (width,) for a vector.
+
+    Raises:
+        DataError: anything but numbers, or another number of dimensions.
+    """
+    try:
+        array = np.asarray(row, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise DataError(f"{modality.name} of sample {sample!r} is not an array of numbers; extract it again") from None
+    if array.ndim != (2 if modality.kind == "sequence" else 1):
+        raise DataError(
+            f"{modality.name} of sample {sample!r} has shape {array.shape}, but the modality is a {modality.kind}"
+        )
+    return array
+
+
+def trimmed_length(row: Array) -> int:
+    """Return the steps of ``row`` (time, width) up to the last one that is not all zero."""
+    filled = np.flatnonzero(row.any(axis=1))
+    return int(filled[-1]) + 1 if len(filled) else 0
+
+
+class Tally:
+    """Counts what a reader repaired, to say it once at the end."""
+
+    def __init__(self) -> None:
+        self._values: Counter[str] = Counter()
+        self._samples: Counter[str] = Counter()
+
+    def non_finite(self, modality: str, rows: Sequence[Any]) -> None:
+        """Count the values of ``rows`` that are NaN or infinite (``build_split`` turns them into 0)."""
+        for row in rows:
+            if row is not None and (bad := int(np.size(row) - np.count_nonzero(np.isfinite(row)))):
+                self._values[modality] += bad
+                self._samples[modality] += 1
+
+    def notes(self) -> list[str]:
+        """Return one sentence per modality that had such values."""
+        return [
+            f"{name}: {count} values in {self._samples[name]} samples were NaN or infinite and became 0"
+            for name, count in self._values.items()
+        ]

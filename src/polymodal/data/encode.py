@@ -1,0 +1,193 @@
+"""Frozen encoders: every sample passes once, the result is kept on disk and memory-mapped ever after."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import numpy as np
+
+from polymodal.core import DataError, Modality, OptionError, nearest
+from polymodal.data.corpus import Column, Corpus
+from polymodal.data.progress import progress_bar
+from polymodal.data.ragged import Array, Ragged
+from polymodal.nn.text import find_encoder, load_transformer
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A frozen encoder.
+
+    Attributes:
+        key: changes whenever the result would: weights, options, code.
+        width: features per step of the result.
+        encode: rows (strings, or arrays ``(time, width_in)``) -> one float32 array ``(time, width)`` per row.
+    """
+
+    key: str
+    width: int
+    encode: Callable[[list[Any]], list[Array]]
+
+
+def cache_folder() -> Path:
+    """Return ``$POLYMODAL_CACHE``, else ``~/.cache/polymodal``."""
+    return Path(os.environ.get("POLYMODAL_CACHE", Path.home() / ".cache" / "polymodal"))
+
+
+def encode_corpus(corpus: Corpus, encoders: dict[str, str]) -> Corpus:
+    """Return ``corpus`` with modalities replaced by the states of frozen encoders.
+
+    Args:
+        encoders: modality name -> encoder: ``minilm``, a folder or hub name of a transformers model, with options as in
+            ``minilm?layers=3&max_tokens=64``, or ``package.module:function`` returning an ``Encoder`` for any modality.
+
+    Raises:
+        DataError: unknown modality, or a transformers encoder for a modality that is not text.
+        OptionError: an encoder that cannot be loaded.
+    """
+    for name, spec in encoders.items():
+        modality = corpus.schema.modality(name)
+        plugin = ":" in spec and not Path(spec).exists()
+        if modality.kind != "text" and not plugin:
+            raise DataError(
+                f"{corpus.source}: {name} is a {modality.kind}, {spec!r} reads text; drop --encode {name}={spec}"
+            )
+        encoder = _plugin(spec) if plugin else transformer_encoder(spec)
+        columns: dict[str, Column] = {
+            split_name: _cached(encoder, split.columns[name], split.present[name], f"{name} of {split_name}")
+            for split_name, split in corpus.splits.items()
+        }
+        corpus = corpus.with_modality(Modality(name, "sequence", encoder.width, normalize=False), columns, encoder.key)
+    return corpus
+
+
+def _plugin(spec: str) -> Encoder:
+    module_name, _, function = spec.partition(":")
+    try:
+        encoder = getattr(importlib.import_module(module_name), function)()
+    except (ImportError, AttributeError) as error:
+        raise OptionError(f"encoder {spec!r} cannot be imported: {error}") from None
+    if not isinstance(encoder, Encoder):
+        raise OptionError(f"encoder {spec!r} returned {type(encoder).__name__}, expected polymodal.data.encode.Encoder")
+    return encoder
+
+
+def transformer_encoder(spec: str) -> Encoder:
+    """Return a frozen transformers encoder of text.
+
+    Args:
+        spec: name as in ``nn.text.load_transformer``, then options: ``layers`` (mean of the last so many hidden states,
+            default 1) and ``max_tokens`` (default 64).
+    """
+    import torch
+
+    name, _, query = spec.partition("?")
+    options = {"layers": "1", "max_tokens": "64"}
+    for key, value in parse_qsl(query, keep_blank_values=True):
+        if key not in options:
+            raise OptionError(f"encoder {spec!r}: unknown option {key!r}{nearest(key, options)}")
+        if not value.isdigit() or int(value) < 1:
+            raise OptionError(f"encoder {spec!r}: {key} must be a whole number above 0, got {value!r}")
+        options[key] = value
+    layers, max_tokens = int(options["layers"]), int(options["max_tokens"])
+    tokenizer, model = load_transformer(name)
+    model.eval().requires_grad_(False)
+
+    def encode(rows: list[Any]) -> list[Array]:
+        tokens = tokenizer(rows, padding=True, truncation=True, max_length=max_tokens, return_tensors="pt")
+        with torch.inference_mode():
+            hidden = model(**tokens, output_hidden_states=True).hidden_states
+            states = torch.stack(hidden[-layers:]).mean(0).numpy()
+        counts = tokens["attention_mask"].sum(1).tolist()
+        return [row[:count] for row, count in zip(states, counts, strict=True)]
+
+    key = _digest("transformer", _weights_digest(name, model), layers, max_tokens)
+    return Encoder(key, int(model.config.hidden_size), encode)
+
+
+def _weights_digest(name: str, model: Any) -> str:
+    """Identify weights: the files' content for a folder, the commit for a hub name."""
+    folder = Path(find_encoder(name))
+    if not folder.is_dir():
+        return f"{name}@{getattr(model.config, '_commit_hash', None)}"
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*")):
+        if file.suffix in (".safetensors", ".bin", ".json", ".txt", ".model"):
+            with file.open("rb") as opened:
+                digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:24]
+
+
+def _cached(encoder: Encoder, column: Column, present: Array, what: str) -> Ragged:
+    """Return the encoded column from the cache, encoding it first if it is not there; absent rows get no steps."""
+    rows = [column[i] if there else column[i][:0] for i, there in enumerate(present)]
+    digest = hashlib.sha256()
+    for row in rows:
+        data = row.encode() if isinstance(row, str) else np.ascontiguousarray(row, np.float32).tobytes()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    folder = cache_folder() / "encoded" / _digest(encoder.key, digest.hexdigest())
+    if not (folder / "about.json").is_file():
+        _fill(folder, encoder, rows, what)
+    values = np.load(folder / "values.npy", mmap_mode="r")
+    return Ragged([(values, np.load(folder / "offsets.npy"))])
+
+
+def _fill(folder: Path, encoder: Encoder, rows: list[Any], what: str) -> None:
+    """Encode ``rows`` into ``folder``, which appears whole or not at all."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".partial-"))
+        try:
+            _write(partial, encoder, rows, what)
+            (partial / "about.json").write_text(json.dumps({"encoder": encoder.key, "rows": len(rows)}))
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        if (folder / "about.json").is_file():  # another process was faster
+            return
+        raise DataError(
+            f"cannot write the encoder cache {folder.parent}: {error.strerror or error}; "
+            "set POLYMODAL_CACHE to another folder"
+        ) from None
+
+
+def _write(folder: Path, encoder: Encoder, rows: list[Any], what: str) -> None:
+    """Write values and offsets; rows go through the encoder sorted by length, so that little is padding."""
+    order = sorted((i for i in range(len(rows)) if len(rows[i])), key=lambda i: len(rows[i]))
+    lengths, position = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+    written = 0
+    with (folder / "sorted.raw").open("wb") as raw, progress_bar() as bar:
+        task = bar.add_task(f"encoding {what}", total=len(order))
+        for start in range(0, len(order), BATCH):
+            chosen = order[start : start + BATCH]
+            for i, states in zip(chosen, encoder.encode([rows[i] for i in chosen]), strict=True):
+                lengths[i], position[i] = len(states), written
+                written += len(states)
+                raw.write(np.ascontiguousarray(states, np.float32).tobytes())
+            bar.advance(task, len(chosen))
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    np.save(folder / "offsets.npy", offsets)
+    shape = (written, encoder.width)
+    final = np.lib.format.open_memmap(folder / "values.npy", mode="w+", dtype=np.float32, shape=shape)
+    if written:
+        source = np.memmap(folder / "sorted.raw", dtype=np.float32, mode="r", shape=shape)
+        for i in order:
+            final[offsets[i] : offsets[i + 1]] = source[position[i] : position[i] + lengths[i]]
+    final.flush()
+    (folder / "sorted.raw").unlink()

@@ -1,0 +1,259 @@
+"""What a corpus looks like and what is wrong with it: plain data for programs, tables for the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from polymodal.core import Target
+from polymodal.data.corpus import Corpus, Split, Texts
+from polymodal.data.ragged import Array, Ragged
+
+FEW = 30
+"""A split with fewer samples than this is called very small."""
+
+_BLOCK = 65536
+
+
+def describe(corpus: Corpus) -> dict[str, Any]:
+    """Return what is known about ``corpus`` as plain data for JSON.
+
+    Keys: ``name, source, hash, modalities, targets, splits, warnings, notes``. Per split: ``samples``, ``groups``
+    (number of videos or speakers, None if unknown), ``modalities`` (``present`` share; ``length`` in steps or words:
+    min, median, p95, max; for features the shares of ``constant`` channels, of all-``zero`` steps and of ``non_finite``
+    values) and ``targets`` (``counts``: label or class -> samples; ``mean`` and ``std`` of a regression).
+    Memory stays bounded: memory-mapped features are read block by block.
+    """
+    splits = {name: _split(corpus, split) for name, split in corpus.splits.items()}
+    # Tuples as the lists that JSON would make of them, so that a description equals its own copy on disk.
+    schema = json.loads(json.dumps(corpus.schema.to_dict()))
+    return {
+        "name": corpus.name,
+        "source": corpus.source,
+        "hash": corpus.hash,
+        "modalities": schema["modalities"],
+        "targets": schema["targets"],
+        "splits": splits,
+        "warnings": _warnings(corpus, splits),
+        "notes": list(corpus.notes),
+    }
+
+
+def _split(corpus: Corpus, split: Split) -> dict[str, Any]:
+    modalities = {}
+    for name in corpus.schema.names:
+        column, present = split.columns[name], split.present[name]
+        lengths = column.lengths if isinstance(column, Ragged) else _words(column)
+        modalities[name] = {
+            "present": float(present.mean()) if len(present) else 0.0,
+            "length": _spread(lengths[present]),
+            **(_features(column) if isinstance(column, Ragged) else {}),
+        }
+    return {
+        "samples": len(split),
+        "groups": len(set(split.groups)) if len(split.groups) else None,
+        "modalities": modalities,
+        "targets": {t.name: _labels(t, split.targets[t.name]) for t in corpus.schema.targets},
+    }
+
+
+def _words(column: Texts) -> Array:
+    return np.array([len(column[i].split()) for i in range(len(column))], np.int64)
+
+
+def _spread(lengths: Array) -> dict[str, float] | None:
+    if not len(lengths):
+        return None
+    low, median, p95, high = np.quantile(lengths, [0, 0.5, 0.95, 1]).tolist()
+    return {"min": low, "median": median, "p95": p95, "max": high}
+
+
+def _blocks(column: Ragged) -> Iterator[Array]:
+    for values, offsets in column.chunks:
+        for start in range(int(offsets[0]), int(offsets[-1]), _BLOCK):
+            yield np.asarray(values[start : min(start + _BLOCK, int(offsets[-1]))])
+
+
+def _features(column: Ragged) -> dict[str, float | None]:
+    """Return shares of constant channels, all-zero steps and non-finite values; None without any step."""
+    steps, zero, bad = 0, 0, 0
+    low, high = np.full(column.width, np.inf), np.full(column.width, -np.inf)
+    for block in _blocks(column):
+        steps += len(block)
+        zero += int((~block.any(axis=1)).sum())
+        bad += int(block.size - np.isfinite(block).sum())
+        low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
+    if not steps:
+        return {"constant": None, "zero": None, "non_finite": None}
+    return {
+        "constant": float((low == high).mean()),
+        "zero": zero / steps,
+        "non_finite": bad / (steps * column.width),
+    }
+
+
+def _labels(target: Target, labels: Array) -> dict[str, Any]:
+    if target.task == "classification":
+        counts = np.bincount(labels, minlength=len(target.classes))
+        return {"counts": dict(zip(target.classes, counts.tolist(), strict=True))}
+    if target.task == "multilabel":
+        return {"counts": dict(zip(target.classes, labels.sum(axis=0).astype(int).tolist(), strict=True))}
+    return {
+        "counts": _histogram(labels, target.range),
+        "mean": float(labels.mean()) if len(labels) else None,
+        "std": float(labels.std()) if len(labels) else None,
+    }
+
+
+def _histogram(labels: Array, bounds: tuple[float, float] | None) -> dict[str, int]:
+    """Count labels rounded to steps of 1, or to a fraction of the range if it is much narrower or wider than that."""
+    low, high = bounds or (float(labels.min(initial=np.inf)), float(labels.max(initial=-np.inf)))
+    if not low < high:
+        return {f"{low:g}": len(labels)} if len(labels) else {}
+    span = high - low
+    step = span / 4 if span < 4 else span / 10 if span > 12 else 1.0
+    centres = low + step * np.arange(round(span / step) + 1)
+    nearest = np.abs(labels[:, None] - centres).argmin(axis=1)
+    counts = np.bincount(nearest, minlength=len(centres))
+    return {f"{c:g}": int(n) for c, n in zip(centres, counts, strict=True)}
+
+
+def _warnings(corpus: Corpus, splits: dict[str, Any]) -> list[str]:
+    return [
+        *_shared_groups(corpus),
+        *_repeated_texts(corpus),
+        *_modality_warnings(splits),
+        *_label_warnings(corpus, splits),
+    ]
+
+
+def _shared_groups(corpus: Corpus) -> list[str]:
+    groups = {name: set(split.groups) for name, split in corpus.splits.items()}
+    found = []
+    for one, other in combinations(groups, 2):
+        if both := groups[one] & groups[other]:
+            found.append(
+                f"{len(both)} of {len(groups[other])} groups (videos, speakers) of {other} are also in {one}: "
+                f"scores on {other} may be too good"
+            )
+    return found
+
+
+def _repeated_texts(corpus: Corpus) -> list[str]:
+    found = []
+    for modality in corpus.schema.modalities:
+        if modality.kind != "text" or "train" not in corpus.splits:
+            continue
+        known = set(_text_hashes(corpus["train"], modality.name))
+        for name in (n for n in corpus.splits if n != "train"):
+            if same := sum(text in known for text in _text_hashes(corpus[name], modality.name)):
+                found.append(
+                    f"{same} of {len(corpus[name])} samples of {name} have a {modality.name} that is also in train"
+                )
+    return found
+
+
+def _text_hashes(split: Split, name: str) -> list[int]:
+    column = split.columns[name]
+    return [hash(column[int(i)]) for i in np.flatnonzero(split.present[name])]
+
+
+def _modality_warnings(splits: dict[str, Any]) -> list[str]:
+    found = []
+    for split, about in splits.items():
+        if about["samples"] < FEW:
+            found.append(f"{split} has only {about['samples']} samples: its scores say little")
+        for name, facts in about["modalities"].items():
+            if facts["present"] == 0:
+                found.append(f"{name} is absent from all of {split}")
+            elif facts["present"] < 1:
+                found.append(f"{name} is absent from {1 - facts['present']:.1%} of {split}")
+            if split == "train" and facts.get("constant"):
+                found.append(f"{facts['constant']:.0%} of the channels of {name} are constant in train")
+            if facts.get("non_finite"):
+                found.append(f"{facts['non_finite']:.1%} of the values of {name} in {split} are NaN or infinite")
+    return found
+
+
+def _label_warnings(corpus: Corpus, splits: dict[str, Any]) -> list[str]:
+    if "train" not in splits:
+        return ["there is no train split: nothing can be fitted on this corpus"]
+    found = []
+    for target in corpus.schema.targets:
+        facts = splits["train"]["targets"][target.name]
+        if target.task != "regression":
+            missing = [c for c, count in facts["counts"].items() if not count]
+            if missing:
+                found.append(f"{target.name}: train has no {', '.join(missing)}; such samples cannot be learned")
+        elif facts["std"] == 0:
+            found.append(f"{target.name}: all labels of train are the same")
+    return found
+
+
+def render(description: dict[str, Any]) -> RenderableType:
+    """Return tables for the terminal, of what ``describe`` here or ``csd.describe`` returned."""
+    if "sequences" in description:
+        return Group(Text(description["source"]), _sequence_table(description["sequences"]))
+    lines = [Text.assemble("  ! ", warning, style="yellow") for warning in description["warnings"]]
+    lines += [Text.assemble("  - ", note) for note in description["notes"]]
+    title = Text(f"{description['name']}  ({description['source']})  hash {description['hash']}")
+    return Group(title, _modality_table(description), _label_table(description), *lines)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i < 2 else "right", no_wrap=i == 0)
+    return table
+
+
+def _modality_table(description: dict[str, Any]) -> Table:
+    table = _table(
+        "split", "modality", "samples", "groups", "present", "length", "p95", "max", "zero steps", "constant"
+    )
+    kinds = {
+        m["name"]: m["kind"] if m["kind"] == "text" else f"{m['kind']} {m['width']}" for m in description["modalities"]
+    }
+    for split, about in description["splits"].items():
+        head = [split, str(about["samples"]), "-" if about["groups"] is None else str(about["groups"])]
+        for name, facts in about["modalities"].items():
+            length = facts["length"] or {}
+            table.add_row(
+                escape(head[0]),
+                escape(f"{name} ({kinds[name]})"),
+                *head[1:],
+                f"{facts['present']:.0%}",
+                *(f"{length[k]:.0f}" if length else "-" for k in ("median", "p95", "max")),
+                *("-" if facts.get(k) is None else f"{facts[k]:.0%}" for k in ("zero", "constant")),
+            )
+            head = ["", "", ""]
+    return table
+
+
+def _label_table(description: dict[str, Any]) -> Table:
+    table = _table("target", "split", "mean", "std", "labels")
+    table.columns[-1].justify = "left"
+    for target in description["targets"]:
+        for split, about in description["splits"].items():
+            facts = about["targets"][target["name"]]
+            moments = ["-" if facts.get(k) is None else f"{facts[k]:.3f}" for k in ("mean", "std")]
+            counts = "  ".join(f"{label}: {count}" for label, count in facts["counts"].items())
+            table.add_row(escape(target["name"]), escape(split), *moments, escape(counts))
+    return table
+
+
+def _sequence_table(sequences: list[dict[str, Any]]) -> Table:
+    table = _table("file", "sequence", "part", "kind", "entries", "width", "steps", "median", "max", "hours")
+    for s in sequences:
+        lengths = (f"{s['lengths'][k]:.0f}" for k in ("median", "max"))
+        row = [s["file"], s["name"], s["role"], s["kind"], s["entries"], s["width"], s["steps"], *lengths]
+        table.add_row(*(escape(str(v)) for v in row), f"{s['seconds'] / 3600:.2f}")
+    return table

@@ -1,0 +1,224 @@
+"""From the string a user types to a corpus: ``SOURCE?option=value&option=value``.
+
+``SOURCE`` is a planted corpus (``synthetic:NAME``), a store, a folder of ``.csd`` files, a pickle in the layout of
+MMSA, MulT or MAG-BERT, or a function that returns a Corpus (``package.module:function``, ``file.py:function``). The
+kind is found by looking; ``mmsa:PATH``, ``magbert:PATH``, ``csd:PATH`` and ``store:PATH`` force it. Options are the
+reader's own, plus ``modalities=a,b`` (keep only these) and ``limit=N`` (the first N samples of each split).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from polymodal.core import DataError, OptionError, nearest
+from polymodal.data import csd, magbert, mmsa
+from polymodal.data.columns import choose, split_name
+from polymodal.data.corpus import Corpus, Split
+from polymodal.data.options import convert, options_of, split_source
+from polymodal.data.pickles import read_pickle
+from polymodal.data.store import is_store, read_store
+
+Reader = Callable[..., Corpus]
+Opened = tuple[Reader, tuple[Any, ...]]
+"""A reader and its first arguments; the rest of its parameters are options."""
+
+_FUNCTION = "a function that returns a Corpus (file.py:function)"
+
+LAYOUTS = {"mmsa": mmsa, "magbert": magbert}
+"""Layouts of pickles, in the order in which they are tried."""
+
+
+def load_corpus(source: str | Path | Corpus) -> Corpus:
+    """Return the corpus that ``source`` names, checked.
+
+    Args:
+        source: see the module; a Corpus is checked and returned as it is.
+
+    Raises:
+        DataError: the source does not exist, has another layout, or its content cannot be used; names the file.
+        OptionError: an option that the reader does not have, or a value of the wrong type.
+    """
+    if isinstance(source, Corpus):
+        return source.check()
+    text = str(source)
+    place, given = split_source(text)
+    try:
+        reader, arguments = _open(place)
+        own, common = options_of(reader, len(arguments)), options_of(_finish, 2)
+        for name in given:
+            if name not in own and name not in common:
+                raise OptionError(f"{text}: there is no option {name!r} here{nearest(name, {**own, **common})}")
+        corpus = reader(*arguments, **{n: convert(text, n, v, own[n]) for n, v in given.items() if n in own})
+        if not isinstance(corpus, Corpus):
+            raise DataError(f"{place} returned a {type(corpus).__name__}; it must return a polymodal Corpus")
+        return _finish(corpus, text, **{n: convert(text, n, v, common[n]) for n, v in given.items() if n in common})
+    except DataError as error:
+        named = place.partition(":")[2] or place
+        raise (error if named in str(error) else DataError(f"{place}: {error}")) from None
+
+
+def _open(place: str) -> Opened:
+    kind, _, rest = place.partition(":")
+    if kind in OPENERS and rest:
+        return OPENERS[kind](rest)
+    if os.path.exists(place):
+        return _open_path(Path(place))
+    return _open_function(place)
+
+
+def _open_synthetic(name: str) -> Opened:
+    from polymodal.data import synthetic
+
+    return synthetic.load, (name,)
+
+
+def _open_path(path: Path) -> Opened:
+    if path.is_dir():
+        if is_store(path):
+            return read_store, (path,)
+        if not any(path.glob("*.csd")):
+            raise DataError(f"{path} is a folder with neither polymodal.json (a store) nor .csd files; check the path")
+        return csd.read, (path,)
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(4)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+    if path.suffix == ".csd" or head == b"\x89HDF":
+        return csd.read, (path,)
+    if path.suffix not in (".pkl", ".pickle", ".p") and not head.startswith((b"\x80", b"(d")):
+        raise DataError(f"{path} is neither a pickle nor a .csd file; a corpus can also come from {_FUNCTION}")
+    data = read_pickle(path)
+    for layout in LAYOUTS.values():
+        if layout.matches(data):
+            return layout.read, (data, path)
+    raise DataError(
+        f"{path} has none of the known layouts (MMSA, MulT: dictionaries train, valid, test of arrays with labels; "
+        f"MAG-BERT: lists train, dev, test of ((words, vision, audio), label, segment)); it has {_outline(data)}"
+    )
+
+
+def _open_layout(name: str) -> Callable[[str], Opened]:
+    def opener(place: str) -> Opened:
+        path, layout = _existing(place), LAYOUTS[name]
+        data = read_pickle(path)
+        if not layout.matches(data):
+            raise DataError(f"{path} does not have the layout {name}; it has {_outline(data)}")
+        return layout.read, (data, path)
+
+    return opener
+
+
+def _existing(place: str) -> Path:
+    if os.path.exists(place):
+        return Path(place)
+    folder = Path(place).parent
+    siblings = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    close = get_close_matches(Path(place).name, siblings, n=1)
+    hint = f"did you mean {folder / close[0]}?" if close else "check the path"
+    raise DataError(f"{place} does not exist; {hint}")
+
+
+def _outline(data: object) -> str:
+    """Return the first keys found in ``data``, for the message about an unknown layout."""
+    if not isinstance(data, dict):
+        return f"a {type(data).__name__} instead of a dictionary"
+    keys = ", ".join(repr(k)[:40] for k in list(data)[:8])
+    inner = next((v for v in data.values() if isinstance(v, dict)), {})
+    within = f", and inside {', '.join(repr(k)[:40] for k in list(inner)[:12])}" if inner else ""
+    return f"the keys {keys or '(none)'}{within}"
+
+
+def _open_function(place: str) -> Opened:
+    home, mark, name = place.rpartition(":")
+    dotted = all(part.isidentifier() for part in home.split("."))
+    if not mark or not name.isidentifier() or not (home.endswith(".py") or dotted):
+        _existing(place)
+    try:
+        module = _import_file(_existing(home)) if home.endswith(".py") else importlib.import_module(home)
+    except (ImportError, SyntaxError) as error:
+        raise DataError(
+            f"{place}: {home} cannot be imported ({error}); a source is a path, {_FUNCTION}, or starts with one of "
+            f"{', '.join(f'{kind}:' for kind in OPENERS)}"
+        ) from None
+    function = getattr(module, name, None)
+    if not callable(function):
+        known = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        raise DataError(f"{place}: {home} has no function {name!r}{nearest(name, known)}")
+    return function, ()
+
+
+def _import_file(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+OPENERS: dict[str, Callable[[str], Opened]] = {
+    "synthetic": _open_synthetic,
+    **{name: _open_layout(name) for name in LAYOUTS},
+    "csd": lambda place: (csd.read, (_existing(place),)),
+    "store": lambda place: (read_store, (_existing(place),)),
+}
+"""What may stand before a colon."""
+
+
+def _finish(
+    corpus: Corpus, source: str, *, modalities: tuple[str, ...] | None = None, limit: int | None = None
+) -> Corpus:
+    """Return the corpus under its ``source``, with the common options applied, checked."""
+    if limit is not None and limit < 1:
+        raise OptionError(f"{source}: limit is {limit}; keep at least 1 sample of each split")
+    splits: dict[str, Split] = {}
+    for name, split in corpus.splits.items():
+        if split_name(name) in splits:
+            raise DataError(f"two splits are both {split_name(name)!r} to us; rename {name!r}")
+        splits[split_name(name)] = split if limit is None else split.select(range(min(limit, len(split))))
+    changed = replace(corpus, splits=splits)
+    if modalities is not None:
+        changed = _keep(changed, choose(modalities, corpus.schema.names))
+    if modalities is not None or limit is not None or list(splits) != list(corpus.splits):
+        changed = replace(changed, stored_hash=None, stored_normalizer=None)
+    return replace(changed, source=source, notes=(*corpus.notes, *_absences(changed))).check()
+
+
+def _keep(corpus: Corpus, names: list[str]) -> Corpus:
+    schema = replace(
+        corpus.schema,
+        modalities=tuple(m for m in corpus.schema.modalities if m.name in names),
+        targets=tuple(t for t in corpus.schema.targets if t.modality in (None, *names)),
+    )
+    splits = {
+        split: replace(
+            part,
+            columns={n: part.columns[n] for n in names},
+            present={n: part.present[n] for n in names},
+            targets={t.name: part.targets[t.name] for t in schema.targets},
+        )
+        for split, part in corpus.splits.items()
+    }
+    return replace(corpus, schema=schema, splits=splits)
+
+
+def _absences(corpus: Corpus) -> list[str]:
+    """Return a note per modality that the training split lacks; DataError if no split has it."""
+    notes = []
+    for name in corpus.schema.names:
+        having = [split for split, part in corpus.splits.items() if part.present[name].any()]
+        if not having and any(len(part) for part in corpus.splits.values()):
+            others = ",".join(n for n in corpus.schema.names if n != name)
+            remedy = f"leave it out with ?modalities={others}" if others else "extract it again"
+            raise DataError(f"no sample has {name}: every value is missing, NaN or infinite; {remedy}")
+        if having and "train" in corpus.splits and "train" not in having:
+            notes.append(f"no training sample has {name}; only {' and '.join(having)} do")
+    return notes

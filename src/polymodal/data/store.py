@@ -1,0 +1,153 @@
+"""Corpora at rest: one Arrow file set per split with true lengths, memory-mapped when read.
+
+A store is a folder that ``datasets.load_from_disk`` opens too, plus ``polymodal.json`` (schema, hash, statistics).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polymodal.core import DataError, Schema, Target
+from polymodal.data.corpus import Column, Corpus, Normalizer, Split
+from polymodal.data.ragged import Ragged
+
+MARK = "polymodal.json"
+
+
+def is_store(path: Path) -> bool:
+    """Whether ``path`` is a folder written by ``write_store``."""
+    return (path / MARK).is_file()
+
+
+def write_store(corpus: Corpus, destination: str | Path) -> Path:
+    """Write ``corpus`` to the folder ``destination``, whole or not at all.
+
+    Memory stays bounded: memory-mapped columns are copied batch by batch.
+
+    Raises:
+        DataError: the folder exists, or cannot be written.
+    """
+    import datasets
+
+    folder = Path(destination)
+    if folder.exists():
+        raise DataError(f"{folder} exists already; choose another folder or remove it first")
+    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    datasets.disable_progress_bars()
+    try:
+        tables = {name: datasets.Dataset(_table(corpus.schema, split)) for name, split in corpus.splits.items()}
+        datasets.DatasetDict(tables).save_to_disk(str(partial))
+        about = {
+            "format": 1,
+            "name": corpus.name,
+            "source": corpus.source,
+            "schema": corpus.schema.to_dict(),
+            "hash": corpus.hash,
+            "normalizer": corpus.normalizer.to_dict() if "train" in corpus.splits else None,
+            "notes": list(corpus.notes),
+        }
+        (partial / MARK).write_text(json.dumps(about))
+        partial.rename(folder)
+    except OSError as error:
+        raise DataError(
+            f"cannot write {folder}: {error.strerror or error}; free space or choose another folder"
+        ) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _table(schema: Schema, split: Split) -> Any:
+    """Return the Arrow table of a split; feature buffers are shared, not copied."""
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {"id": pa.array(list(split.ids), pa.string())}
+    if len(split.groups):
+        columns["group"] = pa.array(list(split.groups), pa.string())
+    for modality in schema.modalities:
+        column = split.columns[modality.name]
+        columns[modality.name] = _arrow(column)
+        columns[f"present/{modality.name}"] = pa.array(split.present[modality.name])
+    for name, labels in split.targets.items():
+        values = [row.tolist() for row in labels] if labels.ndim > 1 else labels
+        columns[f"target/{name}"] = pa.array(values)
+    return pa.table(columns)
+
+
+def _arrow(column: Column) -> Any:
+    import pyarrow as pa
+
+    if not isinstance(column, Ragged):
+        return pa.array([column[i] for i in range(len(column))], pa.string())
+    chunks = []
+    for values, offsets in column.chunks:
+        # Arrow offsets count numbers, ours count steps; both may start anywhere in a shared buffer.
+        flat = pa.array(np.ascontiguousarray(values, dtype=np.float32).reshape(-1))
+        chunks.append(pa.LargeListArray.from_arrays(pa.array(offsets * column.width), flat))
+    return pa.chunked_array(chunks)
+
+
+def read_store(path: str | Path) -> Corpus:
+    """Open a store without reading its features: they are memory-mapped.
+
+    Raises:
+        DataError: not a store, or damaged.
+    """
+    import datasets
+
+    folder = Path(path)
+    if not is_store(folder):
+        raise DataError(
+            f"{folder} is not a polymodal store (no {MARK}); make one with: polymodal data convert SRC {folder}"
+        )
+    try:
+        about = json.loads((folder / MARK).read_text())
+        tables = datasets.load_from_disk(str(folder))
+        schema = Schema.from_dict(about["schema"])
+        splits = {name: _split(schema, table.data) for name, table in tables.items()}
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"store {folder} is damaged ({error}); convert the corpus again") from None
+    normalizer = Normalizer.from_dict(about["normalizer"]) if about["normalizer"] is not None else None
+    return Corpus(
+        name=about["name"],
+        source=str(path),
+        schema=schema,
+        splits=splits,
+        notes=tuple(about["notes"]),
+        stored_hash=about["hash"],
+        stored_normalizer=normalizer,
+    )
+
+
+def _split(schema: Schema, table: Any) -> Split:
+    columns: dict[str, Column] = {}
+    for modality in schema.modalities:
+        column = table.column(modality.name)
+        columns[modality.name] = column.to_pylist() if modality.kind == "text" else _ragged(column, modality.width)
+    return Split(
+        ids=table.column("id").to_pylist(),
+        columns=columns,
+        present={n: table.column(f"present/{n}").to_numpy() for n in schema.names},
+        targets={t.name: _labels(table.column(f"target/{t.name}"), t) for t in schema.targets},
+        groups=table.column("group").to_pylist() if "group" in table.column_names else (),
+    )
+
+
+def _ragged(column: Any, width: int) -> Ragged:
+    chunks = []
+    for chunk in column.chunks:
+        values = chunk.values.to_numpy(zero_copy_only=True).reshape(-1, width)
+        chunks.append((values, chunk.offsets.to_numpy() // width))
+    return Ragged(chunks or [(np.zeros((0, width), np.float32), np.zeros(1, np.int64))])
+
+
+def _labels(column: Any, target: Target) -> np.ndarray[Any, Any]:
+    if target.task == "multilabel":
+        return np.asarray(column.to_pylist(), dtype=np.float32).reshape(-1, len(target.classes))
+    return np.asarray(column.to_numpy(), dtype=np.int64 if target.task == "classification" else np.float32)

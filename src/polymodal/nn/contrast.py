@@ -1,0 +1,86 @@
+"""Contrastive losses: pull matching vectors together, push the rest of the batch away.
+
+Cosines are taken in float32 even under mixed precision: divided by a small temperature, half precision would decide
+which pair is nearest.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from polymodal.core import Target
+
+ClassRule = Literal["round", "sign"]
+
+
+def info_nce(queries: Tensor, keys: Tensor, temperature: float, mask: Tensor | None = None) -> Tensor:
+    """Mean of -log softmax_j(cos(query_i, key_j) / temperature) at j = i (van den Oord et al., 2018, eq. 4).
+
+    Args:
+        queries: ``(..., batch, width)``; leading dimensions are separate batches.
+        keys: same shape; row i matches query i, the other rows of the batch are its negatives.
+        temperature: above 0.
+        mask: ``(..., batch)`` bool; rows where it is False are neither queries nor negatives. None for all True.
+
+    Returns:
+        Scalar, 0 where no row takes part; ln(batch) if all vectors are equal.
+    """
+    logits = _cosines(queries, keys) / temperature  # (..., batch, batch)
+    if mask is None:
+        mask = logits.new_ones(logits.shape[:-1], dtype=torch.bool)
+    logits = logits.masked_fill(~mask.unsqueeze(-2), torch.finfo(logits.dtype).min)
+    losses = logits.logsumexp(-1) - logits.diagonal(dim1=-2, dim2=-1)
+    return _mean_where(losses, mask)
+
+
+def supervised_contrastive(vectors: Tensor, classes: Tensor, temperature: float, mask: Tensor | None = None) -> Tensor:
+    """Pull vectors of one class together against all others (Khosla et al., NeurIPS 2020, eq. 2: the mean is outside).
+
+    Args:
+        vectors: ``(number, width)``.
+        classes: ``(number,)`` of any type that can be compared.
+        temperature: above 0.
+        mask: ``(number,)`` bool; vectors where it is False take no part. None for all True.
+
+    Returns:
+        Scalar: mean over vectors that share their class with another one; 0 if there is none.
+    """
+    if mask is None:
+        mask = torch.ones_like(classes, dtype=torch.bool)
+    others = mask.unsqueeze(0) & ~torch.eye(len(classes), dtype=torch.bool, device=vectors.device)
+    logits = _cosines(vectors, vectors) / temperature
+    logits = logits.masked_fill(~others, torch.finfo(logits.dtype).min)
+    surprise = logits.logsumexp(1, keepdim=True) - logits  # (number, number): -log p(other | vector)
+    positives = others & (classes.unsqueeze(1) == classes.unsqueeze(0))
+    count = positives.sum(1)
+    losses = surprise.where(positives, surprise.new_zeros(())).sum(1) / count.clamp(min=1)
+    return _mean_where(losses, mask & (count > 0))
+
+
+def label_classes(target: Target, labels: Tensor, rule: ClassRule = "round") -> Tensor:
+    """Return what a supervised contrast calls a class: ``(batch,)``, comparable within the batch.
+
+    A classification keeps its classes; the class of a multilabel sample is its set of labels; a regression is rescaled
+    from its range (without one, from that of the batch) to [-3, 3], then rounded (7 classes) or reduced to its sign.
+    """
+    if target.task == "classification":
+        return labels
+    if target.task == "multilabel":
+        return labels.unique(dim=0, return_inverse=True)[1]
+    low, high = target.range or (float(labels.min()), float(labels.max()))
+    scaled = (labels - low) / max(high - low, 1e-6) * 6 - 3
+    return scaled.sign() if rule == "sign" else scaled.clamp(-3, 3).round()
+
+
+def _cosines(a: Tensor, b: Tensor) -> Tensor:
+    with torch.autocast(a.device.type, enabled=False):
+        return F.normalize(a.float(), dim=-1) @ F.normalize(b.float(), dim=-1).transpose(-2, -1)
+
+
+def _mean_where(losses: Tensor, mask: Tensor) -> Tensor:
+    """Mean over True entries; 0, still part of the graph, where there is none."""
+    return losses.where(mask, losses.new_zeros(())).sum() / mask.sum().clamp(min=1)

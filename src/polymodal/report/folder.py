@@ -1,0 +1,166 @@
+"""Reading a run folder: what was asked for, how training went, what the evaluation found."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polymodal.core import RunError, Schema, Target
+from polymodal.report.rows import Row, score_rows
+
+Array = np.ndarray[Any, Any]
+
+_ASKED = ("method", "options", "recipe", "data", "seeds", "command")
+_NOTED = ("parameters", "handles_absence", "polymodal", "versions", "created")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Attributes:
+        path: the folder.
+        info: content of ``run.json``.
+        evaluation: the folder with the evaluation, which need not exist.
+        scores: content of its ``scores.json``; None without an evaluation.
+        rows: the figures in ``scores``.
+    """
+
+    path: Path
+    info: dict[str, Any]
+    evaluation: Path
+    scores: dict[str, Any] | None
+    rows: list[Row]
+
+    @property
+    def target(self) -> Target:
+        """The main target: the first joint one."""
+        return Schema.from_dict(self.info["data"]["schema"]).joint_targets[0]
+
+    @property
+    def split(self) -> str:
+        """The split that figures are drawn from: ``test``, or else the first one that was scored."""
+        splits = [r.split for r in self.rows]
+        return "test" if "test" in splits else splits[0]
+
+    @property
+    def main(self) -> list[Row]:
+        """Rows of the main metric of the main target, every split and subset."""
+        return [r for r in self.rows if r.target == self.target.name and r.main]
+
+    @property
+    def name(self) -> str:
+        """The folder as a shell wants it; without the places above it where the path is absolute."""
+        return shlex.quote(self.path.name if self.path.is_absolute() else str(self.path))
+
+    def folder_of(self, seed: int) -> Path:
+        """The folder of one seed."""
+        return self.path / f"seed-{seed}"
+
+
+def read_run(path: Path, evaluation: str = "evaluation") -> Run:
+    """Read ``run.json`` and, where it exists, the evaluation's ``scores.json``.
+
+    Raises:
+        RunError: no run folder, or one that is damaged.
+    """
+    if not path.is_dir():
+        raise RunError(f"there is no run folder {path}; polymodal fit makes one")
+    if not (path / "run.json").is_file():
+        raise RunError(f"{path} is not a run folder: it has no run.json; give the folder that polymodal fit wrote")
+    info = _read_json(path / "run.json")
+    missing = [key for key in _ASKED + _NOTED if key not in info]
+    if missing:
+        raise RunError(f"{path / 'run.json'} has no {missing[0]!r}; it was not written by polymodal fit")
+    scores_file = path / evaluation / "scores.json"
+    scores = _read_json(scores_file) if scores_file.is_file() else None
+    return Run(path, info, scores_file.parent, scores, score_rows(scores) if scores else [])
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} cannot be read ({error}); restore it or make the run again") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{file} does not hold a JSON object; restore it or make the run again")
+    return content
+
+
+def read_epochs(run: Run) -> dict[int, list[dict[str, Any]]]:
+    """Return seed -> one dict per epoch, in order; seeds without any are left out.
+
+    A resumed run may write an epoch twice; the later line counts.
+    """
+    found = {}
+    for seed in run.info["seeds"]:
+        file = run.folder_of(seed) / "metrics.jsonl"
+        if not file.is_file():
+            continue
+        epochs: dict[int, dict[str, Any]] = {}
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            try:
+                epoch = json.loads(line)
+                epochs[int(epoch["epoch"])] = epoch
+            except (ValueError, KeyError, TypeError) as error:
+                raise RunError(f"{file} line {number} is not an epoch; remove the line or resume the run") from error
+        if epochs:
+            found[int(seed)] = [epochs[e] for e in sorted(epochs)]
+    return found
+
+
+def best_epochs(run: Run, epochs: dict[int, list[dict[str, Any]]]) -> dict[int, int]:
+    """Return seed -> epoch whose weights were kept: from ``result.json``, or the last line marked best."""
+    best = {}
+    for seed, lines in epochs.items():
+        file = run.folder_of(seed) / "result.json"
+        marked = [line["epoch"] for line in lines if line.get("best")]
+        kept = _read_json(file).get("best_epoch") if file.is_file() else None
+        if kept is None and marked:
+            kept = marked[-1]
+        if kept is not None:
+            best[seed] = int(kept)
+    return best
+
+
+def read_predictions(run: Run) -> dict[str, Array] | None:
+    """Return the columns ``id``, ``seed``, ``true`` and ``predicted`` of the main target, complete input.
+
+    Only the first seed, so that every sample counts once; None where nothing was saved.
+    """
+    file = run.evaluation / "predictions.parquet"
+    complete = next((r for r in run.main if r.complete and r.split == run.split), None)
+    if complete is None or not file.is_file():
+        return None
+    import pyarrow.parquet as pq
+    from pyarrow import ArrowException
+
+    name = run.target.name
+    wanted = {"id": "id", "seed": "seed", f"{name}/true": "true", f"{name}/predicted": "predicted"}
+    only = [("split", "==", run.split), ("present", "==", "+".join(complete.present))]
+    try:
+        table = pq.read_table(file, columns=list(wanted), filters=only)
+    except (ArrowException, OSError) as error:
+        raise RunError(f"{file} cannot be read ({error}); run polymodal evaluate again") from error
+    seeds = table["seed"].to_numpy()
+    columns = {new: np.array(table[old].to_pylist()) for old, new in wanted.items()}
+    return {key: values[seeds == seeds[0]] for key, values in columns.items()} if len(seeds) else None
+
+
+def read_fused(run: Run) -> tuple[Array, list[str]] | None:
+    """Return the fused representations (samples, width) and the samples' ids; None where none were saved."""
+    file = run.evaluation / "representations.npz"
+    if not file.is_file():
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as content:
+            return content["fused"], [str(i) for i in content["id"]]
+    except KeyError:
+        return None  # the method has no fused representation
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} cannot be read ({error}); run polymodal evaluate again") from error

@@ -1,0 +1,156 @@
+"""The report of a run: one self-contained HTML page, its figures as PNG, its tables as Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import shlex
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polymodal.report.folder import Run, read_run
+from polymodal.report.sections import Section, main_of_targets, sections
+from polymodal.report.tables import to_csv, to_latex, to_markdown
+from polymodal.report.verdict import over_targets, verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def write_report(run: Path, *, evaluation: str = "evaluation") -> Path:
+    """Write ``report.html``, ``figures/*.png`` and ``tables/scores.{md,tex,csv}`` into a run folder.
+
+    What cannot be shown yet (no evaluation, no representations) is replaced by a sentence that says what makes it.
+
+    Args:
+        run: folder written by ``polymodal fit``.
+        evaluation: name of the folder in ``run`` that ``polymodal evaluate`` wrote.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        RunError: ``run`` is missing, is not a run folder, or holds a damaged file.
+    """
+    loaded = read_run(Path(run), evaluation)
+    parts = sections(loaded)
+    for part in parts:
+        if part.figure is not None:
+            _write(loaded.path / "figures" / f"{part.name}.png", _png(part.figure))
+    if loaded.rows:
+        tables = [part.table for part in parts if part.table is not None]
+        for suffix, text in (
+            ("md", "\n".join(map(to_markdown, tables))),
+            ("tex", "\n".join(map(to_latex, tables))),
+            ("csv", to_csv(loaded.rows)),
+        ):
+            _write(loaded.path / "tables" / f"scores.{suffix}", text.encode())
+    page = loaded.path / "report.html"
+    _write(page, _render(loaded, parts).encode())
+    return page
+
+
+def _render(run: Run, parts: list[Section]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("polymodal.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    data = (run.scores or run.info)["data"]["name"]
+    return environment.get_template("page.html.jinja").render(
+        name=run.path.resolve().name,
+        info=run.info,
+        data=data,
+        verdict=[*verdict(run.main, run.split, data), *over_targets(main_of_targets(run))] if run.rows else [],
+        parts=parts,
+        svg=_svg,
+        configuration=_configuration(run),
+        commands=_commands(run),
+        origin=_origin(run),
+        protocol=(run.scores or {}).get("protocol"),
+        counts=dict.fromkeys((r.split, r.count) for r in run.main if r.complete),
+    )
+
+
+def _configuration(run: Run) -> list[tuple[str, str, str]]:
+    """Return (group, name, value) of everything the run was asked to do."""
+    data = run.info["data"]
+    groups = {
+        "Method": run.info["options"],
+        "Training": run.info["recipe"],
+        "Data": {key: data[key] for key in ("source", "encode", "sizes") if data.get(key)},
+    }
+    return [(group, *pair) for group, values in groups.items() for pair in _flat(values)]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    out = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            out += _flat(value, f"{prefix}{key}.")
+        else:
+            out.append((prefix + key, "not set" if value is None else str(value)))
+    return out
+
+
+def _commands(run: Run) -> list[str]:
+    trained, scored = run.info["data"], (run.scores or run.info)["data"]
+    other = "" if scored["hash"] == trained["hash"] else f" --data {shlex.quote(scored['source'])}"
+    return [run.info["command"], f"polymodal evaluate {run.name}{other}"]
+
+
+def _origin(run: Run) -> list[tuple[str, str]]:
+    """Return (name, value) of what, with the command, decides the numbers."""
+    info = run.info
+    rows = [("Seeds", ", ".join(map(str, info["seeds"]))), ("Data hash", info["data"]["hash"])]
+    scored = (run.scores or info)["data"]
+    if scored["hash"] != info["data"]["hash"]:
+        rows.append(("Scored on", f"{scored['source']} ({scored['hash']})"))
+    rows += [("polymodal", info["polymodal"]), *((name, str(v)) for name, v in info["versions"].items())]
+    rows += [(name.capitalize(), str(info[name])) for name in ("code", "threads") if name in info]
+    return [*rows, ("Parameters", f"{info['parameters']:,}"), ("Created", str(info["created"]))]
+
+
+# An SVG shown by <img> follows the reader's light or dark setting by itself, and its ids cannot clash with others'.
+_INK_STYLE = "<style>svg{color:#33363b}@media (prefers-color-scheme:dark){svg{color:#c9ccd1}}</style>"
+
+
+def _svg(figure: Figure) -> str:
+    """Return ``figure`` as a data address whose text is dark on a light page and light on a dark one."""
+    import matplotlib
+
+    from polymodal.report.plots import INK
+
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with matplotlib.rc_context({"svg.hashsalt": "polymodal"}):  # the same figure gives the same bytes
+        figure.savefig(buffer, format="svg", metadata=nothing, dpi=150)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor").replace("<defs>", f"{_INK_STYLE}<defs>", 1)
+    return "data:image/svg+xml;base64," + base64.b64encode(text.encode()).decode()
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Write ``file`` whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        os.chmod(temporary, 0o644)  # mkstemp makes a file that only its owner may read
+        os.replace(temporary, file)
+    except OSError:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,241 @@
+"""The parts of a report, each with its figure, its table and the words for readers who cannot see the figure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polymodal.report import plots
+from polymodal.report.folder import Run, best_epochs, read_epochs, read_fused, read_predictions
+from polymodal.report.metrics import label, write_value
+from polymodal.report.rows import Row
+from polymodal.report.tables import Table, score_table, subset_table, target_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the page.
+
+    Attributes:
+        name: file name of the figure, anchor on the page.
+        title: the heading.
+        figure: what to draw, or None.
+        alt: the figure in words.
+        caption: what the figure shows and how it was made.
+        table: what to list, or None.
+        missing: why there is nothing to show, and what to do about it.
+    """
+
+    name: str
+    title: str
+    figure: Figure | None = None
+    alt: str = ""
+    caption: str = ""
+    table: Table | None = None
+    missing: str = ""
+
+
+def sections(run: Run) -> list[Section]:
+    """Return every part of the report of ``run`` in reading order."""
+    makers = (_scores, _targets, _subsets, _losses, _predictions, _projection)
+    return [part for maker in makers for part in [maker(run)] if part is not None]
+
+
+def _evaluate(run: Run) -> str:
+    return f"What makes it: polymodal evaluate {run.name}"
+
+
+def _scores(run: Run) -> Section:
+    if not run.rows:
+        return Section("scores", "Scores", missing=f"There is no evaluation yet. {_evaluate(run)}")
+    return Section("scores", "Scores", table=score_table(run.rows, run.target.name))
+
+
+def _targets(run: Run) -> Section | None:
+    """Only for several targets."""
+    rows = main_of_targets(run)
+    if len(rows) < 2:
+        return None
+    metric = label(rows[0].metric)
+    return Section(
+        "targets",
+        "Targets",
+        plots.target_bars(rows),
+        f"Bars of {metric} per target: {_spell(rows)}.",
+        f"{metric} per target on {run.split}, complete input, with 95% intervals.",
+        target_table(run.rows, run.split),
+    )
+
+
+def main_of_targets(run: Run) -> list[Row]:
+    """Return the main metric of every target that shares it with the main target: complete input, one split."""
+    rows = [r for r in run.rows if r.complete and r.main and r.split == run.split]
+    return [r for r in rows if r.metric == rows[0].metric]
+
+
+def _subsets(run: Run) -> Section | None:
+    rows = [r for r in run.main if r.split == run.split]
+    title = "What each modality is worth"
+    if not run.rows:
+        return None
+    if len(rows) < 2:
+        return Section("subsets", title, missing=f"Only one subset of the modalities was scored. {_evaluate(run)}")
+    return Section(
+        "subsets",
+        title,
+        plots.subset_bars(rows),
+        f"Bars of {label(rows[0].metric)} per subset of modalities: {_spell(rows, subset=True)}.",
+        f"{label(rows[0].metric)} of {run.target.name} on {run.split} by the modalities that were present; lines: "
+        f"95% intervals. Absent modalities: {rows[0].absence.rstrip('.')}.",
+        subset_table(run.rows, run.target.name, run.split),
+    )
+
+
+def _spell(rows: list[Row], subset: bool = False) -> str:
+    return ", ".join(f"{r.subset if subset else r.target} {write_value(r.metric, r.mean)}" for r in rows)
+
+
+def _losses(run: Run) -> Section:
+    title = "Training"
+    epochs = read_epochs(run)
+    if not epochs:
+        done = any((run.folder_of(seed) / "result.json").is_file() for seed in run.info["seeds"])
+        why = "the method was fitted in closed form." if done else f"what trains the run: {run.info['command']}"
+        return Section("losses", title, missing=f"No epoch was logged; {why}")
+    best = best_epochs(run, epochs)
+    terms = dict.fromkeys(term for lines in epochs.values() for line in lines for term in line["train"])
+    curves = {
+        term: {seed: {part: _curve(lines, part, term) for part in ("train", "valid")} for seed, lines in epochs.items()}
+        for term in sorted(terms, key=lambda t: t != "loss")  # the sum first, then its terms as logged
+    }
+    kept = ", ".join(f"{epoch} (seed {seed})" for seed, epoch in best.items()) or "unknown"
+    last = max(lines[-1]["epoch"] for lines in epochs.values())
+    return Section(
+        "losses",
+        title,
+        plots.loss_curves(curves, best),
+        f"Curves of {', '.join(curves)} over {last} epochs for {len(epochs)} seeds; epochs kept: {kept}.",
+        f"Each loss term against epochs, a line per seed. “loss” is the sum of the others. Epochs kept: {kept}.",
+    )
+
+
+def _curve(lines: list[dict[str, Any]], part: str, term: str) -> plots.Curve:
+    values = [(line["epoch"], (line.get(part) or {}).get(term)) for line in lines]
+    return [(epoch, value) for epoch, value in values if value is not None]  # a loss that was NaN is null
+
+
+def _predictions(run: Run) -> Section | None:
+    if not run.rows:
+        return None
+    title, target = "Predictions", run.target
+    found = read_predictions(run)
+    if found is None:
+        return Section("predictions", title, missing=f"No predictions for the complete input. {_evaluate(run)}")
+    true, predicted = found["true"], found["predicted"]
+    where = f"{len(true)} samples of {run.split}, complete input, seed {found['seed'][0]}"
+    if target.task == "regression":
+        return _scatter(title, true, predicted, target.name, where)
+    if target.task == "classification":
+        return _confusion(title, true, predicted, target.classes, where)
+    return _classes(title, true, predicted, target.classes, where)
+
+
+def _scatter(title: str, true: Array, predicted: Array, target: str, where: str) -> Section:
+    finite = np.isfinite(true) & np.isfinite(predicted)
+    true, predicted = true[finite], predicted[finite]
+    if not len(true):
+        return Section("predictions", title, missing="No prediction is a finite number; look at the losses above.")
+    quantiles = np.quantile(predicted - true, (0.05, 0.25, 0.5, 0.75, 0.95))
+    words = ", ".join(f"{q:.2f}" for q in quantiles)
+    return Section(
+        "predictions",
+        title,
+        plots.predicted_against_true(true, predicted, target),
+        f"Scatter of predicted against true {target}; quantiles of predicted minus true at 5, 25, 50, 75 and 95%: "
+        f"{words}.",
+        f"{where}. Left: the line is a perfect prediction. Right: quantiles of predicted − true along the true "  # noqa: RUF001
+        f"label; over all samples, at 5, 25, 50, 75 and 95%: {words}.",
+    )
+
+
+def _confusion(title: str, true: Array, predicted: Array, classes: tuple[str, ...], where: str) -> Section:
+    from sklearn.metrics import confusion_matrix
+
+    counts = confusion_matrix(true, predicted, labels=range(len(classes)))
+    correct = "; ".join(f"{c}: {counts[i, i]} of {counts[i].sum()}" for i, c in enumerate(classes))
+    return Section(
+        "predictions",
+        title,
+        plots.confusion_matrix(counts, classes),
+        f"Confusion matrix; correct per true class: {correct}.",
+        f"{where}. Each row is a true class and adds up to 100%; below the share, the number of samples.",
+    )
+
+
+def _classes(title: str, true: Array, predicted: Array, classes: tuple[str, ...], where: str) -> Section:
+    from sklearn.metrics import f1_score
+
+    f1 = f1_score(true.astype(int), predicted.astype(int), average=None, zero_division=0).reshape(-1)
+    words = ", ".join(f"{c} {100 * v:.1f}" for c, v in zip(classes, f1, strict=True))
+    return Section(
+        "predictions",
+        title,
+        plots.class_bars(f1, true.sum(axis=0).astype(int), classes),
+        f"Bars of F1 per class: {words}.",
+        f"{where}. F1 of each class on its own; n: samples that have the class.",
+    )
+
+
+def _projection(run: Run) -> Section | None:
+    if not run.rows:
+        return None
+    title = "Fused representation"
+    fused, found = read_fused(run), read_predictions(run)
+    if fused is None or found is None:
+        why = f"No fused representation was saved: the method has none, or it was not asked for. {_evaluate(run)}"
+        return Section("projection", title, missing=why)
+    points, true = _matched(*fused, found)
+    if len(points) < 3 or points.shape[1] < 2:
+        return Section("projection", title, missing="A projection needs three finite samples and two dimensions.")
+    from sklearn.decomposition import PCA
+
+    pca = PCA(2, random_state=0).fit(points)
+    labels, names, what = _colours(run, true)
+    explained = np.nan_to_num(pca.explained_variance_ratio_)
+    share = f"{explained.sum():.0%}"
+    return Section(
+        "projection",
+        title,
+        plots.projection(pca.transform(points), labels, explained, run.target.name, names),
+        f"Scatter of {len(points)} samples on two principal components that explain {share} of the variance, "
+        f"coloured by {what}.",
+        f"{len(points)} samples of {run.split}, complete input, seed {found['seed'][0]}: principal components of the "
+        f"{points.shape[1]}-dimensional fused representation, coloured by {what}. The two explain {share} of the "
+        f"variance, so distances in the plane are only part of the picture.",
+    )
+
+
+def _matched(fused: Array, ids: list[str], found: dict[str, Array]) -> tuple[Array, Array]:
+    """Return the finite representations whose sample has a label, and those labels."""
+    at = {str(i): row for row, i in enumerate(found["id"])}
+    kept = [row for row, i in enumerate(ids) if i in at and np.isfinite(fused[row]).all()]
+    return fused[kept], found["true"][[at[ids[row]] for row in kept]]
+
+
+def _colours(run: Run, true: Array) -> tuple[Array, list[str], str]:
+    """Return a number per sample, the names of the numbers, and what they are."""
+    target = run.target
+    if target.task == "regression":
+        return true, [], f"true {target.name}"
+    if target.task == "classification":
+        return true, list(target.classes), f"true {target.name}"
+    common = int(true.sum(axis=0).argmax())  # samples have several labels; the commonest one splits them best
+    name = target.classes[common]
+    return true[:, common].astype(int), [f"not {name}", name], f"whether {name}, the commonest class, is true"

@@ -1,0 +1,220 @@
+"""Is system A better than system B on the same test samples, or is it luck?
+
+``paired_bootstrap`` gives the size of the difference with an interval; ``swap_test`` and ``sign_flip`` give exact or
+Monte Carlo p values of "the two are interchangeable"; ``holm`` adjusts p values when many systems are compared.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from polymodal.core import DataError, OptionError, Target, nearest, numpy_rng
+from polymodal.score.intervals import BLOCK, check_options, draws, interval, mean_over_seeds, tables_by_seed
+from polymodal.score.metrics import metric_names
+from polymodal.score.statistics import Array
+
+EXACT = 16
+"""Up to this many samples all 2^n exchanges are enumerated."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A minus B in one metric, averaged over seeds: difference, interval, two-sided p value."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def align(ids_a: Sequence[str], ids_b: Sequence[str]) -> Array:
+    """Return rows ``r`` such that ``ids_b[r[i]] == ids_a[i]``, to bring B's predictions into A's order.
+
+    Raises:
+        DataError: the two test sets differ, or an id appears twice.
+    """
+    for ids in (ids_a, ids_b):
+        if len(set(ids)) < len(ids):
+            twice = Counter(ids).most_common(1)[0][0]
+            raise DataError(f"sample {str(twice)!r} appears twice in the predictions; ids must be unique")
+    where = {name: row for row, name in enumerate(ids_b)}
+    missing, extra = [i for i in ids_a if i not in where], sorted(set(where) - set(ids_a))
+    if missing or extra:
+        example = f"{str((missing or extra)[0])!r} is only in the {'first' if missing else 'second'}"
+        raise DataError(
+            f"the two runs were tested on different samples ({len(ids_a)} and {len(ids_b)}, {example}); compare runs "
+            f"on the same test split"
+        )
+    return np.array([where[i] for i in ids_a], dtype=np.int64)
+
+
+def paired_bootstrap(
+    target: Target,
+    true: Any,
+    a: Any,
+    b: Any,
+    metric: str,
+    *,
+    probability_a: Any = None,
+    probability_b: Any = None,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Comparison:
+    """Return A's ``metric`` minus B's, with a percentile interval over resamples of the test samples.
+
+    Args:
+        true: labels as for ``evaluate``.
+        a, b: predictions as for ``evaluate``, or one row of them per seed; seeds are averaged, and the two systems may
+            have different numbers of them. Both in the order of ``true`` (see ``align``).
+        probability_a, probability_b: with or without seeds like ``a`` and ``b``; needed for ``auc`` and ``eer``.
+
+    The p value is twice the share of resamples on the other side of zero (counting the observed one), so it is below
+    1 - level exactly when the interval leaves zero out, up to one resample. Resamples where the metric is undefined
+    are left out.
+
+    Raises:
+        DataError: as ``evaluate``.
+        OptionError: an unknown metric, fewer than 1 resample, a level outside (0, 1).
+    """
+    check_options(resamples, level, lowest=1)
+    _check_metric(target, metric)
+    tables_a = tables_by_seed(target, true, *_with_seeds(target, a, probability_a))
+    tables_b = tables_by_seed(target, true, *_with_seeds(target, b, probability_b))
+    samples = len(true)
+    if not samples:
+        return Comparison(*[float("nan")] * 4)
+
+    def differences(times: Array) -> Array:
+        return mean_over_seeds(tables_a, metric, times) - mean_over_seeds(tables_b, metric, times)
+
+    observed = float(differences(np.ones((1, samples)))[0])
+    resampled = np.concatenate([differences(times) for times in draws(samples, resamples, seed)])
+    known = resampled[~np.isnan(resampled)]
+    tail = min((known <= 0).sum(), (known >= 0).sum())
+    p = min(1.0, 2 * (float(tail) + 1) / (len(known) + 1)) if len(known) and not np.isnan(observed) else float("nan")
+    return Comparison(observed, *interval(known, level), p)
+
+
+def sign_flip(difference: Any, *, rounds: int = 10_000, seed: int = 0) -> float:
+    """Return the two-sided p value of "the paired differences are symmetric around 0".
+
+    Args:
+        difference: ``(samples,)``, A's minus B's ``sample_scores``, averaged over seeds if there are several.
+        rounds: random sign vectors when there are more than 16 samples; fewer samples are enumerated exactly. The
+            Monte Carlo p value is (1 + as extreme) / (1 + rounds), which never claims more than was sampled.
+
+    Raises:
+        DataError: not one column of finite numbers.
+    """
+    values = np.asarray(difference, dtype=float)
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+        raise DataError("sign_flip needs one finite difference per sample; give the difference of two sample_scores")
+    size = np.abs(values).sum()
+    sums = [np.abs((1 - 2 * exchanged) @ values) for exchanged in _exchanges(len(values), rounds, seed)]
+    return _p_value(np.abs(values.sum()), np.concatenate(sums), 1e-12 * size, len(values) <= EXACT)
+
+
+def swap_test(
+    target: Target,
+    true: Any,
+    a: Any,
+    b: Any,
+    metric: str,
+    *,
+    probability_a: Any = None,
+    probability_b: Any = None,
+    rounds: int = 10_000,
+    seed: int = 0,
+) -> float:
+    """Return the two-sided p value of "exchanging the systems' predictions on any sample changes nothing".
+
+    For any metric, also those that are no mean over samples (correlation, F1, AUC). Arguments as for
+    ``paired_bootstrap``; with seeds, both systems need the same number, and a sample is exchanged in all of them.
+    Exact for up to 16 samples, else ``rounds`` random exchanges as in ``sign_flip``.
+
+    Raises:
+        DataError: as ``evaluate``, or different numbers of seeds.
+        OptionError: an unknown metric.
+    """
+    _check_metric(target, metric)
+    p_a, q_a = _with_seeds(target, a, probability_a)
+    p_b, q_b = _with_seeds(target, b, probability_b)
+    if len(p_a) != len(p_b):
+        raise DataError(f"swap_test needs as many seeds of both systems, got {len(p_a)} and {len(p_b)}")
+    tables_a = tables_by_seed(target, true, p_a, q_a)
+    tables_b = tables_by_seed(target, true, p_b, q_b)
+    once = np.ones((1, len(true)))
+    first, second = (float(mean_over_seeds(t, metric, once)[0]) for t in (tables_a, tables_b))
+    if np.isnan(first - second):
+        return float("nan")
+    # Both systems' predictions side by side: an exchange is a choice of which half counts for which system.
+    both = np.concatenate([p_a, p_b], axis=1)
+    chances = None if q_a is None or q_b is None else np.concatenate([q_a, q_b], axis=1)
+    tables = tables_by_seed(target, np.concatenate([true, true]), both, chances)
+
+    def difference(exchanged: Array) -> Array:
+        kept = 1 - exchanged
+        as_a, as_b = np.hstack([kept, exchanged]), np.hstack([exchanged, kept])
+        return np.abs(mean_over_seeds(tables, metric, as_a) - mean_over_seeds(tables, metric, as_b))
+
+    found = np.concatenate([difference(exchanged) for exchanged in _exchanges(len(true), rounds, seed)])
+    return _p_value(abs(first - second), found, 1e-12 * (abs(first) + abs(second)), len(true) <= EXACT)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p values adjusted for their number (Holm, 1979), in the given order.
+
+    Rejecting those below 0.05 keeps the chance of any false rejection below 0.05. A NaN (a comparison that could not
+    be made) stays NaN and is not counted.
+
+    Raises:
+        DataError: a value outside [0, 1].
+    """
+    p = np.asarray(p_values, dtype=float)
+    known = np.flatnonzero(~np.isnan(p))
+    if ((p[known] < 0) | (p[known] > 1)).any():
+        raise DataError("holm needs p values from 0 to 1")
+    order = known[np.argsort(p[known], kind="stable")]
+    adjusted = np.full(len(p), np.nan)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
+    return [float(v) for v in adjusted]
+
+
+def _with_seeds(target: Target, predicted: Any, probability: Any) -> tuple[Array, Array | None]:
+    """Return both with a leading axis of seeds."""
+    p = np.asarray(predicted)
+    p = p[None] if p.ndim == (2 if target.task == "multilabel" else 1) else p
+    if probability is None:
+        return p, None
+    q = np.asarray(probability)
+    return p, q[None] if q.ndim == 2 else q
+
+
+def _check_metric(target: Target, metric: str) -> None:
+    if metric not in metric_names(target):
+        raise OptionError(f"target {target.name!r} has no metric {metric!r}{nearest(metric, metric_names(target))}")
+
+
+def _exchanges(samples: int, rounds: int, seed: int) -> Iterator[Array]:
+    """Yield blocks ``(some, samples)`` of 0 and 1: all 2^samples patterns if these are few, else random ones."""
+    exact = samples <= EXACT
+    total, size = 2**samples if exact else rounds, max(1, BLOCK // samples)
+    rng = numpy_rng("exchange", seed)
+    for start in range(0, total, size):
+        rows = min(size, total - start)
+        if exact:
+            yield (np.arange(start, start + rows)[:, None] >> np.arange(samples) & 1).astype(float)
+        else:
+            yield rng.integers(2, size=(rows, samples)).astype(float)
+
+
+def _p_value(observed: float, found: Array, tolerance: float, exact: bool) -> float:
+    """Share of ``found`` at least as large as ``observed``; undefined ones count as extreme, which is the safe side."""
+    extreme = int((~(found < observed - tolerance)).sum())
+    return extreme / len(found) if exact else (extreme + 1) / (len(found) + 1)

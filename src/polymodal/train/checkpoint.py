@@ -1,0 +1,88 @@
+"""Checkpoints: one safetensors file, tensors and a JSON state, replaced atomically. No pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from polymodal.core import RunError
+
+
+def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Write ``tensors`` and the JSON-able ``state`` to ``path``; a kill at any moment leaves the old file or the new.
+
+    Raises:
+        RunError: the file cannot be written (disk full, no permission).
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    # Cloned: safetensors refuses tensors that share memory (tied weights, views of one buffer).
+    whole = {n: t.detach().cpu().clone().contiguous() for n, t in tensors.items()}
+    try:
+        save_file(whole, partial, metadata={"state": json.dumps(state)})
+        os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise RunError(f"cannot write {path}: {error}; free space or choose another --out") from None
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return what ``save_checkpoint`` wrote; RunError where the file is missing or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = json.loads((file.metadata() or {}).get("state", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118 (not a dict)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise RunError(f"checkpoint {path} cannot be read ({error}); train the run again") from None
+
+
+def load_weights(module: nn.Module, path: Path) -> dict[str, Any]:
+    """Load the weights of ``path`` into ``module`` and return the checkpoint's state.
+
+    Raises:
+        RunError: missing or damaged file, or weights of another model.
+    """
+    tensors, state = load_checkpoint(path)
+    weights = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        detail = " ".join(str(error).split())[:200]
+        raise RunError(f"checkpoint {path} does not fit the method it is loaded into: {detail}") from None
+    return state
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the optimiser's state as flat named tensors (``optimizer.<parameter number>.<name>``)."""
+    return {
+        f"optimizer.{index}.{key}": value if isinstance(value, Tensor) else torch.tensor(value)
+        for index, entry in optimizer.state_dict()["state"].items()
+        for key, value in entry.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Inverse of ``optimizer_tensors``; groups and rates are those of ``optimizer``."""
+    entries: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            entries.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Replace ``path`` by ``data`` as indented JSON, atomically; RunError where it cannot be written."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(json.dumps(data, indent=1))
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RunError(f"cannot write {path}: {error.strerror}; free space or choose another --out") from None

@@ -1,0 +1,149 @@
+"""Runs against each other on the same test samples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from polymodal.core import DataError, OptionError, RunError, Target, nearest
+from polymodal.score import (
+    align,
+    holm,
+    main_metric,
+    metric_names,
+    paired_bootstrap,
+    sample_scores,
+    sign_flip,
+    swap_test,
+)
+from polymodal.train.evaluate import evaluate
+from polymodal.train.run import Run
+
+Array = np.ndarray[Any, Any]
+
+PER_SAMPLE = {"mae", "accuracy"}
+"""Metrics that are means of ``score.sample_scores``: their permutation test flips signs of differences."""
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """A run against the reference run, complete input, mean over seeds.
+
+    Attributes:
+        difference, low, high: run minus reference, with the 95% paired bootstrap interval.
+        p: permutation test (sign flips where the metric is a mean over samples, else exchange of predictions).
+        p_holm: adjusted for the number of runs compared.
+    """
+
+    run: str
+    reference: str
+    metric: str
+    higher_is_better: bool
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+
+    @property
+    def sentence(self) -> str:
+        """The result in words."""
+        better = (self.difference > 0) == self.higher_is_better
+        verdict = "better" if better else "worse"
+        sure = verdict if self.p_holm < 0.05 else f"{verdict}, but it may be luck"
+        return (
+            f"{self.run} against {self.reference}: {self.metric} {self.difference:+.4f} "
+            f"[{self.low:+.4f}, {self.high:+.4f}], p = {self.p:.4f} (Holm {self.p_holm:.4f}): {sure}"
+        )
+
+
+def load_scores(run: Run) -> dict[str, Any]:
+    """Return ``evaluation/scores.json`` of a run, evaluating it first where that was not done."""
+    file = run.path / "evaluation" / "scores.json"
+    if not file.is_file():
+        return evaluate(run)
+    try:
+        return dict(json.loads(file.read_text()))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} cannot be read ({error}); run: polymodal evaluate {run.path}") from None
+
+
+def paired_tests(runs: Sequence[Run], *, split: str = "test", metric: str | None = None) -> list[PairedTest]:
+    """Test every run but the first against the first.
+
+    Args:
+        runs: evaluated runs (see ``load_scores``) with the same main target and test samples.
+        split: test split.
+        metric: of the main target; default its main metric.
+
+    Raises:
+        DataError: the runs were tested on other samples or targets.
+        OptionError: the target has no such metric.
+    """
+    target = runs[0].schema.joint_targets[0]
+    metric = metric or main_metric(target)
+    if metric not in metric_names(target):
+        raise OptionError(f"{target.name} has no metric {metric!r}{nearest(metric, metric_names(target))}")
+    reference = _predictions(runs[0], split, target)
+    found = []
+    for run in runs[1:]:
+        if run.schema.joint_targets[0] != target:
+            raise DataError(f"{run.path} predicts {run.schema.joint_targets[0].name}, {runs[0].path} {target.name}")
+        found.append(_against(target, metric, reference, _predictions(run, split, target)))
+    adjusted = holm([p for *_, p in found])
+    better = metric_names(target)[metric]
+    return [
+        PairedTest(str(run.path), str(runs[0].path), metric, better, *values, p_holm)
+        for run, values, p_holm in zip(runs[1:], found, adjusted, strict=True)
+    ]
+
+
+def _predictions(run: Run, split: str, target: Target) -> dict[str, Array]:
+    """Return ids, labels, and one row of predictions (and probabilities) per seed, complete input."""
+    from pyarrow import compute, parquet
+
+    file = run.path / "evaluation" / "predictions.parquet"
+    try:
+        table = parquet.read_table(file)
+    except OSError as error:
+        raise RunError(f"{file} cannot be read ({error}); run: polymodal evaluate {run.path}") from None
+    complete = "+".join(run.schema.names)
+    wanted = compute.and_(compute.equal(table["split"], split), compute.equal(table["present"], complete))
+    table = table.filter(wanted)
+    parts = [table.filter(compute.equal(table["seed"], seed)) for seed in run.seeds]
+    out = {"id": np.asarray(parts[0]["id"].to_pylist()), "true": _column(parts[0], f"{target.name}/true")}
+    for name in ("predicted", "probability"):
+        key = f"{target.name}/{name}"
+        if key in table.column_names:
+            out[name] = np.stack([_column(part, key) for part in parts])
+    return out
+
+
+def _column(table: Any, name: str) -> Array:
+    return np.asarray(table[name].to_pylist())
+
+
+def _against(
+    target: Target, metric: str, reference: dict[str, Array], other: dict[str, Array]
+) -> tuple[float, float, float, float]:
+    """Return difference, low, high and permutation p value of ``other`` against ``reference``."""
+    rows = align(reference["id"].tolist(), other["id"].tolist())
+    a, b = other["predicted"][:, rows], reference["predicted"]
+    pa = other["probability"][:, rows] if "probability" in other else None
+    pb = reference.get("probability")
+    true = reference["true"]
+    if not np.array_equal(true, other["true"][rows]):
+        raise DataError("the runs were tested on different labels of the same samples; compare runs on the same corpus")
+    shown = paired_bootstrap(target, true, a, b, metric, probability_a=pa, probability_b=pb)
+    if metric in PER_SAMPLE:
+        means = [np.mean([sample_scores(target, true, p) for p in x], axis=0) for x in (a, b)]
+        p = sign_flip(means[0] - means[1])
+    elif len(a) == len(b):
+        p = swap_test(target, true, a, b, metric, probability_a=pa, probability_b=pb)
+    else:  # exchanging predictions needs as many seeds on both sides
+        p = shown.p
+    return shown.difference, shown.low, shown.high, p

@@ -1,0 +1,280 @@
+"""``polymodal.fit``: from a method's name and a corpus to a run folder. Importing this costs no torch."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polymodal.core.errors import DataError, OptionError, RunError, nearest
+from polymodal.train.recipe import Recipe, load_preset, recipe_names
+
+if TYPE_CHECKING:
+    from polymodal.data.corpus import Corpus
+    from polymodal.train.run import Run
+
+
+def fit(
+    method: str,
+    data: str | Corpus,
+    *,
+    preset: str | None = None,
+    options: dict[str, Any] | None = None,
+    encode: dict[str, str] | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    precision: str | None = None,
+    seeds: Sequence[int] = (1111,),
+    device: str = "auto",
+    out: str | Path | None = None,
+    resume: bool = False,
+    checkpoint_seconds: float = 60.0,
+) -> Run:
+    """Train ``method`` on ``data``, once per seed, and return the run.
+
+    What is not given comes from the preset, then from the defaults of the method and of ``Recipe``.
+
+    Args:
+        method: id (see ``polymodal methods``), ``package.module:Class`` or ``file.py:Class``.
+        data: source as in ``load_corpus``, or a Corpus.
+        preset: name of a shipped preset or path of a YAML file.
+        options: options of the method or fields of ``Recipe``, by name.
+        encode: modality -> frozen encoder, see ``data.encode.encode_corpus``.
+        epochs: passes over the training split at most.
+        batch_size: samples per step.
+        lr: learning rate of new parameters.
+        precision: ``32`` or ``bf16-mixed``.
+        seeds: one training each.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        out: run folder; default ``runs/<method>-<corpus>``, numbered where taken.
+        resume: continue the run in ``out`` where it stopped.
+        checkpoint_seconds: longest time between checkpoints within an epoch.
+
+    Raises:
+        OptionError: unknown method, option, preset or device.
+        DataError: the corpus cannot be read or used.
+        RunError: ``out`` cannot be written, holds another run, or does not fit what is asked to resume.
+        TrainingError: a loss became NaN or infinite.
+    """
+    from polymodal.data.encode import encode_corpus
+    from polymodal.data.sources import load_corpus
+    from polymodal.methods import find_method, method_id
+    from polymodal.train.run import Run
+
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise OptionError(f"seeds must be different whole numbers, got {list(seeds)}")
+    method_class = find_method(method)
+    chosen = load_preset(method_id(method_class), preset) if preset else {"method": {}, "training": {}, "encode": {}}
+    given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision}
+    method_options, recipe_options = _sort_options(method_class, options or {})
+    method_options = {**chosen["method"], **method_options}
+    recipe_options |= {name: value for name, value in given.items() if value is not None}
+    recipe = Recipe().with_options({**chosen["training"], **recipe_options})
+    corpus = load_corpus(data)
+    for split in ("train", "valid"):
+        if split not in corpus.splits:
+            raise DataError(f"{corpus.source} has no {split} split, needed to fit; it has {', '.join(corpus.splits)}")
+    encoders = {name: spec for name, spec in chosen["encode"].items() if name in corpus.schema.names}
+    encoders |= encode or {}
+    corpus = encode_corpus(corpus, encoders)
+    config = _config(method, method_class, method_options, recipe, corpus, encoders, seeds)
+    folder = _folder(out, f"{method_id(method_class)}-{corpus.name}", resume)
+    _train(config, corpus, recipe, folder, device=device, resume=resume, checkpoint_seconds=checkpoint_seconds)
+    return Run.load(folder)
+
+
+def _sort_options(method_class: Any, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tell options of the method from fields of the recipe."""
+    import inspect
+
+    own = [name for name in inspect.signature(method_class.__init__).parameters if name not in ("self", "schema")]
+    for name in options:
+        if name not in own and name not in recipe_names():
+            raise OptionError(f"unknown option {name!r}{nearest(name, [*own, *recipe_names()])}")
+    return (
+        {n: v for n, v in options.items() if n in own},
+        {n: v for n, v in options.items() if n not in own},
+    )
+
+
+def _config(
+    method: str,
+    method_class: Any,
+    options: dict[str, Any],
+    recipe: Recipe,
+    corpus: Corpus,
+    encoders: dict[str, str],
+    seeds: Sequence[int],
+) -> dict[str, Any]:
+    """Return what identifies the run, and what a reader of it wants to know; building the method checks the options."""
+    from dataclasses import asdict
+
+    import torch
+
+    from polymodal import __version__
+    from polymodal.methods import build, method_id
+
+    built = build(method_class, corpus.schema, options)
+    changed = {n: v for n, v in asdict(recipe).items() if v != getattr(Recipe(), n)} | options
+    command = ["polymodal", "fit", method, "--data", corpus.source]
+    for name, value in changed.items():
+        command += ["--set", f"{name}={_plain(value)}"]
+    for name, spec in encoders.items():
+        command += ["--encode", f"{name}={spec}"]
+    command += ["--seeds", ",".join(map(str, seeds))]
+    return {
+        "polymodal": __version__,
+        "code": code_digest(),
+        "method": method_id(method_class),
+        "method_source": method,
+        "paper": method_class.paper,
+        "handles_absence": method_class.handles_absence,
+        "options": options,
+        "recipe": asdict(recipe),
+        "data": {
+            "source": corpus.source,
+            "name": corpus.name,
+            "hash": corpus.hash,
+            "schema": corpus.schema.to_dict(),
+            "encode": encoders,
+            "sizes": {name: len(split) for name, split in corpus.splits.items()},
+        },
+        "seeds": list(seeds),
+        "parameters": sum(p.numel() for p in built.parameters() if p.requires_grad),
+        "command": shlex.join(command),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "threads": torch.get_num_threads(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _plain(value: Any) -> str:
+    import json
+
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def code_digest() -> str:
+    """Return a digest of the package's Python files: a result belongs to the code that made it."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    package = Path(__file__).parents[1]
+    for file in sorted(package.rglob("*.py")):
+        digest.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _folder(out: str | Path | None, name: str, resume: bool) -> Path:
+    """Return the run folder: ``out``, or the newest (to resume) or next free ``runs/<name>[-number]``."""
+    if out is not None:
+        return Path(out)
+    numbered = [Path("runs") / (name if i == 1 else f"{name}-{i}") for i in range(1, 10_000)]
+    taken = [p for p in numbered if p.exists()]
+    if resume and taken:
+        return taken[-1]
+    return next(p for p in numbered if not p.exists())
+
+
+IDENTITY = ("method", "options", "recipe", "seeds")
+
+
+def _open(folder: Path, config: dict[str, Any], resume: bool) -> None:
+    """Create the run folder, or make sure that what it holds is the run to resume."""
+    from polymodal.train.checkpoint import write_json
+    from polymodal.train.run import read_config
+
+    if (folder / "run.json").is_file():
+        if not resume:
+            raise RunError(f"{folder} holds another run; add --resume to continue it, or choose another --out")
+        held = read_config(folder)
+        for key in IDENTITY:
+            if held[key] != config[key]:
+                raise RunError(
+                    f"{folder} was trained with {key} {held[key]}, not {config[key]}; repeat its own command, "
+                    f"{held['command']} --out {folder} --resume, or choose another --out"
+                )
+        if held["data"]["hash"] != config["data"]["hash"]:
+            raise RunError(f"{folder} was trained on {held['data']['source']} with other content; choose another --out")
+        return
+    if folder.is_dir() and any(folder.iterdir()):
+        raise RunError(f"{folder} is not empty and holds no run; choose another --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot create {folder}: {error.strerror}; choose another --out") from None
+    write_json(folder / "run.json", config)
+
+
+def _train(
+    config: dict[str, Any],
+    corpus: Corpus,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    device: str,
+    resume: bool,
+    checkpoint_seconds: float,
+) -> None:
+    """Train every seed that has no result yet."""
+    from polymodal.core import seed_torch
+    from polymodal.data.progress import console, progress_bar
+    from polymodal.methods import build, find_method
+    from polymodal.train.checkpoint import write_json
+    from polymodal.train.loop import Trainer
+
+    fabric = _fabric(device, recipe.precision)
+    first = fabric.global_rank == 0
+    if first:
+        _open(folder, config, resume)
+        write_json(folder / "normalizer.json", corpus.normalizer.to_dict())
+    fabric.barrier()
+
+    def say(line: str) -> None:
+        if first:
+            console.print(line)
+
+    say(f"{config['method']}: {config['parameters']:,} parameters, {config['data']['sizes']}, into {folder}")
+    for seed in config["seeds"]:
+        place = folder / f"seed-{seed}"
+        if (place / "result.json").is_file():
+            say(f"seed {seed} is done already")
+            continue
+        place.mkdir(exist_ok=True)
+        seed_torch(seed)
+        method = build(find_method(config["method_source"]), corpus.schema, config["options"])
+        with progress_bar() as bar:
+            result = Trainer(method, corpus, recipe, seed, place, fabric, bar, say, checkpoint_seconds).fit()
+        if first:
+            write_json(place / "result.json", result)
+        fabric.barrier()
+        say(f"seed {seed}: best epoch {result['best_epoch']} of {result['epochs']} ({result['stopped']})")
+
+
+def _fabric(device: str, precision: str) -> Any:
+    """Return Fabric for ``device``; under torchrun, one process per device with gradients averaged."""
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
+
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise OptionError(f"unknown device {device!r}{nearest(device, ('auto', 'cpu', 'cuda', 'mps'))}")
+    world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    # A modality that no sample of a batch has leaves parameters without gradients: DDP must look for them.
+    strategy: Any = DDPStrategy(find_unused_parameters=True) if world > 1 else "auto"
+    try:
+        fabric = Fabric(
+            accelerator=device,
+            devices=local,
+            num_nodes=max(1, world // local),
+            strategy=strategy,
+            precision="32-true" if precision == "32" else "bf16-mixed",
+        )
+    except (RuntimeError, ValueError) as error:
+        raise OptionError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}; try --device cpu") from None
+    fabric.launch()
+    return fabric

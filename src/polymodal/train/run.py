@@ -1,0 +1,128 @@
+"""A run: the folder that training leaves behind."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from polymodal.core import DataError, RunError, Schema
+from polymodal.data.corpus import Corpus, Normalizer, Split
+from polymodal.data.encode import encode_corpus
+from polymodal.data.loader import Loader
+from polymodal.data.sources import load_corpus
+from polymodal.methods import build, find_method
+from polymodal.methods.base import Method
+from polymodal.train.checkpoint import load_weights
+from polymodal.train.infer import Columns, infer
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return ``run.json`` of a run folder; RunError where it is missing or damaged."""
+    file = folder / "run.json"
+    if not file.is_file():
+        raise RunError(f"{folder} is not a run (no run.json); make one with: polymodal fit METHOD --data SRC")
+    try:
+        return dict(json.loads(file.read_text()))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} cannot be read ({error}); train the run again") from None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained run.
+
+    Attributes:
+        path: its folder.
+        config: ``run.json``: method, options, recipe, data, seeds, versions, command.
+    """
+
+    path: Path
+    config: dict[str, Any]
+
+    @classmethod
+    def load(cls, path: str | Path) -> Run:
+        """Open a run folder; RunError where it is none."""
+        return cls(Path(path), read_config(Path(path)))
+
+    @property
+    def schema(self) -> Schema:
+        """Schema the method was built for (after encoding)."""
+        return Schema.from_dict(self.config["data"]["schema"])
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds whose training is finished.
+
+        Raises:
+            RunError: none is.
+        """
+        done = [s for s in self.config["seeds"] if (self.path / f"seed-{s}" / "result.json").is_file()]
+        if not done:
+            raise RunError(
+                f"{self.path} has no finished seed; continue with: {self.config['command']} --out {self.path} --resume"
+            )
+        return done
+
+    def results(self) -> dict[int, dict[str, Any]]:
+        """Return ``result.json`` of every finished seed: best epoch, validation loss, why training ended."""
+        return {s: json.loads((self.path / f"seed-{s}" / "result.json").read_text()) for s in self.seeds}
+
+    def method(self, seed: int | None = None) -> Method:
+        """Return the method with the best weights of ``seed`` (default: the first), in evaluation mode."""
+        chosen = self.seeds[0] if seed is None else seed
+        method = build(find_method(self.config["method_source"]), self.schema, self.config["options"])
+        load_weights(method, self.path / f"seed-{chosen}" / "best.safetensors")
+        return method.eval()
+
+    def corpus(self, data: str | Corpus | None = None) -> Corpus:
+        """Return the run's corpus, or ``data`` prepared like it: same encoders, normalised as in training.
+
+        Raises:
+            DataError: its modalities or targets are not those the run was trained on.
+        """
+        about = self.config["data"]
+        corpus = load_corpus(data if data is not None else about["source"])
+        encoders = {n: s for n, s in about["encode"].items() if corpus.schema.modality(n).kind == "text"}
+        corpus = encode_corpus(corpus, encoders)
+        _check_fit(self, corpus)
+        if data is None and corpus.hash != about["hash"]:
+            raise DataError(f"{corpus.source} has changed since {self.path} was trained; evaluate with --data to go on")
+        try:
+            stored = json.loads((self.path / "normalizer.json").read_text())
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.path / 'normalizer.json'} cannot be read ({error}); train the run again") from None
+        return replace(corpus, stored_normalizer=Normalizer.from_dict(stored))
+
+    def loader(self, corpus: Corpus, split: str | Split) -> Loader:
+        """Return evaluation batches of a split."""
+        rows = corpus[split] if isinstance(split, str) else split
+        return Loader(rows, corpus.schema, self.config["recipe"]["batch_size"], normalizer=corpus.normalizer)
+
+    def predict(self, corpus: Corpus, split: str = "test", *, seed: int | None = None) -> Columns:
+        """Return prediction columns (see ``core.Scores``) of one seed on a split of a corpus from ``self.corpus``."""
+        return infer(self.method(seed), self.loader(corpus, split).epoch())[0]
+
+
+def _check_fit(run: Run, corpus: Corpus) -> None:
+    """DataError where ``corpus`` lacks something that ``run`` needs."""
+    for wanted in run.schema.modalities:
+        found = corpus.schema.modality(wanted.name)
+        if (found.kind, found.width) != (wanted.kind, wanted.width):
+            raise DataError(
+                f"{corpus.source}: {wanted.name} is a {found.kind} of width {found.width}, the run {run.path} was "
+                f"trained on a {wanted.kind} of width {wanted.width}; extract the same features"
+            )
+    if corpus.schema.names != run.schema.names:
+        extra = sorted(set(corpus.schema.names) - set(run.schema.names))
+        raise DataError(
+            f"{corpus.source} has modalities {', '.join(corpus.schema.names)}, the run {run.path} was trained on "
+            f"{', '.join(run.schema.names)}; add ?modalities={','.join(run.schema.names)}"
+            + (f" to leave out {', '.join(extra)}" if extra else "")
+        )
+    for target in run.schema.joint_targets:
+        if corpus.schema.target(target.name) != target:
+            raise DataError(
+                f"{corpus.source}: target {target.name!r} has another task, range or classes than in {run.path}"
+            )

@@ -1,0 +1,126 @@
+"""Contrastive losses against closed forms, a slow twin, and their behaviour at the edges."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from polymodal.core import Target
+from polymodal.nn.contrast import info_nce, label_classes, supervised_contrastive
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8, 33])
+def test_info_nce_of_equal_vectors_is_the_log_of_the_batch(batch: int) -> None:
+    x = torch.ones(batch, 5)
+    assert info_nce(x, 3 * x, 0.1).item() == pytest.approx(math.log(batch), abs=1e-6)
+
+
+@pytest.mark.parametrize(("temperature", "stated"), [(0.5, 0.6665), (0.1, 3.18e-4)])
+def test_info_nce_of_aligned_orthonormal_pairs(temperature: float, stated: float) -> None:
+    x = torch.eye(8)
+    loss = info_nce(x, x, temperature).item()
+    assert loss == pytest.approx(math.log(1 + 7 * math.exp(-1 / temperature)), abs=1e-6)
+    assert loss == pytest.approx(stated, rel=2e-3)
+
+
+def test_info_nce_agrees_with_a_loop() -> None:
+    a, b = torch.randn(6, 4), torch.randn(6, 4)
+    cosine = torch.nn.functional.cosine_similarity
+    terms = [-torch.log_softmax(torch.stack([cosine(a[i], b[j], 0) for j in range(6)]) / 0.3, 0)[i] for i in range(6)]
+    torch.testing.assert_close(info_nce(a, b, 0.3), torch.stack(terms).mean())
+
+
+def test_info_nce_leaves_masked_rows_out_as_queries_and_as_negatives() -> None:
+    a, b = torch.randn(7, 4), torch.randn(7, 4)
+    mask = torch.tensor([1, 0, 1, 1, 0, 1, 0]).bool()
+    torch.testing.assert_close(info_nce(a, b, 0.2, mask), info_nce(a[mask], b[mask], 0.2))
+
+
+def test_info_nce_treats_leading_dimensions_as_separate_batches() -> None:
+    a, b = torch.randn(3, 5, 4), torch.randn(3, 5, 4)
+    each = torch.stack([info_nce(a[i], b[i], 0.2) for i in range(3)])
+    torch.testing.assert_close(info_nce(a, b, 0.2), each.mean())
+
+
+def test_supervised_contrast_of_two_orthogonal_classes() -> None:
+    vectors = torch.eye(2).repeat_interleave(4, 0)
+    loss = supervised_contrastive(vectors, torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]), 0.5).item()
+    assert loss == pytest.approx(math.log(3 + 4 * math.exp(-2)), abs=1e-5)
+    assert loss == pytest.approx(1.2645, abs=1e-4)
+
+
+def test_supervised_contrast_agrees_with_a_loop() -> None:
+    vectors, classes = torch.randn(9, 4), torch.tensor([0, 1, 2, 0, 1, 0, 5, 2, 2])
+    torch.testing.assert_close(supervised_contrastive(vectors, classes, 0.3), _slow(vectors, classes, 0.3))
+
+
+def test_a_class_of_one_is_no_anchor_but_still_a_negative() -> None:
+    vectors = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
+    # Each of the two anchors sees its mate and the stranger at the same distance: ln 2.
+    assert supervised_contrastive(vectors, torch.tensor([0, 0, 7]), 0.1).item() == pytest.approx(math.log(2), abs=1e-6)
+
+
+def test_supervised_contrast_leaves_masked_vectors_out() -> None:
+    vectors, classes = torch.randn(8, 4), torch.tensor([0, 0, 1, 1, 0, 1, 2, 2])
+    mask = torch.tensor([1, 1, 0, 1, 1, 1, 1, 0]).bool()
+    masked = supervised_contrastive(vectors, classes, 0.3, mask)
+    torch.testing.assert_close(masked, supervised_contrastive(vectors[mask], classes[mask], 0.3))
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_without_positives_or_rows_losses_are_zero_with_zero_gradients(count: int) -> None:
+    x = torch.zeros(count, 3, requires_grad=True)
+    nobody = torch.zeros(count, dtype=torch.bool)
+    loss = supervised_contrastive(x, torch.arange(count), 0.1) + info_nce(x, x, 0.1, nobody)
+    loss.backward()
+    assert loss.item() == 0
+    assert x.grad is not None
+    assert not x.grad.any()
+
+
+def test_bfloat16_vectors_lose_nothing_under_autocast() -> None:
+    x = torch.randn(8, 16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = info_nce(x, x, 0.05)
+    torch.testing.assert_close(mixed, info_nce(x, x, 0.05))
+
+
+def test_a_label_on_the_field_scale_is_its_rounded_value() -> None:
+    target = Target("sentiment", "regression", (-3, 3))
+    labels = torch.tensor([-3.0, -2.6, -0.4, 0.0, 0.6, 2.4, 3.0])
+    assert label_classes(target, labels).tolist() == [-3, -3, 0, 0, 1, 2, 3]
+    assert label_classes(target, labels, "sign").tolist() == [-1, -1, -1, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("scale", [(-1.0, 1.0), (0.0, 100.0), None])
+def test_any_other_scale_is_brought_to_the_field_scale(scale: tuple[float, float] | None) -> None:
+    low, high = scale or (2.0, 8.0)
+    labels = low + (high - low) * torch.tensor([0.0, 1 / 6, 0.5, 0.99, 1.0])
+    assert label_classes(Target("x", "regression", scale), labels).tolist() == [-3, -2, 0, 3, 3]
+
+
+def test_classes_and_sets_of_labels_stay_what_they_are() -> None:
+    assert label_classes(Target("e", "classification", classes=("a", "b")), torch.tensor([1, 0, 1])).tolist() == [
+        1,
+        0,
+        1,
+    ]
+    sets = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0]])
+    first, second, third = label_classes(Target("e", "multilabel", classes=("a", "b")), sets).tolist()
+    assert first == third != second
+
+
+def _slow(vectors: Tensor, classes: Tensor, temperature: float) -> Tensor:
+    """Equation 2 of Khosla et al., term by term."""
+    unit = torch.nn.functional.normalize(vectors, dim=1)
+    anchors = []
+    for q in range(len(unit)):
+        rest = [r for r in range(len(unit)) if r != q]
+        total = sum((unit[q] @ unit[r] / temperature).exp() for r in rest)
+        terms = [-((unit[q] @ unit[p] / temperature).exp() / total).log() for p in rest if classes[p] == classes[q]]
+        if terms:
+            anchors.append(torch.stack(terms).mean())
+    return torch.stack(anchors).mean()
