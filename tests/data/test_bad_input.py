@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from polymodal.core import DataError
+from polymodal.data import magbert, mmsa
 from polymodal.data.sources import load_corpus
 
 Data = dict[str, Any]
@@ -139,3 +140,58 @@ def test_empty_file_and_folder(tmp_path: Path) -> None:
     (tmp_path / "a.pkl").write_bytes(b"")
     assert "is empty" in _message(tmp_path / "a.pkl")
     assert "is a folder" in _message(tmp_path)
+
+
+ODD: list[Any] = [
+    None,
+    [],
+    {},
+    3.5,
+    "x",
+    (1,),
+    np.array(3.0),
+    np.zeros(12),
+    np.zeros((12, 0)),
+    np.zeros((12, 3, 4, 5)),
+    [None] * 12,
+    ["a"] * 12,
+    [b"b"] * 12,
+    [[1, 2], [3]],
+    [np.zeros((2, 3))] * 12,
+    [np.zeros(3)] * 12,
+    [float("inf")] * 12,
+    {"M": [1] * 12},
+]
+
+
+@pytest.mark.parametrize("layout", ["mosi", "sims"])
+def test_any_column_may_hold_anything_without_a_traceback(make_mmsa: Callable[..., Data], layout: str) -> None:
+    outcomes = {"read": 0, "refused": 0}
+    for key in make_mmsa(layout)["train"]:
+        for odd in ODD:
+            data = make_mmsa(layout)
+            data["train"][key] = odd
+            try:
+                mmsa.read(data, Path("made.pkl")).check()
+                outcomes["read"] += 1
+            except DataError as error:
+                assert "\n" not in str(error)  # noqa: PT017
+                outcomes["refused"] += 1
+    assert min(outcomes.values()) > 20
+
+
+def test_any_part_of_an_example_may_hold_anything_without_a_traceback(make_magbert: Callable[..., Data]) -> None:
+    refused = 0
+    for place in range(5):
+        for odd in ODD:
+            data = make_magbert()
+            (words, vision, audio), label, segment = data["train"][2]
+            parts = [words, vision, audio, label, segment]
+            parts[place] = odd
+            data["train"][2] = (tuple(parts[:3]), *parts[3:])
+            try:
+                magbert.read(data, Path("made.pkl")).check()
+            except DataError as error:
+                assert "\n" not in str(error)  # noqa: PT017
+                refused += 1
+    assert refused > 40

@@ -145,7 +145,7 @@ def test_blocks_of_a_long_memory_mapped_column_agree_with_the_whole(tmp_path: Pa
 def test_rendering_shows_names_numbers_and_warnings_literally() -> None:
     corpus = replace(_corpus(), source="[bold]folder[/bold]", notes=("[red]note",))
     shown = _shown(info.describe(corpus))
-    for part in ("[bold]folder[/bold]", "[red]note", "audio (sequence 4)", "sentiment", "glad: 20", "98%", "25%"):
+    for part in ("[bold]folder[/bold]", "[red]note", "audio seq 4", "sentiment", "glad: 20", "98%", "25%"):
         assert part in shown
 
 

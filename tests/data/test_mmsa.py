@@ -257,11 +257,19 @@ def test_missing_ids_are_numbered_and_noted(make_mmsa: Make) -> None:
     ("change", "message"),
     [
         (lambda p: p.update(audio=p["audio"][:-1]), "audio has 11 rows for 12 ids"),
-        (lambda p: p.update(audio_lengths=p["audio_lengths"][:-1]), "audio has 11 lengths for 12 samples"),
+        (
+            lambda p: p.update(audio_lengths=p["audio_lengths"][:-1]),
+            r"lengths of audio of split 'train' have shape \(11,\) for 12 samples",
+        ),
         (lambda p: p.update(regression_labels=p["regression_labels"][:-1]), "have shape"),
-        (lambda p: p.update(regression_labels=["a"] * 12), "are not numbers"),
+        (
+            lambda p: p.update(regression_labels=["a"] * 12),
+            "regression labels of split .train.: not an array of numbers",
+        ),
         (lambda p: p.update(text_bert=p["text_bert"][:, 0]), "text_bert has shape"),
-        (lambda p: p.update(vision=[["x"]] * 12), "vision of sample 'trainv0.*not an array of numbers"),
+        (lambda p: p.update(vision=[["x"]] * 12), "vision.*not an array of numbers"),
+        (lambda p: p.update(audio=3.5), "audio of split 'train' is a float"),
+        (lambda p: p.update(vision_lengths="x"), "lengths of vision of split 'train': not an array"),
         (lambda p: p.update(id=p["id"][:-1]), "has 11 ids for 12 samples"),
         (lambda p: [p.pop(k) for k in ("regression_labels", "classification_labels")], "no regression labels"),
         (lambda p: [p.pop(k) for k in ("text", "audio", "vision", "raw_text")], "has no text, audio or vision"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +24,15 @@ TEXT, AUDIO, VISION = (
 SCHEMA = Schema((TEXT, AUDIO, VISION), (SENTIMENT,))
 STEPS = {"text": (3, 6), "audio": (6, 13), "vision": (5, 10)}
 FACTORS = 4
+FADE = torch.linspace(0.5, 1, 20)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def planted(count: int, seed: int, noise: float, schema: Schema = SCHEMA) -> Batch:
@@ -49,7 +60,6 @@ def take(batch: Batch, rows: Tensor) -> Batch:
 
 def train(method: MMCL, batch: Batch, steps: int, *, only: str = "") -> MMCL:
     """Train on random 32 of ``batch``; ``only`` names the single loss to use, all of them by default."""
-    torch.set_num_threads(1)
     optimiser = torch.optim.Adam(method.parameters(), 3e-3)
     method.train()
     for _ in range(steps):
@@ -157,18 +167,17 @@ def test_text_is_never_augmented_and_nothing_is_outside_training(monkeypatch: py
     assert set(found) == {"task"}
 
 
-def test_longer_padding_changes_no_prediction_and_no_loss() -> None:
-    method, batch = small(dropout=0.0, augmentations=("feature_cutoff",)), planted(8, 0, 1.0)
-    longer = {n: Stream(F.pad(s.tensor, (0, 0, 0, 9)), s.lengths, s.present) for n, s in batch.streams.items()}
-    padded = Batch(longer, batch.targets, batch.ids)
-    for mode_method in (method, small(dropout=0.0, augmentations=("feature_cutoff",), mode="cpc")):
-        results = []
-        for one in (batch, padded):
-            torch.manual_seed(3)
-            found, output = losses(mode_method, one)
-            results.append({**found, "prediction": output.predictions["sentiment"]})
-        for name in results[0]:
-            torch.testing.assert_close(results[0][name], results[1][name], rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("mode", ["contrast", "cpc"])
+def test_longer_padding_changes_no_prediction_and_no_loss(mode: str) -> None:
+    method, batch = small(dropout=0.0, augmentations=("feature_cutoff",), mode=mode), planted(8, 0, 1.0)
+    longer = {n: replace(s, values=F.pad(s.tensor, (0, 0, 0, 9))) for n, s in batch.streams.items()}
+    results = []
+    for one in (batch, replace(batch, streams=longer)):
+        torch.manual_seed(3)
+        found, output = losses(method, one)
+        results.append({**found, "prediction": output.predictions["sentiment"]})
+    for name in results[0]:
+        torch.testing.assert_close(results[0][name], results[1][name], rtol=1e-4, atol=1e-5)
 
 
 def test_an_absent_modality_is_zero_and_filled_by_the_mean_of_predictions_from_present_ones() -> None:
@@ -187,18 +196,21 @@ def test_an_absent_modality_is_zero_and_filled_by_the_mean_of_predictions_from_p
     torch.testing.assert_close(filled_text[1:], found["zhat_text_audio"][1:])
 
 
-def test_rows_without_a_modality_take_no_part_in_its_contrasts() -> None:
-    method, batch = small(dropout=0.0, augmentations=("feature_cutoff",)), planted(12, 0, 1.0)
-    rows = torch.arange(12) < 4
-    holed = batch.without("audio", rows=rows)
-    kept = take(batch, torch.arange(4, 12))
-    loss = method.instance_loss(holed, method(holed), "text", "audio")
-    torch.testing.assert_close(loss, method.instance_loss(kept, method(kept), "text", "audio"))
-    clean = small(dropout=0.0)
-    clean.load_state_dict(method.state_dict())
-    output, expected = clean(holed).representations["u_audio"], clean(kept).representations["u_audio"]
-    assert not output[:4].any()
-    torch.testing.assert_close(output[4:], expected)
+@pytest.mark.parametrize("mode", ["contrast", "cpc"])
+def test_rows_without_a_modality_take_no_part_in_its_contrasts(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        mmcl, "augment", lambda stream, names: replace(stream, values=stream.tensor * FADE[: stream.tensor.shape[-1]])
+    )
+    method, batch = small(dropout=0.0, mode=mode), planted(12, 0, 1.0)
+    rows, kept = torch.arange(12) < 4, take(batch, torch.arange(4, 12))
+    holed = batch.without("text", "audio", "vision", rows=rows)
+    few, many = losses(method, kept)[0], losses(method, holed)[0]
+    for name in ("uni", "inst", "senti"):
+        torch.testing.assert_close(many[name], few[name])
+    deaf = batch.without("audio", rows=rows)
+    pair = (deaf, method(deaf)), (kept, method(kept))
+    for source, target in (("text", "audio"), ("audio", "text")):
+        torch.testing.assert_close(*(method.instance_loss(b, o, source, target) for b, o in pair))
 
 
 @pytest.mark.parametrize("options", [{}, {"mode": "cpc"}, {"pairs": "text", "classes": "sign", "context": "gru"}])
@@ -225,7 +237,7 @@ def test_losses_stay_finite_at_the_edges(options: dict[str, Any], case: str) -> 
 def test_every_parameter_learns_in_every_mode() -> None:
     for options in ({}, {"mode": "cpc"}, {"context": "transformer"}, {"context": "gru", "pairs": "text"}):
         method = small(**options)
-        found, _ = losses(method, planted(32, 0, 1.0))
+        found, _ = losses(method, planted(31, 0, 1.0))  # odd: signs of errors cannot cancel in the L1 gradient
         assert touched(method, sum(found.values())) == set(dict(method.named_parameters()))
 
 
@@ -324,3 +336,33 @@ def test_predictions_find_their_own_sample_and_classes_gather() -> None:
         assert hit > 5 / 64
         assert inside[same].mean() > inside[other].mean() + 0.05
         assert guess[same].mean() > guess[other].mean() + 0.05
+
+
+@pytest.mark.slow
+def test_with_few_labels_the_contrasts_help_and_neither_task_alone_beats_both() -> None:
+    """Mean absolute error after 150 steps on 64 samples, mean of four seeds whose standard deviation is about 0.015.
+
+    Seeds differ more than the variants with and without the instance task do: 0.01 is the tolerance wherever one
+    contrast is compared with both. That both beat none by more than it is what the test can really tell.
+    """
+    known, unseen = planted(64, 1, 2.0), planted(1024, 2, 2.0)
+    variants: dict[str, dict[str, Any]] = {
+        "both": {},
+        "no instance": {"beta": 0.0},
+        "no sentiment": {"gamma": 0.0},
+        "none": {"alpha": 0.0, "beta": 0.0, "gamma": 0.0},
+    }
+    error = {}
+    for name, options in variants.items():
+        runs = []
+        for seed in range(4):
+            torch.manual_seed(seed)
+            method = train(MMCL(SCHEMA, width=32, **options), known, 150)
+            with torch.no_grad():
+                runs.append(F.l1_loss(method(unseen).predictions["sentiment"], unseen.targets["sentiment"]).item())
+        error[name] = sum(runs) / len(runs)
+    print({name: round(value, 4) for name, value in error.items()})
+    for name in ("no instance", "no sentiment"):
+        assert error["both"] <= error[name] + 0.01
+        assert error[name] <= error["none"] + 0.01
+    assert error["both"] < error["none"]

@@ -36,16 +36,13 @@ def info(source: str, *, json: bool = False) -> int:
     """
     from rich.console import Console
 
-    if Path(source).suffix == ".csd" and Path(source).is_file():
-        from polymodal.data.csd_files import describe as describe_file
-
-        # A single computational sequence has no labels, hence is no corpus; it can still be looked into.
-        print_json(describe_file(Path(source)))
-        return 0
+    from polymodal.data import csd
     from polymodal.data.info import describe, render
     from polymodal.data.sources import load_corpus
 
-    description = describe(load_corpus(source))
+    # A single computational sequence has no labels, hence is no corpus; it can still be looked into.
+    file = Path(source)
+    description = csd.describe(file) if file.suffix == ".csd" and file.is_file() else describe(load_corpus(source))
     if json:
         print_json(description)
     else:

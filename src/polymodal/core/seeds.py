@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-import torch
 
 
 def derive_seed(*parts: object) -> int:
@@ -21,4 +20,6 @@ def numpy_rng(*parts: object) -> np.random.Generator:
 
 def seed_torch(seed: int) -> None:
     """Seed torch on every device; methods draw from torch's global generator only."""
+    import torch  # planted corpora need the other functions, and the list of them no torch
+
     torch.manual_seed(seed)

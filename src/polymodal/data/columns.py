@@ -71,16 +71,26 @@ def groups_of(ids: Sequence[str]) -> list[str]:
     return [] if groups == list(ids) else groups
 
 
+def is_column(value: object) -> bool:
+    """Whether ``value`` can hold one row per sample."""
+    return isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
+def as_array(values: Any, what: str) -> Array:
+    """Return ``values`` as float32; DataError about ``what`` if they are anything but an array of numbers."""
+    try:
+        return np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise DataError(f"{what}: not an array of numbers; extract it again") from None
+
+
 def numbers(values: Any, what: str, ids: Sequence[str], split: str) -> Array:
     """Return one float per sample from any array with one value per sample.
 
     Raises:
         DataError: another number of values, or values that are no numbers.
     """
-    try:
-        array = np.asarray(values, dtype=np.float32)
-    except (TypeError, ValueError):
-        raise DataError(f"{what} of split {split!r} are not numbers; store one number per sample") from None
+    array = as_array(values, f"{what} of split {split!r}")
     if array.shape[:1] != (len(ids),) or array.size != len(ids):
         raise DataError(
             f"{what} of split {split!r} have shape {array.shape} for {len(ids)} samples; store one per sample"
@@ -106,7 +116,7 @@ def infer_modality(name: str, row: Any, **options: Any) -> Modality:
     Raises:
         DataError: another number of dimensions, or no features.
     """
-    shape = np.shape(row)
+    shape = as_array(row, f"a sample of {name}").shape
     if len(shape) not in (1, 2):
         raise DataError(f"a sample of {name} has shape {shape}; it must be (time, width) or (width,)")
     if not shape[-1]:
@@ -120,10 +130,7 @@ def features(row: Any, modality: Modality, sample: str) -> Array:
     Raises:
         DataError: anything but numbers, or another number of dimensions.
     """
-    try:
-        array = np.asarray(row, dtype=np.float32)
-    except (TypeError, ValueError):
-        raise DataError(f"{modality.name} of sample {sample!r} is not an array of numbers; extract it again") from None
+    array = as_array(row, f"{modality.name} of sample {sample!r}")
     if array.ndim != (2 if modality.kind == "sequence" else 1):
         raise DataError(
             f"{modality.name} of sample {sample!r} has shape {array.shape}, but the modality is a {modality.kind}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -64,10 +64,10 @@ class Split:
 def build_split(
     schema: Schema,
     ids: Sequence[str],
-    columns: dict[str, Sequence[Any]],
-    targets: dict[str, Any],
+    columns: Mapping[str, Sequence[Any]],
+    targets: Mapping[str, Any],
     groups: Sequence[str] = (),
-    present: dict[str, Any] | None = None,
+    present: Mapping[str, Any] | None = None,
 ) -> Split:
     """Make a split from plain arrays: what readers and users call.
 
@@ -233,8 +233,8 @@ class Corpus:
         """Return the corpus if it can be trained on.
 
         Raises:
-            DataError: an empty split, an id that appears twice, a label that is NaN or outside its classes, a modality
-                that no training sample has. The message names the split and the sample.
+            DataError: an empty split, an id that appears twice, a label that is NaN or outside its classes or range;
+                names the split and the sample.
         """
         seen: dict[str, str] = {}
         for name, split in self.splits.items():
@@ -266,9 +266,14 @@ class Corpus:
             for name, split in self.splits.items()
         }
         schema = self.schema.with_modality(modality)
-        content = hashlib.sha256(f"{self.hash} {modality} {how}".encode()).hexdigest()[:16]
+        content = derived_hash(self.hash, modality, how)
         normalizer = None if modality.normalize else self.stored_normalizer
         return replace(self, schema=schema, splits=splits, stored_hash=content, stored_normalizer=normalizer)
+
+
+def derived_hash(content: str, *change: object) -> str:
+    """Return the hash of what ``change`` makes of a corpus with hash ``content``, without reading it."""
+    return hashlib.sha256("\x1f".join([content, *map(str, change)]).encode()).hexdigest()[:16]
 
 
 def channel_statistics(column: Ragged) -> tuple[Array, Array]:

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -58,7 +59,7 @@ def encode_corpus(corpus: Corpus, encoders: dict[str, str]) -> Corpus:
     """
     for name, spec in encoders.items():
         modality = corpus.schema.modality(name)
-        plugin = ":" in spec and not Path(spec).exists()
+        plugin = is_plugin(spec)
         if modality.kind != "text" and not plugin:
             raise DataError(
                 f"{corpus.source}: {name} is a {modality.kind}, {spec!r} reads text; drop --encode {name}={spec}"
@@ -70,6 +71,11 @@ def encode_corpus(corpus: Corpus, encoders: dict[str, str]) -> Corpus:
         }
         corpus = corpus.with_modality(Modality(name, "sequence", encoder.width, normalize=False), columns, encoder.key)
     return corpus
+
+
+def is_plugin(spec: str) -> bool:
+    """Whether ``spec`` names a function, which may encode any modality; everything else reads text."""
+    return ":" in spec and not Path(spec).exists()
 
 
 def _plugin(spec: str) -> Encoder:
@@ -90,8 +96,6 @@ def transformer_encoder(spec: str) -> Encoder:
         spec: name as in ``nn.text.load_transformer``, then options: ``layers`` (mean of the last so many hidden states,
             default 1) and ``max_tokens`` (default 64).
     """
-    import torch
-
     name, _, query = spec.partition("?")
     options = {"layers": "1", "max_tokens": "64"}
     for key, value in parse_qsl(query, keep_blank_values=True):
@@ -101,10 +105,16 @@ def transformer_encoder(spec: str) -> Encoder:
             raise OptionError(f"encoder {spec!r}: {key} must be a whole number above 0, got {value!r}")
         options[key] = value
     layers, max_tokens = int(options["layers"]), int(options["max_tokens"])
-    tokenizer, model = load_transformer(name)
-    model.eval().requires_grad_(False)
+
+    @cache
+    def load() -> tuple[Any, Any]:
+        tokenizer, model = load_transformer(name)
+        return tokenizer, model.eval().requires_grad_(False)
 
     def encode(rows: list[Any]) -> list[Array]:
+        import torch
+
+        tokenizer, model = load()
         tokens = tokenizer(rows, padding=True, truncation=True, max_length=max_tokens, return_tensors="pt")
         with torch.inference_mode():
             hidden = model(**tokens, output_hidden_states=True).hidden_states
@@ -112,21 +122,26 @@ def transformer_encoder(spec: str) -> Encoder:
         counts = tokens["attention_mask"].sum(1).tolist()
         return [row[:count] for row, count in zip(states, counts, strict=True)]
 
-    key = _digest("transformer", _weights_digest(name, model), layers, max_tokens)
-    return Encoder(key, int(model.config.hidden_size), encode)
+    weights, width = _identify(Path(find_encoder(name)), load)
+    return Encoder(_digest("transformer", weights, layers, max_tokens), width, encode)
 
 
-def _weights_digest(name: str, model: Any) -> str:
-    """Identify weights: the files' content for a folder, the commit for a hub name."""
-    folder = Path(find_encoder(name))
-    if not folder.is_dir():
-        return f"{name}@{getattr(model.config, '_commit_hash', None)}"
+def _identify(folder: Path, load: Callable[[], tuple[Any, Any]]) -> tuple[str, int]:
+    """Return what identifies the weights, and their width: from files alone where possible, for the cache is for runs
+    that need not load the encoder."""
+    config = folder / "config.json"
+    width = json.loads(config.read_text()).get("hidden_size") if config.is_file() else None
+    if not width:
+        model = load()[1]
+        return f"{model.config._name_or_path}@{getattr(model.config, '_commit_hash', None)}", int(
+            model.config.hidden_size
+        )
     digest = hashlib.sha256()
     for file in sorted(folder.glob("*")):
         if file.suffix in (".safetensors", ".bin", ".json", ".txt", ".model"):
             with file.open("rb") as opened:
                 digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()
+    return digest.hexdigest(), int(width)
 
 
 def _digest(*parts: object) -> str:

@@ -201,7 +201,7 @@ def _label_warnings(corpus: Corpus, splits: dict[str, Any]) -> list[str]:
 def render(description: dict[str, Any]) -> RenderableType:
     """Return tables for the terminal, of what ``describe`` here or ``csd.describe`` returned."""
     if "sequences" in description:
-        return Group(Text(description["source"]), _sequence_table(description["sequences"]))
+        return Group(Text(description["source"]), *map(_sequence_table, description["sequences"]))
     lines = [Text.assemble("  ! ", warning, style="yellow") for warning in description["warnings"]]
     lines += [Text.assemble("  - ", note) for note in description["notes"]]
     title = Text(f"{description['name']}  ({description['source']})  hash {description['hash']}")
@@ -216,11 +216,9 @@ def _table(*columns: str) -> Table:
 
 
 def _modality_table(description: dict[str, Any]) -> Table:
-    table = _table(
-        "split", "modality", "samples", "groups", "present", "length", "p95", "max", "zero steps", "constant"
-    )
+    table = _table("split", "modality", "rows", "groups", "present", "length", "p95", "max", "zero", "const")
     kinds = {
-        m["name"]: m["kind"] if m["kind"] == "text" else f"{m['kind']} {m['width']}" for m in description["modalities"]
+        m["name"]: "text" if m["kind"] == "text" else f"{m['kind'][:3]} {m['width']}" for m in description["modalities"]
     }
     for split, about in description["splits"].items():
         head = [split, str(about["samples"]), "-" if about["groups"] is None else str(about["groups"])]
@@ -228,7 +226,7 @@ def _modality_table(description: dict[str, Any]) -> Table:
             length = facts["length"] or {}
             table.add_row(
                 escape(head[0]),
-                escape(f"{name} ({kinds[name]})"),
+                escape(f"{name} {kinds[name]}" if name != kinds[name] else name),
                 *head[1:],
                 f"{facts['present']:.0%}",
                 *(f"{length[k]:.0f}" if length else "-" for k in ("median", "p95", "max")),
@@ -250,10 +248,13 @@ def _label_table(description: dict[str, Any]) -> Table:
     return table
 
 
-def _sequence_table(sequences: list[dict[str, Any]]) -> Table:
-    table = _table("file", "sequence", "part", "kind", "entries", "width", "steps", "median", "max", "hours")
-    for s in sequences:
-        lengths = (f"{s['lengths'][k]:.0f}" for k in ("median", "max"))
-        row = [s["file"], s["name"], s["role"], s["kind"], s["entries"], s["width"], s["steps"], *lengths]
-        table.add_row(*(escape(str(v)) for v in row), f"{s['seconds'] / 3600:.2f}")
+def _sequence_table(sequence: dict[str, Any]) -> Table:
+    lengths = sequence["lengths"]
+    table = Table(box=None, show_header=False)
+    for name, value in (
+        *((key, sequence[key]) for key in ("file", "name", "role", "kind", "entries", "width", "steps")),
+        ("steps per entry", f"median {lengths['median']:.0f}, longest {lengths['max']:.0f}"),
+        ("hours", f"{sequence['seconds'] / 3600:.2f}"),
+    ):
+        table.add_row(name, escape(str(value)))
     return table

@@ -10,23 +10,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from polymodal.core import DataError, Modality, Schema, Target
 from polymodal.data.columns import (
     SENTIMENT,
     Tally,
+    as_array,
     check_range,
     choose,
     corpus_name,
     features,
     groups_of,
     infer_modality,
+    is_column,
     numbers,
     split_name,
     text_of,
 )
 from polymodal.data.corpus import Corpus, build_split
+from polymodal.data.ragged import Array
 
 Example = Sequence[Any]
 
@@ -47,6 +48,7 @@ def _is_example(example: object) -> bool:
         and len(example) == 3
         and isinstance(example[0], (list, tuple))
         and len(example[0]) == 3
+        and is_column(example[0][0])
     )
 
 
@@ -79,7 +81,7 @@ def read(
     schema = Schema(tuple(found), (Target("sentiment", "regression", range),))
     tally, splits = Tally(), {}
     for name, examples in parts.items():
-        labels = numbers([np.ravel(e[1]) for e in examples], "labels", ids[name], name)
+        labels = _labels(examples, ids[name], name)
         check_range(labels, ids[name], range)
         columns: dict[str, Sequence[Any]] = {m.name: _column(m, examples, ids[name]) for m in found}
         for sequence in set(wanted) - {"text"}:
@@ -90,7 +92,11 @@ def read(
 
 
 def _parts(data: dict[str, Any]) -> dict[str, list[Example]]:
-    parts = {split_name(str(name)): list(examples) for name, examples in data.items()}
+    parts: dict[str, list[Example]] = {}
+    for name, examples in data.items():
+        if not is_column(examples):
+            raise DataError(f"split {name!r} is a {type(examples).__name__}, expected a list of examples")
+        parts[split_name(str(name))] = list(examples)
     for split, examples in parts.items():
         for i, example in enumerate(examples):
             if not _is_example(example):
@@ -106,6 +112,11 @@ def _ids(parts: dict[str, list[Example]], notes: list[str]) -> dict[str, list[st
         return segments
     notes.append("segment names repeat: the split and a number were added to make ids unique")
     return {split: [f"{s}#{split}-{i}" for i, s in enumerate(names)] for split, names in segments.items()}
+
+
+def _labels(examples: list[Example], ids: list[str], split: str) -> Array:
+    rows = [as_array(e[1], f"label of sample {i!r}").reshape(-1) for e, i in zip(examples, ids, strict=True)]
+    return numbers(rows, "labels", ids, split)
 
 
 def _column(modality: Modality, examples: list[Example], ids: list[str]) -> list[Any]:

@@ -17,12 +17,15 @@ import numpy as np
 from polymodal.core import DataError, Modality, Schema
 from polymodal.data.columns import (
     Tally,
+    as_array,
     choose,
     corpus_name,
     features,
     groups_of,
     infer_modality,
+    is_column,
     is_text,
+    numbers,
     sample_ids,
     split_name,
     text_of,
@@ -78,7 +81,7 @@ def read(
     schema = Schema(found, tuple(t for t in targets if t.modality in (None, *wanted)))
     tally, splits = Tally(), {}
     for name, part in parts.items():
-        lengths = _lengths(part, rows[name], schema, ids[name], notes)
+        lengths = _lengths(part, rows[name], schema, ids[name], name, notes)
         splits[name] = _split(schema, ids[name], rows.pop(name), lengths, labels[name], tally)
     return Corpus(corpus_name(path), str(path), schema, splits, (*dict.fromkeys(notes), *tally.notes()))
 
@@ -98,6 +101,9 @@ def _parts(data: dict[str, Any], notes: list[str]) -> dict[str, Part]:
             raise DataError(f"split {name!r} is a {type(part).__name__}, expected a dictionary of arrays")
         if split_name(name) in parts:
             raise DataError(f"split {split_name(name)!r} is there twice, once as {name!r}; remove one of them")
+        for key in (*_FEATURES, "raw_text", "id"):
+            if part.get(key) is not None and not is_column(part[key]):
+                raise DataError(f"{key} of split {name!r} is a {type(part[key]).__name__}, expected one row per sample")
         parts[split_name(name)] = part
     return parts
 
@@ -148,14 +154,16 @@ def _modalities(rows: dict[str, dict[str, Any]], wanted: list[str], source: str)
     return tuple(found)
 
 
-def _lengths(part: Part, rows: dict[str, Any], schema: Schema, ids: list[str], notes: list[str]) -> dict[str, Array]:
+def _lengths(
+    part: Part, rows: dict[str, Any], schema: Schema, ids: list[str], split: str, notes: list[str]
+) -> dict[str, Array]:
     """Return the true lengths (samples,) of the sequences of a split: as stored, else without zeros at the end."""
     lengths, trimmed = {}, []
     for modality in [m for m in schema.modalities if m.kind == "sequence" and m.name in rows]:
         name = modality.name
         stored = _mask_sums(part) if name == "text" else part.get(f"{name}_lengths")
         if stored is not None:
-            lengths[name] = _stored_lengths(stored, rows[name], name, ids)
+            lengths[name] = _stored_lengths(stored, rows[name], name, ids, split)
         else:
             arrays = (features(row, modality, sample) for row, sample in zip(rows[name], ids, strict=True))
             lengths[name] = np.array([trimmed_length(a) for a in arrays])
@@ -179,16 +187,15 @@ def _mask_sums(part: Part) -> Array | None:
     tokens = part.get("text_bert")
     if tokens is None:
         return None
-    if np.ndim(tokens) != 3 or np.shape(tokens)[1] != 3:
-        raise DataError(f"text_bert has shape {np.shape(tokens)}, expected (samples, 3, time): ids, mask, token types")
+    array = as_array(tokens, "text_bert")
+    if array.ndim != 3 or array.shape[1] != 3:
+        raise DataError(f"text_bert has shape {array.shape}, expected (samples, 3, time): ids, mask, token types")
     # Not argmin: that is 0 for a sentence without padding.
-    return (np.asarray(tokens)[:, 1] > 0.5).sum(axis=1)
+    return (array[:, 1] > 0.5).sum(axis=1)
 
 
-def _stored_lengths(stored: Any, rows: Any, name: str, ids: list[str]) -> Array:
-    raw = np.asarray(stored, dtype=np.float64).reshape(-1)
-    if len(raw) != len(ids):
-        raise DataError(f"{name} has {len(raw)} lengths for {len(ids)} samples; every sample needs one")
+def _stored_lengths(stored: Any, rows: Any, name: str, ids: list[str], split: str) -> Array:
+    raw = numbers(stored, f"lengths of {name}", ids, split)
     for length, row, sample in zip(raw, rows, ids, strict=True):
         if not 0 <= length <= len(row) or length % 1:
             raise DataError(

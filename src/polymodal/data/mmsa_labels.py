@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from polymodal.core import DataError, Target
-from polymodal.data.columns import SENTIMENT, check_range, is_text, numbers, text_of
+from polymodal.data.columns import SENTIMENT, as_array, check_range, is_text, numbers, text_of
 from polymodal.data.ragged import Array
 
 Part = dict[str, Any]
@@ -99,7 +99,8 @@ def _scale(joint: Array, parts: dict[str, Part], unimodal: bool, notes: list[str
 def _sims_reason(parts: dict[str, Part]) -> str | None:
     for part in parts.values():
         columns = [part.get("audio"), part.get("vision")]
-        widths = tuple(np.shape(c[0])[-1] for c in columns if c is not None and len(c))
+        shapes = [as_array(c[0], "audio or vision").shape for c in columns if c is not None and len(c)]
+        widths = tuple(shape[-1] for shape in shapes if shape)
         if widths in _SIMS_WIDTHS:
             return "audio and vision have the widths of CH-SIMS"
         sentences = part.get("raw_text")

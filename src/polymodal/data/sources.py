@@ -20,7 +20,7 @@ from typing import Any
 from polymodal.core import DataError, OptionError, nearest
 from polymodal.data import csd, magbert, mmsa
 from polymodal.data.columns import choose, split_name
-from polymodal.data.corpus import Corpus, Split
+from polymodal.data.corpus import Corpus, Split, derived_hash
 from polymodal.data.options import convert, options_of, split_source
 from polymodal.data.pickles import read_pickle
 from polymodal.data.store import is_store, read_store
@@ -187,8 +187,11 @@ def _finish(
     changed = replace(corpus, splits=splits)
     if modalities is not None:
         changed = _keep(changed, choose(modalities, corpus.schema.names))
-    if modalities is not None or limit is not None or list(splits) != list(corpus.splits):
-        changed = replace(changed, stored_hash=None, stored_normalizer=None)
+    if corpus.stored_hash is not None and (modalities is not None or limit is not None):
+        # A store may be larger than memory: what its options leave of it is named without reading it.
+        changed = replace(changed, stored_hash=derived_hash(corpus.stored_hash, changed.schema.names, limit))
+    if limit is not None:
+        changed = replace(changed, stored_normalizer=None)
     return replace(changed, source=source, notes=(*corpus.notes, *_absences(changed))).check()
 
 

@@ -20,7 +20,7 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 @lru_cache(maxsize=65536)
 def hash_words(text: str, buckets: int) -> tuple[tuple[int, int], ...]:
-    """Return for each word of ``text`` its bucket (1 to buckets - 1) and that of the pair it ends (offset by buckets)."""
+    """Return for each word of ``text`` its bucket (below ``buckets``) and, offset by it, that of the pair it ends."""
     words = _WORD.findall(text.lower())
     pairs = zip(["", *words], words, strict=False)
     # crc32, not hash(): the same on every machine and in every process.
@@ -78,9 +78,11 @@ def load_transformer(name: str) -> tuple[Any, Any]:
     """
     try:
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils.logging import disable_progress_bar
     except ImportError:
         raise OptionError(f"text encoder {name!r} needs transformers; run: pip install 'polymodal[text]'") from None
     place = find_encoder(name)
+    disable_progress_bar()
     try:
         # float32 whatever the file holds: half-precision weights would train, and cache, with half precision.
         return AutoTokenizer.from_pretrained(place), AutoModel.from_pretrained(place, dtype=torch.float32)

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from polymodal.train.run import Run
 
 PROTOCOL = {
-    "selection": "lowest validation task loss; the same checkpoint for every metric",
-    "seeds": "mean and population standard deviation over seeds",
-    "interval": "95% percentile bootstrap over samples of the mean over seeds, {resamples} resamples",
+    "selection": "Lowest validation task loss; the same checkpoint for every metric.",
+    "seeds": "Mean and population standard deviation over seeds.",
+    "interval": "95% percentile bootstrap over samples of the mean over seeds, {resamples} resamples.",
 }
 
 
@@ -83,9 +83,9 @@ class _Evaluation:
             "data": {"source": self.corpus.source, "name": self.corpus.name, "hash": self.corpus.hash},
             "protocol": {
                 **{k: v.format(resamples=self.resamples) for k, v in PROTOCOL.items()},
-                "absence": "handled by the method"
+                "absence": "Handled by the method."
                 if config["handles_absence"]
-                else "not handled by the method: it is fed zeros",
+                else "Not handled by the method: it is fed zeros.",
             },
             "seeds": seeds,
             "rows": self.rows,

@@ -66,8 +66,8 @@ def fit(
     from polymodal.methods import find_method, method_id
     from polymodal.train.run import Run
 
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise OptionError(f"seeds must be different whole numbers, got {list(seeds)}")
+    if not seeds or len(set(seeds)) != len(seeds) or not all(0 <= seed < 2**63 for seed in seeds):
+        raise OptionError(f"seeds must be different whole numbers, 0 or more and below 2^63, got {list(seeds)}")
     method_class = find_method(method)
     chosen = load_preset(method_id(method_class), preset) if preset else {"method": {}, "training": {}, "encode": {}}
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision}
@@ -134,7 +134,7 @@ def _config(
         "method_source": method,
         "paper": method_class.paper,
         "handles_absence": method_class.handles_absence,
-        "options": options,
+        "options": _resolved(method_class, options),
         "recipe": asdict(recipe),
         "data": {
             "source": corpus.source,
@@ -151,6 +151,17 @@ def _config(
         "threads": torch.get_num_threads(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _resolved(method_class: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Return every option of the method with its value, as JSON holds it: a run must not change with a default."""
+    import inspect
+    import json
+
+    parameters = inspect.signature(method_class.__init__).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    resolved: dict[str, Any] = json.loads(json.dumps({**defaults, **options}))
+    return resolved
 
 
 def _plain(value: Any) -> str:
@@ -186,6 +197,8 @@ IDENTITY = ("method", "options", "recipe", "seeds")
 
 def _open(folder: Path, config: dict[str, Any], resume: bool) -> None:
     """Create the run folder, or make sure that what it holds is the run to resume."""
+    import json
+
     from polymodal.train.checkpoint import write_json
     from polymodal.train.run import read_config
 
@@ -194,7 +207,8 @@ def _open(folder: Path, config: dict[str, Any], resume: bool) -> None:
             raise RunError(f"{folder} holds another run; add --resume to continue it, or choose another --out")
         held = read_config(folder)
         for key in IDENTITY:
-            if held[key] != config[key]:
+            # As JSON, which knows no tuples.
+            if held[key] != json.loads(json.dumps(config[key])):
                 raise RunError(
                     f"{folder} was trained with {key} {held[key]}, not {config[key]}; repeat its own command, "
                     f"{held['command']} --out {folder} --resume, or choose another --out"
@@ -202,7 +216,8 @@ def _open(folder: Path, config: dict[str, Any], resume: bool) -> None:
         if held["data"]["hash"] != config["data"]["hash"]:
             raise RunError(f"{folder} was trained on {held['data']['source']} with other content; choose another --out")
         return
-    if folder.is_dir() and any(folder.iterdir()):
+    # A run killed while it wrote its first file left only a part of that.
+    if folder.is_dir() and any(not p.name.endswith(".partial") for p in folder.iterdir()):
         raise RunError(f"{folder} is not empty and holds no run; choose another --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -237,7 +252,7 @@ def _train(
 
     def say(line: str) -> None:
         if first:
-            console.print(line)
+            console.print(line, soft_wrap=True)
 
     say(f"{config['method']}: {config['parameters']:,} parameters, {config['data']['sizes']}, into {folder}")
     for seed in config["seeds"]:

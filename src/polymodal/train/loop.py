@@ -44,7 +44,6 @@ class Progressed:
     best_epoch: int = 0
     stale: int = 0
     plateau: float = 1.0
-    metrics_bytes: int = 0
 
 
 class Step(nn.Module):
@@ -116,9 +115,9 @@ class Trainer:
         resumed = load_checkpoint(checkpoint) if checkpoint.is_file() else None
         if resumed:
             self.at = Progressed(**resumed[1])
-            self.tracker.rewind(self.at.metrics_bytes, self.at.epoch)
+            self.tracker.rewind(self.at.epoch)
         else:
-            self.tracker.rewind(0, 0)
+            self.tracker.rewind(0)
             self.method.prepare(self._view())
             # A rank of its own stream of random numbers; rank 0 of one process is the reference.
             seed_torch(derive_seed("train", self.seed, self.fabric.global_rank))
@@ -150,9 +149,10 @@ class Trainer:
         self.method.phase = phase.name
         if number != self.at.phase:
             # The best epoch is the best of the last phase: earlier ones minimise another loss.
-            kept = {n: getattr(self.at, n) for n in ("epoch", "metrics_bytes")}
-            self.at = Progressed(phase=number, **kept)
-        epochs = max(1, round(phase.share * self.recipe.epochs))
+            self.at = Progressed(phase=number, epoch=self.at.epoch)
+        # Rounded where phases meet, so that all of them together get the epochs asked for.
+        until, after = (round(self.recipe.epochs * sum(p.share for p in phases[:n])) for n in (number, number + 1))
+        epochs = max(1, after - until)
         step, optimizer = self._optimizer(phase)
         if tensors is not None:
             self._restore(optimizer, tensors)
@@ -191,19 +191,21 @@ class Trainer:
         task = self.bar.add_task(f"seed {self.seed} epoch {at.epoch + 1}", total=len(plan), completed=at.batch)
         for i in range(at.batch, len(plan)):
             rows = plan[i]
-            batch = self.train.batch(rows[rank::world]).to(self.fabric.device)
+            share = len(rows[rank::world])
+            # A process beyond the last samples of a small batch still takes part in the averaging, with weight 0.
+            batch = self.train.batch(rows[rank::world] if share else rows[:1]).to(self.fabric.device)
             last = (i + 1) % every == 0 or i + 1 == len(plan)
             group = min(every, len(plan) - i // every * every)
             with self.fabric.no_backward_sync(step, enabled=not last):
                 losses = step(batch)
                 # Ranks may hold unequal shares of a batch: weigh so that the averaged gradient is the batch's.
-                weight = len(batch) * world / len(rows) / group
+                weight = share * world / len(rows) / group
                 self.fabric.backward(torch.stack(list(losses.values())).sum() * weight)
             self._check_finite()
             self._pending = {n: loss.detach() for n, loss in losses.items()}, batch.ids
             for name, loss in self._pending[0].items():
-                totals[name] = totals.get(name, torch.zeros((), device=self.fabric.device)) + loss * len(batch)
-            at.seen, at.batch = at.seen + len(batch), i + 1
+                totals[name] = totals.get(name, torch.zeros((), device=self.fabric.device)) + loss * share
+            at.seen, at.batch = at.seen + share, i + 1
             if last:
                 self._update(step, optimizer, steps * epochs)
                 if time.monotonic() - self._saved > self.checkpoint_seconds and at.batch < len(plan):
@@ -221,10 +223,11 @@ class Trainer:
         factor = self._factor(self.at.step, total_steps) * self.at.plateau
         for group, rate in zip(optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
-        if self.recipe.clip:
-            norm = self.fabric.clip_gradients(step, optimizer, max_norm=self.recipe.clip, error_if_nonfinite=False)
-            if self._pending is not None and isinstance(norm, Tensor):
-                self._pending[0]["gradient norm"] = norm.detach()
+        # Without clipping too: a NaN gradient of a finite loss must be seen before the weights it spoils are saved.
+        limit = self.recipe.clip or math.inf
+        norm = self.fabric.clip_gradients(step, optimizer, max_norm=limit, error_if_nonfinite=False)
+        if self._pending is not None and isinstance(norm, Tensor):
+            self._pending[0]["gradient norm"] = norm.detach()
         optimizer.step()
         optimizer.zero_grad()
         self.at.step += 1
@@ -263,7 +266,7 @@ class Trainer:
             self._save_best()
         elif self.recipe.schedule == "plateau" and at.stale % max(1, self.recipe.patience // 2) == 0:
             at.plateau *= 0.5
-        at.metrics_bytes = self.tracker.write(line)
+        self.tracker.write(line)
         self._save_last(optimizer)
         figures = "  ".join(f"{n} {v:.3f}" for n, v in list(next(iter(line["figures"].values())).items())[:3])
         self.say(
@@ -329,6 +332,10 @@ class Trainer:
         weights = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
         self.method.load_state_dict(weights)
         restore_optimizer(optimizer, tensors)
+        if self.fabric.global_rank:
+            # The stored random numbers are those of rank 0; the other ranks draw their own, not the same ones.
+            seed_torch(derive_seed("train", self.seed, self.fabric.global_rank, self.at.epoch, self.at.batch))
+            return
         torch.set_rng_state(tensors["rng.cpu"])
         if "rng.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["rng.cuda"])

@@ -9,13 +9,15 @@ from typing import Any
 
 from polymodal.core import DataError, RunError, Schema
 from polymodal.data.corpus import Corpus, Normalizer, Split
-from polymodal.data.encode import encode_corpus
+from polymodal.data.encode import encode_corpus, is_plugin
 from polymodal.data.loader import Loader
 from polymodal.data.sources import load_corpus
 from polymodal.methods import build, find_method
 from polymodal.methods.base import Method
 from polymodal.train.checkpoint import load_weights
 from polymodal.train.infer import Columns, infer
+
+_NEEDED = ("method", "method_source", "options", "recipe", "data", "seeds", "command")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -24,9 +26,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise RunError(f"{folder} is not a run (no run.json); make one with: polymodal fit METHOD --data SRC")
     try:
-        return dict(json.loads(file.read_text()))
+        config = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise RunError(f"{file} cannot be read ({error}); train the run again") from None
+    missing = [key for key in _NEEDED if not isinstance(config, dict) or key not in config]
+    if missing:
+        raise RunError(f"{file} is damaged: it lacks {', '.join(missing)}; train the run again")
+    return dict(config)
 
 
 @dataclass(frozen=True)
@@ -84,8 +90,7 @@ class Run:
         """
         about = self.config["data"]
         corpus = load_corpus(data if data is not None else about["source"])
-        encoders = {n: s for n, s in about["encode"].items() if corpus.schema.modality(n).kind == "text"}
-        corpus = encode_corpus(corpus, encoders)
+        corpus = encode_corpus(corpus, {n: s for n, s in about["encode"].items() if self._is_raw(corpus, n, s)})
         _check_fit(self, corpus)
         if data is None and corpus.hash != about["hash"]:
             raise DataError(f"{corpus.source} has changed since {self.path} was trained; evaluate with --data to go on")
@@ -94,6 +99,11 @@ class Run:
         except (OSError, ValueError) as error:
             raise RunError(f"{self.path / 'normalizer.json'} cannot be read ({error}); train the run again") from None
         return replace(corpus, stored_normalizer=Normalizer.from_dict(stored))
+
+    def _is_raw(self, corpus: Corpus, name: str, encoder: str) -> bool:
+        """Whether modality ``name`` of ``corpus`` is what ``encoder`` reads, rather than what it returns."""
+        found = corpus.schema.modality(name)
+        return found.kind == "text" or (is_plugin(encoder) and found != self.schema.modality(name))
 
     def loader(self, corpus: Corpus, split: str | Split) -> Loader:
         """Return evaluation batches of a split."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +21,25 @@ class Tracker:
         self.path, self.enabled = folder / "metrics.jsonl", enabled
         self._writer: Any = None
 
-    def rewind(self, size: int, epoch: int) -> None:
-        """Forget what was written after the checkpoint to go on from (``size`` bytes, ``epoch`` epochs)."""
+    def rewind(self, epoch: int) -> None:
+        """Forget what was written after the checkpoint to go on from, which has seen ``epoch`` epochs."""
         if not self.enabled:
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        with self.path.open("ab") as file:
-            file.truncate(size)
+        with self.path.open("ab+") as file:
+            file.seek(0)
+            file.truncate(sum(len(line) for line in islice(file, epoch)))
         self._writer = SummaryWriter(str(self.path.parent / "tensorboard"), purge_step=epoch + 1)
 
-    def write(self, record: dict[str, Any]) -> int:
-        """Append ``record`` and return the size of the file; 0 on other processes."""
+    def write(self, record: dict[str, Any]) -> None:
+        """Append ``record``, a line of its own."""
         if not self.enabled:
-            return 0
+            return
         with self.path.open("a") as file:
             file.write(json.dumps(_without_nan(record), allow_nan=False) + "\n")
-            size = file.tell()
         for name, value in _flat(record):
             self._writer.add_scalar(name, value, record["epoch"])
-        return size
 
     def close(self) -> None:
         """Flush TensorBoard."""
