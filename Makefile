@@ -37,7 +37,7 @@ bench: $(VENV)/installed-text
 
 docs: $(VENV)/installed-docs
 	@$(BIN)/python docs/make_commands.py
-	@$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
 
 clean:

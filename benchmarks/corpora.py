@@ -140,7 +140,7 @@ def real_life_trial(fold: int = 0) -> Corpus:
 
 
 def _aligned(name: str, schema: Schema, files: Mapping[str, str]) -> Corpus:
-    """Read ``train.npz`` and so on, padded and word-aligned; ``files``: modality -> array, absent where there is none."""
+    """Read ``train.npz``, ``valid.npz``, ``test.npz``; ``files``: modality -> its array, absent where there is none."""
     splits = {}
     for part in ("train", "valid", "test"):
         stored = _arrays(_folder(name) / f"{part}.npz")
@@ -176,7 +176,7 @@ def _corpus(
     *,
     ids: Sequence[str],
     split: Sequence[str],
-    columns: Mapping[str, Sequence[Any]],
+    columns: Mapping[str, Sequence[Any] | Array],
     targets: Mapping[str, Array],
     groups: Sequence[str],
     notes: tuple[str, ...] = (),

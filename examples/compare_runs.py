@@ -1,6 +1,6 @@
 """Two methods, two seeds each, one table, one paired test: does the second beat the floor, or is it luck?
 
-    python examples/compare_runs.py
+python examples/compare_runs.py
 """
 
 from __future__ import annotations

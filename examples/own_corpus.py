@@ -1,8 +1,8 @@
 """A corpus from your own arrays: a pulse curve, three skin values and a note, labelled calm or tense.
 
-    python examples/own_corpus.py
-    polymodal data info examples/own_corpus.py:stress
-    polymodal fit late-fusion --data 'examples/own_corpus.py:stress?people=40'
+python examples/own_corpus.py
+polymodal data info examples/own_corpus.py:stress
+polymodal fit late-fusion --data 'examples/own_corpus.py:stress?people=40'
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A method of your own in one file: a gate decides, sample by sample, how much each modality counts.
 
-    python examples/own_method.py
-    polymodal fit examples/own_method.py:Gated --data synthetic:talk --set width=32
+python examples/own_method.py
+polymodal fit examples/own_method.py:Gated --data synthetic:talk --set width=32
 """
 
 from __future__ import annotations

@@ -95,6 +95,15 @@ def test_a_word_decides(make_batch: MakeBatch) -> None:
     assert score[truth].mean() > score[~truth].mean() + 0.3
 
 
+def test_words_share_one_scale_and_other_features_have_their_own(make_batch: MakeBatch) -> None:
+    schema = Schema((AUDIO, TEXT), (SCORE,))
+    train = [make_batch(schema, 40, seed=1)]
+    method = fitted(schema, train, train)
+    raw = method.pool(train[0])[0]
+    torch.testing.assert_close(method.std[:6], raw[:, :6].std(0, unbiased=False))
+    torch.testing.assert_close(method.std[6:], raw[:, 6:].var(0, unbiased=False).mean().sqrt().expand(128))
+
+
 def test_an_absent_modality_is_its_training_mean(make_batch: MakeBatch) -> None:
     schema = Schema((AUDIO, FACE), (SCORE,))
     train = [make_batch(schema, 20, seed=1).without("face", rows=torch.arange(20) < 5)]

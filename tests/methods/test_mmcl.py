@@ -339,11 +339,14 @@ def test_predictions_find_their_own_sample_and_classes_gather() -> None:
 
 
 @pytest.mark.slow
-def test_with_few_labels_the_contrasts_help_and_neither_task_alone_beats_both() -> None:
-    """Mean absolute error after 150 steps on 64 samples, mean of four seeds whose standard deviation is about 0.015.
+@pytest.mark.timeout(1200)
+def test_with_few_labels_both_contrasts_beat_none_and_lose_to_neither_alone() -> None:
+    """Mean absolute error after 150 steps on 64 samples, mean of four seeds.
 
-    Seeds differ more than the variants with and without the instance task do: 0.01 is the tolerance wherever one
-    contrast is compared with both. That both beat none by more than it is what the test can really tell.
+    Seeds differ by a standard deviation of about 0.015, more than most variants do, hence the tolerance of 0.01 for
+    each contrast on its own. Measured: both 0.312, no instance 0.307, no sentiment 0.327, none 0.325. That is
+    the regime where contrast helps: with noisier text and 128 or 256 labels, no contrast at all did as well as both
+    (0.410 against 0.418, 0.354 against 0.355).
     """
     known, unseen = planted(64, 1, 2.0), planted(1024, 2, 2.0)
     variants: dict[str, dict[str, Any]] = {

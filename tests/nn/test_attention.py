@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from polymodal.core import Stream
 from polymodal.nn.attention import Attention, CrossModalStack, attention_mask
+from polymodal.nn.sequence import sinusoid
 
 
 def stream(*lengths: int, steps: int | None = None, width: int = 8, seed: int = 0) -> Stream:
@@ -154,6 +155,19 @@ def test_an_absent_source_adds_nothing_and_an_absent_target_is_zero() -> None:
     assert out[0, :3].any()
     assert not out[1].any()
     assert not out[0, 3:].any()
+
+
+def test_inputs_are_scaled_and_positions_count_from_one() -> None:
+    seen: list[tuple[Tensor, ...]] = []
+    stack = CrossModalStack(8, 2, 1).eval()
+    stack.layers[0].register_forward_pre_hook(lambda _, args: seen.append(args))
+    target, source = stream(3), stream(5, seed=1)
+    stack(target, source)
+    x, _, (key, value) = seen[0]
+    table = sinusoid(6, 8, torch.device("cpu"))
+    torch.testing.assert_close(x, 8**0.5 * target.tensor + table[1:4])
+    torch.testing.assert_close(key, 8**0.5 * source.tensor + table[1:6])
+    assert torch.equal(key, value)
 
 
 def test_key_and_value_are_dropped_independently() -> None:

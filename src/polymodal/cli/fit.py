@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 from polymodal.cli.text import pairs, print_json, typed, whole_numbers
@@ -74,6 +75,8 @@ def fit(
         resume=resume,
         checkpoint_seconds=checkpoint_seconds,
     )
+    if int(os.environ.get("RANK", "0")):  # under torchrun one process speaks for all
+        return 0
     if json:
         print_json({"path": str(run.path), **run.config, "results": run.results()})
     else:

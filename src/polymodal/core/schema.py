@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -28,6 +29,10 @@ class Modality:
     normalize: bool = True
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z][\w-]*", self.name):
+            raise DataError(
+                f"modality name {self.name!r} must be a letter, then letters, digits, '_' or '-'; rename it"
+            )
         if self.kind not in ("sequence", "vector", "text"):
             raise DataError(f"modality {self.name!r} has kind {self.kind!r}; use sequence, vector or text")
         if self.kind != "text" and self.width < 1:

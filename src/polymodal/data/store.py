@@ -111,18 +111,18 @@ def read_store(path: str | Path) -> Corpus:
         tables = datasets.load_from_disk(str(folder))
         schema = Schema.from_dict(about["schema"])
         splits = {name: _split(schema, table.data) for name, table in tables.items()}
-    except (OSError, ValueError, KeyError) as error:
+        normalizer = Normalizer.from_dict(about["normalizer"]) if about["normalizer"] is not None else None
+        return Corpus(
+            name=about["name"],
+            source=str(path),
+            schema=schema,
+            splits=splits,
+            notes=tuple(about["notes"]),
+            stored_hash=about["hash"],
+            stored_normalizer=normalizer,
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"store {folder} is damaged ({error}); convert the corpus again") from None
-    normalizer = Normalizer.from_dict(about["normalizer"]) if about["normalizer"] is not None else None
-    return Corpus(
-        name=about["name"],
-        source=str(path),
-        schema=schema,
-        splits=splits,
-        notes=tuple(about["notes"]),
-        stored_hash=about["hash"],
-        stored_normalizer=normalizer,
-    )
 
 
 def _split(schema: Schema, table: Any) -> Split:

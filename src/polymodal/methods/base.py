@@ -79,6 +79,8 @@ class Method(nn.Module):
         """Name of the phase that trains now, set by the loop; ``losses`` may depend on it."""
         name = type(self).__name__
         for modality in schema.modalities:
+            if hasattr(nn.ModuleDict, modality.name):
+                raise DataError(f"a modality cannot be called {modality.name!r}, torch uses that name; rename it")
             if modality.kind not in self.kinds:
                 raise DataError(
                     f"{name} cannot read {modality.kind} modality {modality.name!r}; it reads {sorted(self.kinds)}"

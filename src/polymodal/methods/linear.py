@@ -18,7 +18,7 @@ from polymodal.nn.text import hash_words
 RIDGE = tuple(10.0**k for k in range(-1, 7))
 """Penalties tried for a regression (scikit-learn's alpha)."""
 
-INVERSE = tuple(10.0**k for k in range(-6, 2))
+INVERSE = tuple(10.0**k for k in range(-5, 3))
 """Inverse penalties tried for classes (scikit-learn's C)."""
 
 Solution = tuple[np.ndarray, np.ndarray]
@@ -177,7 +177,7 @@ def logistic(x: np.ndarray, label: np.ndarray, classes: int, inverse: float) -> 
     seen = np.unique(label)
     weight, bias = np.zeros((classes, x.shape[1])), np.zeros(classes)
     if len(seen) > 1:
-        model = LogisticRegression(C=inverse, max_iter=300)
+        model = LogisticRegression(C=inverse)
         with warnings.catch_warnings():
             # Weak penalties on separable data have no optimum nearby; validation decides whether the result is kept.
             warnings.simplefilter("ignore", ConvergenceWarning)

@@ -231,7 +231,7 @@ class _Future(nn.Module):
 
     def forward(self, encoder: _Encoder, stream: Stream, view: Stream, z: Tensor, temperature: float) -> Tensor:
         assert isinstance(encoder.utterance, SequenceEncoder)
-        latents = torch.relu(encoder.utterance.input(stream.tensor.transpose(1, 2))).transpose(1, 2)
+        latents = encoder.utterance.latents(stream)
         past = encoder.utterance.states(view)[0][..., : latents.shape[-1] // 2]
         terms = []
         for ahead, predict in enumerate(self.steps, start=1):

@@ -97,8 +97,7 @@ class SequenceEncoder(nn.Module):
         """Return ``(batch, time, width)`` states, zero at padding, and the recurrent final state (batch, width)."""
         assert stream.lengths is not None
         mask = stream.mask
-        # Padding is zero in the batch, so a "same" convolution sees zeros beyond the end however long the padding is.
-        x = self.drop(torch.relu(self.input(stream.tensor.transpose(1, 2)).transpose(1, 2))) * mask.unsqueeze(-1)
+        x = self.drop(self.latents(stream))
         final = None
         if self.context in ("lstm", "gru"):
             x, final = run_packed(self.rnn, x, stream.lengths)
@@ -109,6 +108,12 @@ class SequenceEncoder(nn.Module):
             padding[:, 0] = False
             x = self.transformer(x + positions, src_key_padding_mask=padding) * mask.unsqueeze(-1)
         return x, final
+
+    def latents(self, stream: Stream) -> Tensor:
+        """Return the input map's features ``(batch, time, width)``, zero at padding."""
+        # Padding is zero in the batch, so a "same" convolution sees zeros beyond the end however long the padding is.
+        x = self.input(stream.tensor.transpose(1, 2)).transpose(1, 2)
+        return torch.relu(x) * stream.mask.unsqueeze(-1)
 
     def read(self, states: Tensor, final: Tensor | None, mask: Tensor) -> Tensor:
         """Pool ``states`` to ``(batch, width)``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,14 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any
         save_file(whole, partial, metadata={"state": json.dumps(state)})
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
+        _discard(partial)
         raise RunError(f"cannot write {path}: {error}; free space or choose another --out") from None
+
+
+def _discard(partial: Path) -> None:
+    # The disk that failed the write may fail this too; the first error is the one to report.
+    with suppress(OSError):
+        partial.unlink()
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -84,5 +91,5 @@ def write_json(path: Path, data: Any) -> None:
         partial.write_text(json.dumps(data, indent=1))
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        _discard(partial)
         raise RunError(f"cannot write {path}: {error.strerror}; free space or choose another --out") from None

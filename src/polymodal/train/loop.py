@@ -46,6 +46,13 @@ class Progressed:
     plateau: float = 1.0
 
 
+class Hidden:
+    """A batch that Fabric does not look into: for bf16-mixed it would round features and labels, not only arithmetic."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+
 class Step(nn.Module):
     """Forward pass and losses as one module, so that a distributed wrapper sees every parameter that is used."""
 
@@ -53,9 +60,9 @@ class Step(nn.Module):
         super().__init__()
         self.method = method
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, hidden: Hidden) -> dict[str, Tensor]:
         """Return the method's weighted losses."""
-        return self.method.losses(batch, self.method(batch))
+        return self.method.losses(hidden.batch, self.method(hidden.batch))
 
 
 class Trainer:
@@ -93,6 +100,7 @@ class Trainer:
         self.valid = self._loader("valid", shuffle=False)
         self.at = Progressed()
         self.tracker = Tracker(folder, enabled=fabric.global_rank == 0)
+        self._trainable = [p for p in method.parameters() if p.requires_grad]
         self._pending: tuple[dict[str, Tensor], list[str]] | None = None
         self._saved = time.monotonic()
 
@@ -163,6 +171,9 @@ class Trainer:
         return "all epochs done"
 
     def _optimizer(self, phase: Phase) -> tuple[Any, Any]:
+        # The phase before may have switched off what this one trains.
+        for parameter in self._trainable:
+            parameter.requires_grad_(True)
         parameters = dict(self.method.named_parameters())
         rates = {"pretrained": self.recipe.lr_pretrained, "new": self.recipe.lr}
         groups = []
@@ -197,7 +208,7 @@ class Trainer:
             last = (i + 1) % every == 0 or i + 1 == len(plan)
             group = min(every, len(plan) - i // every * every)
             with self.fabric.no_backward_sync(step, enabled=not last):
-                losses = step(batch)
+                losses = step(Hidden(batch))
                 # Ranks may hold unequal shares of a batch: weigh so that the averaged gradient is the batch's.
                 weight = share * world / len(rows) / group
                 self.fabric.backward(torch.stack(list(losses.values())).sum() * weight)

@@ -1,0 +1,57 @@
+"""Schemas refuse what no method could use, and survive JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from polymodal.core import DataError, Modality, Schema, Target
+
+AUDIO = Modality("audio", "sequence", 4)
+TEXT = Modality("text", "text", normalize=False)
+SCORE = Target("sentiment", "regression", (-3.0, 3.0))
+EMOTION = Target("emotion", "classification", classes=("joy", "fear"))
+SINGLE = Target("sentiment_audio", "regression", (-1.0, 1.0), modality="audio")
+
+
+def test_a_schema_survives_json_unchanged() -> None:
+    schema = Schema((TEXT, AUDIO), (SCORE, EMOTION, SINGLE, Target("tags", "multilabel", classes=("a",))))
+    assert Schema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema
+
+
+def test_joint_targets_leave_out_those_of_one_modality() -> None:
+    schema = Schema((TEXT, AUDIO), (SINGLE, SCORE, EMOTION))
+    assert schema.joint_targets == (SCORE, EMOTION)
+    assert [t.width for t in schema.targets] == [1, 1, 2]
+
+
+def test_replacing_a_modality_keeps_the_order() -> None:
+    encoded = Modality("text", "sequence", 8)
+    assert Schema((TEXT, AUDIO), (SCORE,)).with_modality(encoded).modalities == (encoded, AUDIO)
+
+
+WRONG: dict[str, tuple[Callable[[], Any], str]] = {
+    "a modality of width 0": (lambda: Modality("audio", "sequence", 0), "'audio' has width 0"),
+    "an unknown kind": (lambda: Modality("audio", "image", 3), "kind 'image'"),  # type: ignore[arg-type]
+    "an unknown task": (lambda: Target("y", "ranking"), "task 'ranking'"),  # type: ignore[arg-type]
+    "a regression with classes": (lambda: Target("y", "regression", classes=("a", "b")), "has classes"),
+    "a single class": (lambda: Target("y", "classification", classes=("a",)), "at least two"),
+    "no labels": (lambda: Target("y", "multilabel"), "at least one class"),
+    "a modality twice": (lambda: Schema((AUDIO, AUDIO), (SCORE,)), "'audio' twice"),
+    "a target twice": (lambda: Schema((AUDIO,), (SCORE, SCORE)), "'sentiment' twice"),
+    "no modality": (lambda: Schema((), (SCORE,)), "no modality"),
+    "no joint target": (lambda: Schema((AUDIO,), (SINGLE,)), "whole sample"),
+    "an unknown modality": (lambda: Schema((AUDIO,), (SCORE,)).modality("adio"), "did you mean 'audio'"),
+    "an unknown target": (lambda: Schema((AUDIO,), (SCORE,)).target("sentment"), "did you mean 'sentiment'"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(WRONG))
+def test_what_no_method_could_use_is_refused(name: str) -> None:
+    make, named = WRONG[name]
+    with pytest.raises(DataError, match=named) as caught:
+        make()
+    assert "\n" not in str(caught.value)

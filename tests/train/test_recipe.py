@@ -1,0 +1,95 @@
+"""Hyper-parameters and presets: wrong ones are named, with the nearest right one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polymodal.core import OptionError
+from polymodal.train.recipe import PRESETS, Recipe, load_preset, preset_names, recipe_names
+
+
+def test_options_change_what_they_name_and_nothing_else() -> None:
+    recipe = Recipe(epochs=3).with_options({"lr": 1, "bucket": False})
+    assert recipe == Recipe(epochs=3, lr=1, bucket=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"epoch": 3}, "did you mean 'epochs'"),
+        ({"epochs": 0}, "epochs must be above 0, got 0"),
+        ({"epochs": 1.5}, "epochs must be int, got 1.5"),
+        ({"epochs": True}, "epochs must be int, got True"),
+        ({"lr": "fast"}, "lr must be float, got 'fast'"),
+        ({"lr": float("nan")}, "lr must be above 0, got nan"),
+        ({"lr": False}, "lr must be float, got False"),
+        ({"clip": -1.0}, "clip must not be negative"),
+        ({"weight_decay": float("nan")}, "weight_decay must not be negative"),
+        ({"warmup": 1.0}, "warmup is a share"),
+        ({"schedule": "linear"}, "schedule must be one of constant, cosine, plateau, got 'linear'"),
+        ({"precision": "16"}, "precision must be one of 32, bf16-mixed"),
+        ({"bucket": 1}, "bucket must be bool, got 1"),
+        ({"batch_size": 0}, "batch_size must be above 0"),
+        ({"patience": -1}, "patience must be above 0"),
+        ({"accumulate": 0}, "accumulate must be above 0"),
+    ],
+)
+def test_a_wrong_option_is_named(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(OptionError, match=named):
+        Recipe().with_options(options)
+
+
+def test_every_shipped_preset_fits_the_recipe() -> None:
+    shipped = [(folder.name, name) for folder in PRESETS.iterdir() for name in preset_names(folder.name)]
+    assert ("mmcl", "demo") in shipped
+    for method, name in shipped:
+        sections = load_preset(method, name)
+        Recipe().with_options(sections["training"])
+        assert set(sections) == {"method", "training", "encode"}
+
+
+def test_a_preset_can_be_a_file_and_may_leave_sections_out(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("training: {epochs: 2}\nmethod:\n")
+    assert load_preset("mmcl", str(file)) == {"method": {}, "training": {"epochs": 2}, "encode": {}}
+    file.write_text("")
+    assert load_preset("mmcl", str(file)) == {"method": {}, "training": {}, "encode": {}}
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("train: {epochs: 2}", "unknown section 'train'; did you mean 'training'"),
+        ("training: [1, 2]", "must hold the sections"),
+        ("just words", "must hold the sections"),
+        ("training: {epochs: 2", "is not valid YAML"),
+        ("1: {epochs: 2}", "unknown section 1"),
+    ],
+)
+def test_a_wrong_preset_names_the_file_and_the_mistake(tmp_path: Path, text: str, named: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(OptionError, match=named) as caught:
+        load_preset("mmcl", str(file))
+    assert "mine.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_bytes_that_are_no_text_are_no_preset(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\x00\xd8")
+    with pytest.raises(OptionError, match="is not valid YAML"):
+        load_preset("mmcl", str(tmp_path / "mine.yaml"))
+
+
+def test_an_unknown_preset_lists_those_there_are() -> None:
+    with pytest.raises(OptionError, match=r"no preset 'dem'; did you mean 'demo'\? \(available: demo, paper"):
+        load_preset("mmcl", "dem")
+    with pytest.raises(OptionError, match=r"available: none"):
+        load_preset("late-fusion", "demo")
+
+
+def test_recipe_names_are_its_fields() -> None:
+    assert {"epochs", "lr", "patience", "bucket"} < set(recipe_names())
