@@ -6,7 +6,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 CANDIDATES := python3.11 python3.12 python3.13 python3
 OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in $(CANDIDATES); do $$p -c '$(OLD_ENOUGH)' 2>/dev/null && { echo $$p; break; }; done)
@@ -26,7 +26,7 @@ test: lint
 
 lint: $(VENV)/installed-dev
 	@echo "style, types, layers"
-	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff check --quiet $(SOURCES)
 	@$(BIN)/ruff format --check --quiet $(SOURCES)
 	@$(BIN)/mypy --no-error-summary
 	@out=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$out"; exit 1; }
@@ -44,11 +44,14 @@ clean:
 	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	rm -rf src/*.egg-info
 
-$(VENV)/installed-%: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing torch (the longest step, only the first time)"
-	@$(PIP) torch
+$(VENV)/installed-%: pyproject.toml constraints.txt $(VENV)/installed-torch
 	@echo "installing polymodal[$*]"
 	@$(PIP) -e '.[$*]'
+	@touch $@
+
+$(VENV)/installed-torch: constraints.txt | $(BIN)/python
+	@echo "installing torch (the longest step, only the first time)"
+	@$(PIP) torch
 	@touch $@
 
 $(BIN)/python:

@@ -8,9 +8,10 @@ from itertools import product
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from polymodal.core import OptionError, Stream
-from polymodal.nn.sequence import AttentionPool, SequenceEncoder, masked_mean, masked_softmax, run_packed, sinusoid
+from polymodal.nn.sequence import AttentionPool, BiRecurrent, SequenceEncoder, masked_mean, masked_softmax, sinusoid
 
 LENGTHS = torch.tensor([5, 1, 0, 7])
 WAYS = list(product(["lstm", "gru", "transformer", "none"], ["last", "mean", "attention"]))
@@ -56,18 +57,25 @@ def test_last_reads_both_directions_at_their_ends() -> None:
         torch.testing.assert_close(final[row, 4:], states[row, 0, 4:])
 
 
-def test_packed_run_equals_a_plain_run_of_each_row() -> None:
-    rnn = nn.LSTM(3, 4, 2, batch_first=True, bidirectional=True)
+@pytest.mark.parametrize(("kind", "slow_twin"), [("lstm", nn.LSTM), ("gru", nn.GRU)])
+def test_both_directions_equal_the_packed_network_of_torch(kind: str, slow_twin: type[nn.RNNBase]) -> None:
+    ours = BiRecurrent(kind, 3, 4, layers=2, dropout=0.0)
+    twin = slow_twin(3, 4, 2, batch_first=True, bidirectional=True)
+    for layer in range(2):
+        for end, side in (("", ours.forth), ("_reverse", ours.back)):
+            for name, weight in side[layer].named_parameters():
+                getattr(twin, f"{name.removesuffix('_l0')}_l{layer}{end}").data.copy_(weight)
     stream = random_stream()
-    states, final = run_packed(rnn, stream.tensor, LENGTHS)
+    states, final = ours(stream.tensor, LENGTHS)
     assert states.shape == (4, 7, 8)
-    for row in (0, 1, 3):
-        n = int(LENGTHS[row])
-        plain, (hidden, _) = rnn(stream.tensor[row : row + 1, :n])
-        torch.testing.assert_close(states[row, :n], plain[0])
-        torch.testing.assert_close(final[row], torch.cat([hidden[-2, 0], hidden[-1, 0]]))
-        assert not states[row, n:].any()
+    real = [0, 1, 3]  # torch cannot pack row 2, of length 0
+    packed = pack_padded_sequence(stream.tensor[real], LENGTHS[real], batch_first=True, enforce_sorted=False)
+    plain, hidden = twin(packed)
+    hidden = hidden[0] if kind == "lstm" else hidden
+    torch.testing.assert_close(states[real], pad_packed_sequence(plain, batch_first=True)[0])
+    torch.testing.assert_close(final[real], hidden[-2:].transpose(0, 1).flatten(1))
     assert not states[2].any()
+    assert not final[2].any()
 
 
 def test_masked_mean_and_softmax_count_true_steps() -> None:

@@ -39,7 +39,7 @@ class LateFusion(Method):
         schema: Schema,
         *,
         width: int = 64,
-        context: Context = "gru",
+        context: Context = "lstm",
         layers: int = 1,
         pool: Pooling = "attention",
         kernel: int = 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 from typing import Literal
 
@@ -61,7 +62,7 @@ class MMCL(Method):
         pairs: predict ``all`` ordered pairs of modalities, or only those with ``text``.
         stop_gradient: the instance task trains the prediction only, not its target.
         classes: of a regression in the sentiment task: ``round`` on [-3, 3] (7 classes) or ``sign`` around the middle.
-        dropout: before the prediction heads.
+        dropout: of the features that enter the encoders, and before the prediction heads.
         text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
         text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
@@ -106,7 +107,10 @@ class MMCL(Method):
         self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
         names = schema.names
         self.encoders = nn.ModuleDict(
-            {n: _Encoder(m, width, "none" if n in texts else context) for n, m in self.inputs.modalities.items()}
+            {
+                n: _Encoder(m, width, "none" if n in texts else context, dropout)
+                for n, m in self.inputs.modalities.items()
+            }
         )
         self.coders = nn.ModuleDict(
             {m.name: _Future(width) if mode == "cpc" and m.kind == "sequence" else _Views(width) for m in coded}
@@ -190,8 +194,9 @@ def _predictor(width: int) -> nn.Sequential:
 class _Encoder(nn.Module):
     """A tensor stream -> z ``(batch, width)``, zero where absent."""
 
-    def __init__(self, modality: Modality, width: int, context: Context) -> None:
+    def __init__(self, modality: Modality, width: int, context: Context, dropout: float) -> None:
         super().__init__()
+        self.drop = nn.Dropout(dropout)
         self.utterance = utterance_encoder(
             modality,
             width,
@@ -203,7 +208,8 @@ class _Encoder(nn.Module):
         self.output = nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width))
 
     def forward(self, stream: Stream) -> Tensor:
-        return self.output(self.utterance(stream)) * stream.present.unsqueeze(1)
+        partial = replace(stream, values=self.drop(stream.tensor))
+        return self.output(self.utterance(partial)) * stream.present.unsqueeze(1)
 
 
 class _Views(nn.Module):

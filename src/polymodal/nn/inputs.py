@@ -62,7 +62,7 @@ def utterance_encoder(
     modality: Modality,
     width: int,
     *,
-    context: Context = "gru",
+    context: Context = "lstm",
     layers: int = 1,
     pool: Pooling = "attention",
     kernel: int = 1,

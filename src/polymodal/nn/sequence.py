@@ -6,7 +6,6 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from polymodal.core import OptionError, Stream
 
@@ -47,7 +46,7 @@ class SequenceEncoder(nn.Module):
     Args:
         width_in: features per step.
         width: features of the result; even for recurrent contexts (half per direction).
-        context: bidirectional ``lstm`` or ``gru`` over packed steps, pre-norm ``transformer``, or ``none``.
+        context: bidirectional ``lstm`` (the fastest on a CPU) or ``gru``, pre-norm ``transformer``, or ``none``.
         layers: layers of the context network.
         pool: ``last`` (final states of both directions; mean for non-recurrent contexts), ``mean``, ``attention``.
         kernel: steps seen by the input convolution; 1 is a linear map per step.
@@ -62,7 +61,7 @@ class SequenceEncoder(nn.Module):
         width_in: int,
         width: int,
         *,
-        context: Context = "gru",
+        context: Context = "lstm",
         layers: int = 1,
         pool: Pooling = "attention",
         kernel: int = 1,
@@ -78,9 +77,8 @@ class SequenceEncoder(nn.Module):
         self.input = nn.Conv1d(width_in, width, kernel, padding="same")
         self.drop = nn.Dropout(dropout)
         if context in ("lstm", "gru"):
-            rnn = nn.LSTM if context == "lstm" else nn.GRU
             between = dropout if layers > 1 else 0.0
-            self.rnn = rnn(width, width // 2, layers, batch_first=True, bidirectional=True, dropout=between)
+            self.rnn = BiRecurrent(context, width, width // 2, layers=layers, dropout=between)
         elif context == "transformer":
             heads = next(h for h in range(max(1, width // 32), 0, -1) if width % h == 0)
             layer = nn.TransformerEncoderLayer(width, heads, 2 * width, dropout, batch_first=True, norm_first=True)
@@ -100,7 +98,7 @@ class SequenceEncoder(nn.Module):
         x = self.drop(self.latents(stream))
         final = None
         if self.context in ("lstm", "gru"):
-            x, final = run_packed(self.rnn, x, stream.lengths)
+            x, final = self.rnn(x, stream.lengths)
         elif self.context == "transformer":
             positions = sinusoid(x.shape[1], x.shape[2], x.device).to(x.dtype)
             # A row without true steps would make softmax NaN: let it look at its first (zero) step instead.
@@ -120,26 +118,47 @@ class SequenceEncoder(nn.Module):
         if self.pool == "attention":
             return self.attention(states, mask)
         if self.pool == "last" and final is not None:
-            return final * mask.any(1, keepdim=True)
+            return final
         return masked_mean(states, mask)
 
 
-def run_packed(rnn: nn.RNNBase, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Run a batch-first recurrent network over true steps only.
+class BiRecurrent(nn.Module):
+    """Bidirectional LSTM or GRU over true steps only: ``(batch, time, width)`` -> ``(batch, time, 2 * hidden)``.
 
-    Returns:
-        states ``(batch, time, directions * hidden)`` (zeros at padding) and the last layer's final state
-        ``(batch, directions * hidden)``. Rows of length 0 run over one zero step and are zeroed by the caller's mask.
+    The same function as ``nn.LSTM(bidirectional=True)`` over a packed sequence, but each direction runs on its own over
+    the padded batch (padding comes after all true steps of a direction, so it cannot reach them). torch's CPU backend
+    fuses an LSTM only then: forward and backward take about a quarter of the packed time.
+
+    Args:
+        kind: ``lstm`` or ``gru``.
+        width: features per step of the input.
+        hidden: features per direction.
+        layers: each reads both directions of the one below.
+        dropout: between layers.
     """
-    # The packed sequence wants lengths on the CPU and above 0.
-    counts = lengths.clamp(min=1).cpu()
-    packed = pack_padded_sequence(x, counts, batch_first=True, enforce_sorted=False)
-    states, hidden = rnn(packed)
-    last = hidden[0] if isinstance(hidden, tuple) else hidden
-    directions = 2 if rnn.bidirectional else 1
-    final = last[-directions:].transpose(0, 1).flatten(1)
-    unpacked, _ = pad_packed_sequence(states, batch_first=True, total_length=x.shape[1])
-    return unpacked * (lengths > 0).view(-1, 1, 1), final
+
+    def __init__(self, kind: Literal["lstm", "gru"], width: int, hidden: int, *, layers: int, dropout: float) -> None:
+        super().__init__()
+        rnn = nn.LSTM if kind == "lstm" else nn.GRU
+        widths = [width] + [2 * hidden] * (layers - 1)
+        self.forth = nn.ModuleList(rnn(w, hidden, batch_first=True) for w in widths)
+        self.back = nn.ModuleList(rnn(w, hidden, batch_first=True) for w in widths)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return states (zero at padding) and the final state ``(batch, 2 * hidden)`` (zero at length 0)."""
+        step = torch.arange(x.shape[1], device=x.device)
+        real = (step < lengths[:, None]).unsqueeze(-1)  # (batch, time, 1)
+        # Turns the true steps of each row round and leaves padding where it is: its own inverse.
+        turned = torch.where(real[..., 0], lengths[:, None] - 1 - step, step).unsqueeze(-1)
+        for layer, (forth, back) in enumerate(zip(self.forth, self.back, strict=True)):
+            x = self.drop(x) if layer else x
+            ahead = forth(x)[0]
+            behind = back(x.gather(1, turned.expand_as(x)))[0]
+            x = torch.cat([ahead, behind.gather(1, turned.expand_as(behind))], dim=-1) * real
+        last = (lengths - 1).clamp(min=0).view(-1, 1, 1).expand(-1, 1, ahead.shape[-1])
+        final = torch.cat([ahead.gather(1, last), behind.gather(1, last)], dim=-1).squeeze(1)
+        return x, final * (lengths > 0).unsqueeze(1)
 
 
 def sinusoid(steps: int, width: int, device: torch.device) -> Tensor:

@@ -62,14 +62,15 @@ class PairedTest:
 
 
 def load_scores(run: Run) -> dict[str, Any]:
-    """Return ``evaluation/scores.json`` of a run, evaluating it first where that was not done."""
+    """Return ``evaluation/scores.json`` of a run, evaluating it first where that was not done for all of its seeds."""
     file = run.path / "evaluation" / "scores.json"
     if not file.is_file():
         return evaluate(run)
     try:
-        return dict(json.loads(file.read_text()))
+        scores = dict(json.loads(file.read_text()))
     except (OSError, ValueError) as error:
         raise RunError(f"{file} cannot be read ({error}); run: polymodal evaluate {run.path}") from None
+    return scores if scores["seeds"] == run.seeds else evaluate(run)
 
 
 def paired_tests(runs: Sequence[Run], *, split: str = "test", metric: str | None = None) -> list[PairedTest]:
@@ -109,8 +110,11 @@ def _predictions(run: Run, split: str, target: Target) -> dict[str, Array]:
     file = run.path / "evaluation" / "predictions.parquet"
     try:
         table = parquet.read_table(file)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # Arrow's own error for a damaged file is a ValueError
         raise RunError(f"{file} cannot be read ({error}); run: polymodal evaluate {run.path}") from None
+    splits = set(table["split"].to_pylist())
+    if split not in splits:
+        raise DataError(f"{run.path} was not tested on {split!r}{nearest(split, splits)}")
     complete = "+".join(run.schema.names)
     wanted = compute.and_(compute.equal(table["split"], split), compute.equal(table["present"], complete))
     table = table.filter(wanted)

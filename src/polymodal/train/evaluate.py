@@ -170,6 +170,8 @@ class _Evaluation:
                 np.savez(file, **self.fused)
             os.replace(self.folder / ".representations.partial", self.folder / "representations.npz")
         except OSError as error:
+            for partial in self.folder.glob(".*.partial"):
+                partial.unlink(missing_ok=True)
             raise RunError(f"cannot write {self.folder}: {error.strerror or error}; free space and try again") from None
 
 

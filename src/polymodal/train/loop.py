@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from polymodal.core import Batch, OptionError, TrainingError, derive_seed, seed_torch
+from polymodal.core import Batch, OptionError, RunError, TrainingError, derive_seed, seed_torch
 from polymodal.data.corpus import Corpus
 from polymodal.data.loader import Loader
 from polymodal.methods.base import Method, Phase, View
@@ -47,7 +47,7 @@ class Progressed:
 
 
 class Hidden:
-    """A batch that Fabric does not look into: for bf16-mixed it would round features and labels, not only arithmetic."""
+    """A batch that Fabric does not look into: for ``bf16-mixed`` it would round features and labels themselves."""
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
@@ -122,7 +122,10 @@ class Trainer:
         checkpoint = self.folder / "last.safetensors"
         resumed = load_checkpoint(checkpoint) if checkpoint.is_file() else None
         if resumed:
-            self.at = Progressed(**resumed[1])
+            try:
+                self.at = Progressed(**resumed[1])
+            except TypeError:
+                raise RunError(f"{checkpoint} is not the checkpoint of a training; train the run again") from None
             self.tracker.rewind(self.at.epoch)
         else:
             self.tracker.rewind(0)

@@ -1,0 +1,109 @@
+"""Evaluation: every split, subset and seed, and the figures follow from the predictions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+
+from polymodal import evaluate, fit, load_corpus
+from polymodal.core import DataError, RunError
+from polymodal.train.evaluate import evaluation_name
+
+
+def test_every_subset_of_modalities_is_scored_on_every_test_split(tmp_path: Path) -> None:
+    run = fit("linear", "synthetic:talk?n=20", out=tmp_path / "run")
+    scores = evaluate(run, resamples=10)
+    seen = {(row["split"], tuple(row["present"])) for row in scores["rows"]}
+    assert {split for split, _ in seen} == {"test", "test_ood"}
+    assert len(seen) == 2 * (2**3 - 1)
+    assert {row["complete"] for row in scores["rows"] if len(row["present"]) == 3} == {True}
+    assert not any(row["complete"] for row in scores["rows"] if len(row["present"]) < 3)
+    only = evaluate(run, subsets=False, resamples=10)
+    assert {tuple(row["present"]) for row in only["rows"]} == {("text", "audio", "vision")}
+
+
+def test_scores_on_disk_are_those_returned(trained: Path) -> None:
+    scores = evaluate(trained, resamples=20)
+    assert json.loads((trained / "evaluation/scores.json").read_text()) == scores
+    assert scores["seeds"] == [1, 2]
+    assert scores["data"]["hash"] == load_corpus("synthetic:xor?n=24").hash
+    assert "20 resamples" in scores["protocol"]["interval"]
+
+
+def test_figures_follow_from_the_stored_predictions(trained: Path) -> None:
+    table = parquet.read_table(trained / "evaluation/predictions.parquet").to_pandas()
+    assert set(table["present"]) == {"audio+vision", "audio", "vision"}
+    assert len(table) == 3 * 2 * 20
+    scores = json.loads((trained / "evaluation/scores.json").read_text())
+    for row in scores["rows"]:
+        assert row["count"] == 20 or not row["main"]  # the recall of a class counts its samples only
+        assert row["mean"] == pytest.approx(np.mean(row["seeds"]))
+        assert row["std"] == pytest.approx(np.std(row["seeds"]))
+        if row["metric"] == "accuracy":
+            part = table[table["present"] == "+".join(row["present"])]
+            right = part["agreement/true"] == part["agreement/predicted"]
+            assert row["seeds"] == pytest.approx([right[part["seed"] == s].mean() for s in (1, 2)])
+    assert sum(row["main"] for row in scores["rows"]) == 3
+
+
+def test_stored_probabilities_agree_with_the_predicted_class(trained: Path) -> None:
+    table = parquet.read_table(trained / "evaluation/predictions.parquet").to_pandas()
+    shares = np.stack(table["agreement/probability"].to_list())
+    np.testing.assert_allclose(shares.sum(1), 1, atol=1e-5)
+    assert (shares.argmax(1) == table["agreement/predicted"]).all()
+
+
+def test_representations_belong_to_ids(trained: Path) -> None:
+    with np.load(trained / "evaluation/representations.npz") as stored:
+        assert stored["fused"].shape == (20, 4)
+        assert sorted(stored["id"].tolist()) == sorted(load_corpus("synthetic:xor?n=24")["test"].ids)
+
+
+def test_an_absent_modality_cannot_change_what_is_predicted(trained: Path) -> None:
+    from dataclasses import replace
+
+    from polymodal import Run
+    from polymodal.data.ragged import Ragged
+    from polymodal.train.infer import infer
+
+    run = Run.load(trained)
+    corpus = run.corpus()
+    test = corpus["test"]
+    column = test.columns["audio"]
+    assert isinstance(column, Ragged)
+    louder = Ragged([(values * 100, offsets) for values, offsets in column.chunks])
+    changed = replace(test, columns={**test.columns, "audio": louder})
+    one, two = (infer(run.method(), run.loader(corpus, s).epoch(), absent=["audio"])[0] for s in (test, changed))
+    assert np.array_equal(one["agreement/probability"], two["agreement/probability"])
+
+
+def test_other_data_are_evaluated_into_their_own_folder(trained: Path) -> None:
+    before = (trained / "evaluation/scores.json").read_bytes()
+    other = load_corpus("synthetic:xor?n=24&seed=9")
+    scores = evaluate(trained, other, resamples=10)
+    folder = trained / evaluation_name(other)
+    assert folder.name == f"evaluation-xor-{other.hash[:8]}"
+    assert json.loads((folder / "scores.json").read_text())["data"]["hash"] == other.hash == scores["data"]["hash"]
+    assert (trained / "evaluation/scores.json").read_bytes() == before
+
+
+def test_a_corpus_without_a_test_split_is_refused(trained: Path) -> None:
+    from dataclasses import replace
+
+    corpus = load_corpus("synthetic:xor?n=24")
+    without = replace(corpus, splits={n: corpus[n] for n in ("train", "valid")})
+    with pytest.raises(DataError, match="has no test split, only train, valid"):
+        evaluate(trained, without)
+
+
+def test_results_that_cannot_be_written_are_one_sentence(trained: Path) -> None:
+    for file in (trained / "evaluation").iterdir():
+        file.unlink()
+    (trained / "evaluation").rmdir()
+    (trained / "evaluation").write_text("in the way")
+    with pytest.raises(RunError, match=r"cannot write .*evaluation"):
+        evaluate(trained, resamples=10)
