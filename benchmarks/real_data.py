@@ -41,6 +41,7 @@ SMALL_MULT = {"width": 16, "heads": 4, "layers": 2, "lr": 1e-3, "epochs": 20}
 RAVDESS_CONTROL = {
     "context": "transformer",
     "layers": 2,
+    "pool": "mean",
     "dropout": 0.5,
     "epochs": 25,
     "batch_size": 64,

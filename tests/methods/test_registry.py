@@ -91,7 +91,7 @@ def test_description_agrees_with_the_class(name: str) -> None:
 def test_description_spells_out_choices() -> None:
     options = {o.name: o for o in describe_method("late-fusion").options}
     assert options["context"].type == "Literal['lstm', 'gru', 'transformer', 'none']"
-    assert options["context"].default == "'gru'"
+    assert options["context"].default == "'lstm'"
     assert options["width"].type == "int"
 
 

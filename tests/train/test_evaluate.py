@@ -82,10 +82,12 @@ def test_an_absent_modality_cannot_change_what_is_predicted(trained: Path) -> No
 
 
 def test_other_data_are_evaluated_into_their_own_folder(trained: Path) -> None:
+    from polymodal import Run
+
     before = (trained / "evaluation/scores.json").read_bytes()
     other = load_corpus("synthetic:xor?n=24&seed=9")
     scores = evaluate(trained, other, resamples=10)
-    folder = trained / evaluation_name(other)
+    folder = trained / evaluation_name(Run.load(trained), other)
     assert folder.name == f"evaluation-xor-{other.hash[:8]}"
     assert json.loads((folder / "scores.json").read_text())["data"]["hash"] == other.hash == scores["data"]["hash"]
     assert (trained / "evaluation/scores.json").read_bytes() == before

@@ -71,8 +71,7 @@ def test_what_is_given_beats_the_preset_and_the_preset_beats_defaults(tmp_path: 
 def test_a_shipped_preset_is_found_by_name(tmp_path: Path) -> None:
     options = {"width": 4}
     run = fit("mmcl", DATA, preset="demo", options=options, epochs=1, batch_size=16, out=tmp_path / "run")
-    assert (run.config["options"]["width"], run.config["options"]["context"]) == (4, "gru")
-    assert run.config["recipe"]["patience"] == 6
+    assert (run.config["options"]["width"], run.config["options"]["dropout"]) == (4, 0.3)
 
 
 def test_a_preset_encodes_only_modalities_that_are_there(tmp_path: Path) -> None:
@@ -110,7 +109,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "a negative seed": ({"seeds": (-1,)}, OptionError, "seeds must be different"),
     "a seed too large": ({"seeds": (2**64,)}, OptionError, "seeds must be different"),
     "unknown device": ({"device": "gpu"}, OptionError, "unknown device 'gpu'"),
-    "unknown preset": ({"preset": "mosi"}, OptionError, "no preset 'mosi'"),
+    "unknown preset": ({"preset": "nowhere"}, OptionError, "no preset 'nowhere'"),
     "unknown modality to encode": ({"encode": {"txt": "minilm"}}, DataError, "no modality 'txt'"),
     "unknown corpus": ({"data": "synthetic:talks"}, DataError, "did you mean 'talk'"),
 }

@@ -32,7 +32,7 @@ def evaluate(run: str, *, data: str | None = None, resamples: int = 2000, json: 
     opened = Run.load(run)
     corpus = opened.corpus(data)
     scores = score(opened, corpus if data else None, resamples=resamples)
-    report = write_report(opened.path, evaluation=evaluation_name(corpus if data else None))
+    report = write_report(opened.path, evaluation=evaluation_name(opened, corpus))
     if json:
         print_json(scores)
     else:

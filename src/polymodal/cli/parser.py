@@ -49,6 +49,7 @@ def build_parser(name: str, function: Callable[..., int], examples: str) -> Pars
     hints = get_type_hints(function)
     parser = Parser(
         prog=f"polymodal {name}",
+        allow_abbrev=False,
         description=documentation.short_description,
         epilog=f"examples:\n{examples}",
         formatter_class=RawDescriptionHelpFormatter,

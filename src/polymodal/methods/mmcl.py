@@ -15,7 +15,7 @@ from polymodal.nn.augment import augment, check_augmentations
 from polymodal.nn.contrast import ClassRule, info_nce, label_classes, supervised_contrastive
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, utterance_encoder
-from polymodal.nn.sequence import Context, SequenceEncoder
+from polymodal.nn.sequence import Context, Pooling, SequenceEncoder
 from polymodal.nn.text import Tuning
 
 ANCHOR = "text"
@@ -25,7 +25,7 @@ HORIZON = 3
 """Steps that predictive coding looks ahead."""
 
 Mode = Literal["contrast", "cpc"]
-Coding = Literal["lstm", "gru", "transformer"]
+Coding = Literal["lstm", "gru", "transformer", "none"]
 Pairs = Literal["all", "text"]
 
 
@@ -59,6 +59,8 @@ class MMCL(Method):
             its own spans and channels.
         mode: ``contrast`` two views of a sample, or ``cpc``: from an augmented past predict the clean future.
         context: context network of sequences: bidirectional ``lstm`` or ``gru``, or a two-layer ``transformer``.
+        pool: how the steps of a sequence become one vector: ``attention``, ``mean``, or ``last`` (the final states of
+            both directions, an event in the middle of a clip is easily lost on the way).
         pairs: predict ``all`` ordered pairs of modalities, or only those with ``text``.
         stop_gradient: the instance task trains the prediction only, not its target.
         classes: of a regression in the sentiment task: ``round`` on [-3, 3] (7 classes) or ``sign`` around the middle.
@@ -84,6 +86,7 @@ class MMCL(Method):
         augmentations: tuple[str, ...] = ("temporal_cutoff", "feature_cutoff", "temporal_cutmix", "jitter"),
         mode: Mode = "contrast",
         context: Coding = "lstm",
+        pool: Pooling = "attention",
         pairs: Pairs = "all",
         stop_gradient: bool = True,
         classes: ClassRule = "round",
@@ -108,7 +111,7 @@ class MMCL(Method):
         names = schema.names
         self.encoders = nn.ModuleDict(
             {
-                n: _Encoder(m, width, "none" if n in texts else context, dropout)
+                n: _Encoder(m, width, "none" if n in texts else context, "attention" if n in texts else pool, dropout)
                 for n, m in self.inputs.modalities.items()
             }
         )
@@ -194,7 +197,7 @@ def _predictor(width: int) -> nn.Sequential:
 class _Encoder(nn.Module):
     """A tensor stream -> z ``(batch, width)``, zero where absent."""
 
-    def __init__(self, modality: Modality, width: int, context: Context, dropout: float) -> None:
+    def __init__(self, modality: Modality, width: int, context: Context, pool: Pooling, dropout: float) -> None:
         super().__init__()
         self.drop = nn.Dropout(dropout)
         self.utterance = utterance_encoder(
@@ -202,7 +205,7 @@ class _Encoder(nn.Module):
             width,
             context=context,
             layers=2 if context == "transformer" else 1,
-            pool="last" if context in ("lstm", "gru") else "attention",
+            pool=pool,
             kernel=1 if context == "none" else 3,
         )
         self.output = nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width))

@@ -6,10 +6,10 @@ import base64
 import io
 import os
 import shlex
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polymodal.core import RunError
 from polymodal.report.folder import Run, read_run
 from polymodal.report.sections import Section, main_of_targets, sections
 from polymodal.report.tables import to_csv, to_latex, to_markdown
@@ -29,16 +29,17 @@ def write_report(run: Path, *, evaluation: str = "evaluation") -> Path:
         evaluation: name of the folder in ``run`` that ``polymodal evaluate`` wrote.
 
     Returns:
-        The path of the page.
+        The path of the page: in the run folder, or in that of the evaluation if it is on another corpus.
 
     Raises:
-        RunError: ``run`` is missing, is not a run folder, or holds a damaged file.
+        RunError: ``run`` is missing, is not a run folder, holds a damaged file, or cannot be written.
     """
     loaded = read_run(Path(run), evaluation)
     parts = sections(loaded)
+    place = loaded.path if evaluation == "evaluation" else loaded.path / evaluation
     for part in parts:
         if part.figure is not None:
-            _write(loaded.path / "figures" / f"{part.name}.png", _png(part.figure))
+            _write(place / "figures" / f"{part.name}.png", _png(part.figure))
     if loaded.rows:
         tables = [part.table for part in parts if part.table is not None]
         for suffix, text in (
@@ -46,8 +47,8 @@ def write_report(run: Path, *, evaluation: str = "evaluation") -> Path:
             ("tex", "\n".join(map(to_latex, tables))),
             ("csv", to_csv(loaded.rows)),
         ):
-            _write(loaded.path / "tables" / f"scores.{suffix}", text.encode())
-    page = loaded.path / "report.html"
+            _write(place / "tables" / f"scores.{suffix}", text.encode())
+    page = place / "report.html"
     _write(page, _render(loaded, parts).encode())
     return page
 
@@ -144,13 +145,11 @@ def _png(figure: Figure) -> bytes:
 
 def _write(file: Path, content: bytes) -> None:
     """Write ``file`` whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    temporary = file.with_name(f".{file.name}.partial")
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp makes a file that only its owner may read
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
         os.replace(temporary, file)
-    except OSError:
-        os.unlink(temporary)
-        raise
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunError(f"cannot write {file}: {error.strerror or error}; free space and try again") from None

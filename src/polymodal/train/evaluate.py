@@ -42,13 +42,14 @@ def evaluate(
     corpus = opened.corpus(data)
     if not corpus.test_splits:
         raise DataError(f"{corpus.source} has no test split, only {', '.join(corpus.splits)}; name one test")
-    folder = opened.path / evaluation_name(corpus if data is not None else None)
+    folder = opened.path / evaluation_name(opened, corpus)
     return _Evaluation(opened, corpus, folder, resamples).run_all(subsets)
 
 
-def evaluation_name(corpus: Corpus | None) -> str:
-    """Return the folder within a run that holds its evaluation on ``corpus`` (None: the run's own)."""
-    return "evaluation" if corpus is None else f"evaluation-{corpus.name}-{corpus.hash[:8]}"
+def evaluation_name(run: Run, corpus: Corpus) -> str:
+    """Return the folder within a run that holds its evaluation on ``corpus``; ``evaluation`` if it is the run's own."""
+    own = corpus.hash == run.config["data"]["hash"]
+    return "evaluation" if own else f"evaluation-{corpus.name}-{corpus.hash[:8]}"
 
 
 class _Evaluation:

@@ -90,6 +90,12 @@ class Run:
         """
         about = self.config["data"]
         corpus = load_corpus(data if data is not None else about["source"])
+        missing = sorted(set(self.schema.names) - set(corpus.schema.names))
+        if missing:
+            raise DataError(
+                f"{corpus.source} has no {' and no '.join(missing)} (only {', '.join(corpus.schema.names)}), which the "
+                f"run {self.path} was trained on; extract the same features, or name them so"
+            )
         corpus = encode_corpus(corpus, {n: s for n, s in about["encode"].items() if self._is_raw(corpus, n, s)})
         _check_fit(self, corpus)
         if data is None and corpus.hash != about["hash"]:
@@ -125,11 +131,9 @@ def _check_fit(run: Run, corpus: Corpus) -> None:
                 f"trained on a {wanted.kind} of width {wanted.width}; extract the same features"
             )
     if corpus.schema.names != run.schema.names:
-        extra = sorted(set(corpus.schema.names) - set(run.schema.names))
         raise DataError(
             f"{corpus.source} has modalities {', '.join(corpus.schema.names)}, the run {run.path} was trained on "
             f"{', '.join(run.schema.names)}; add ?modalities={','.join(run.schema.names)}"
-            + (f" to leave out {', '.join(extra)}" if extra else "")
         )
     for target in run.schema.joint_targets:
         if corpus.schema.target(target.name) != target:
