@@ -19,6 +19,10 @@ class Heads(nn.Module):
         super().__init__()
         self.targets = schema.joint_targets
         self.linears = nn.ModuleList(nn.Linear(width, t.width) for t in self.targets)
+        for target, linear in zip(self.targets, self.linears, strict=True):
+            if target.range is not None:
+                # A scale from 1 to 7 is learned from its middle, not from 0: else the first epochs go into the bias.
+                nn.init.constant_(linear.bias, sum(target.range) / 2)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return predictions per target."""

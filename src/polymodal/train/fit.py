@@ -197,6 +197,7 @@ IDENTITY = ("method", "options", "recipe", "seeds")
 
 def _open(folder: Path, config: dict[str, Any], resume: bool) -> None:
     """Create the run folder, or make sure that what it holds is the run to resume."""
+    from polymodal.data.progress import console
     import json
 
     from polymodal.train.checkpoint import write_json
@@ -215,6 +216,10 @@ def _open(folder: Path, config: dict[str, Any], resume: bool) -> None:
                 )
         if held["data"]["hash"] != config["data"]["hash"]:
             raise RunError(f"{folder} was trained on {held['data']['source']} with other content; choose another --out")
+        if held["code"] != config["code"]:
+            console.print(
+                f"note: {folder} was begun with other code; what it has is kept, the rest comes from this code"
+            )
         return
     # A run killed while it wrote its first file left only a part of that.
     if folder.is_dir() and any(not p.name.endswith(".partial") for p in folder.iterdir()):
