@@ -18,11 +18,7 @@ class Heads(nn.Module):
     def __init__(self, schema: Schema, width: int) -> None:
         super().__init__()
         self.targets = schema.joint_targets
-        self.linears = nn.ModuleList(nn.Linear(width, t.width) for t in self.targets)
-        for target, linear in zip(self.targets, self.linears, strict=True):
-            if target.range is not None:
-                # A scale from 1 to 7 is learned from its middle, not from 0: else the first epochs go into the bias.
-                nn.init.constant_(linear.bias, sum(target.range) / 2)
+        self.linears = nn.ModuleList(_linear(width, t) for t in self.targets)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return predictions per target."""
@@ -31,6 +27,14 @@ class Heads(nn.Module):
             y = linear(x)
             out[target.name] = y[:, 0] if target.task == "regression" else y
         return out
+
+
+def _linear(width: int, target: Target) -> nn.Linear:
+    linear = nn.Linear(width, target.width)
+    if target.range is not None:
+        # A scale from 1 to 7 is learned from its middle, not from 0: else the first epochs go into the bias.
+        nn.init.constant_(linear.bias, sum(target.range) / 2)
+    return linear
 
 
 def task_loss(target: Target, prediction: Tensor, label: Tensor) -> Tensor:

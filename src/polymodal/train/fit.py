@@ -197,9 +197,9 @@ IDENTITY = ("method", "options", "recipe", "seeds")
 
 def _open(folder: Path, config: dict[str, Any], resume: bool) -> None:
     """Create the run folder, or make sure that what it holds is the run to resume."""
-    from polymodal.data.progress import console
     import json
 
+    from polymodal.data.progress import console
     from polymodal.train.checkpoint import write_json
     from polymodal.train.run import read_config
 
