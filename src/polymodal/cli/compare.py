@@ -75,14 +75,19 @@ def _rows(scores: dict[str, Any], label: str, split: str) -> list[dict[str, Any]
 
 
 def _print_table(table: Any) -> None:
+    """Print metrics as lines and runs as columns: a terminal is narrower than a paper."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     out = Table(box=None, header_style="bold")
-    for index, head in enumerate(table.head):
-        out.add_column(head, justify="left" if index == 0 else "right")
+    out.add_column("")
     for line in table.lines:
-        out.add_row(*(f"[bold]{c.text}[/bold]" if c.best else c.text for c in line))
+        out.add_column(escape(line[0].text), justify="right")
+    for index, head in enumerate(table.head[1:], start=1):
+        cells = [line[index] for line in table.lines]
+        texts = [escape(f"{c.text} {c.detail}".rstrip()) for c in cells]
+        out.add_row(head, *(f"[bold]{t}[/bold]" if c.best else t for t, c in zip(texts, cells, strict=True)))
     console = Console(highlight=False)
     console.print(out)
     console.print(table.caption)
