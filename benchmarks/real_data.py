@@ -84,6 +84,7 @@ def mosi() -> list[Row]:
         Row("mosi", "mult, small", "mult", (both,), encode=MINILM, options=SMALL_MULT),
         Row("mosi", "mmcl", "mmcl", (both,), preset="mosi"),
         Row("mosi", "mmcl, text", "mmcl", (text,), preset="mosi"),
+        Row("mosi", "mmcl, fine-tuned", "mmcl", (both,), preset="mosi-finetuned"),
     ]
 
 

@@ -47,7 +47,8 @@ def test_weights_of_two_processes_are_those_of_one(folders: tuple[Path, Path]) -
         names = [n for n in one if n.startswith("model.")]
         assert names
         for name in names:
-            assert float((one[name] - two[name]).abs().max()) < 1e-6, name
+            # Half a batch rounds otherwise than a whole one, and Adam makes a step of any gradient above rounding.
+            assert float((one[name] - two[name]).abs().max()) < 1e-5, name
 
 
 def test_progress_of_two_processes_is_that_of_one(folders: tuple[Path, Path]) -> None:
