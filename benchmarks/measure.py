@@ -48,7 +48,10 @@ def private_mib() -> float:
 
 def in_fresh_process(script: str, *arguments: str) -> dict[str, Any]:
     """Run ``script`` with ``arguments`` and return the JSON object it prints last."""
-    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
+    settings = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}  # as the command line sets it
+    done = subprocess.run(
+        [sys.executable, script, *arguments], capture_output=True, text=True, check=False, env=settings
+    )
     if done.returncode:
         raise SystemExit(done.stderr)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -208,10 +208,10 @@ def _open(folder: Path, config: dict[str, Any], resume: bool) -> None:
             raise RunError(f"{folder} holds another run; add --resume to continue it, or choose another --out")
         held = read_config(folder)
         for key in IDENTITY:
-            # As JSON, which knows no tuples.
-            if held[key] != json.loads(json.dumps(config[key])):
+            was, wanted = _differing(held[key], json.loads(json.dumps(config[key])))  # as JSON, which knows no tuples
+            if was != wanted:
                 raise RunError(
-                    f"{folder} was trained with {key} {held[key]}, not {config[key]}; repeat its own command, "
+                    f"{folder} was trained with {key} {was}, not {wanted}; repeat its own command, "
                     f"{held['command']} --out {folder} --resume, or choose another --out"
                 )
         if held["data"]["hash"] != config["data"]["hash"]:
@@ -229,6 +229,14 @@ def _open(folder: Path, config: dict[str, Any], resume: bool) -> None:
     except OSError as error:
         raise RunError(f"cannot create {folder}: {error.strerror}; choose another --out") from None
     write_json(folder / "run.json", config)
+
+
+def _differing(was: Any, wanted: Any) -> tuple[Any, Any]:
+    """Return what two dictionaries do not share; anything else as it is."""
+    if not isinstance(was, dict) or not isinstance(wanted, dict):
+        return was, wanted
+    names = [n for n in {**was, **wanted} if was.get(n) != wanted.get(n)]
+    return {n: was[n] for n in names if n in was}, {n: wanted[n] for n in names if n in wanted}
 
 
 def _train(
