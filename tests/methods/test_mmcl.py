@@ -345,8 +345,8 @@ def test_with_few_labels_the_contrasts_cost_no_accuracy() -> None:
 
     The card expects both contrasts to beat each alone, and each alone to beat none. We could not show that here: seeds
     differ by a standard deviation of about 0.015 and the variants by less. Measured: both 0.3119, none 0.3117; with
-    the read-out ``last`` 0.333 and 0.333; with noisier text and 128 or 256 labels 0.410 and 0.418, 0.354 and 0.355. What
-    holds is that none of them is lost by more than 0.01.
+    the read-out ``last`` 0.333 and 0.333; with noisier text and 128 or 256 labels 0.418 and 0.410, 0.355 and 0.354.
+    What holds is that nothing is lost by more than 0.01.
     """
     known, unseen = planted(64, 1, 2.0), planted(1024, 2, 2.0)
     variants: dict[str, dict[str, Any]] = {
