@@ -18,7 +18,6 @@ Tuning = Literal["full", "lora"]
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
-@lru_cache(maxsize=65536)
 def hash_words(text: str, buckets: int) -> tuple[tuple[int, int], ...]:
     """Return for each word of ``text`` its bucket (below ``buckets``) and, offset by it, that of the pair it ends."""
     words = _WORD.findall(text.lower())
@@ -27,6 +26,7 @@ def hash_words(text: str, buckets: int) -> tuple[tuple[int, int], ...]:
     return tuple((_bucket(b, buckets), buckets + _bucket(f"{a} {b}", buckets)) for a, b in pairs)
 
 
+@lru_cache(maxsize=65536)
 def _bucket(term: str, buckets: int) -> int:
     return 1 + zlib.crc32(term.encode()) % (buckets - 1)
 
