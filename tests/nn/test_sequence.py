@@ -111,7 +111,7 @@ def test_a_transformer_context_has_heads_that_divide_any_width(width: int) -> No
 def test_wrong_options_are_named() -> None:
     with pytest.raises(OptionError, match="context must be one of lstm, gru, transformer, none, got 'rnn'"):
         SequenceEncoder(3, 8, context="rnn")
-    with pytest.raises(OptionError, match="pool must be one of last, mean, attention, statistics, got 'max'"):
+    with pytest.raises(OptionError, match="pool must be one of last, mean, attention, got 'max'"):
         SequenceEncoder(3, 8, pool="max")
     with pytest.raises(OptionError, match="width must be even for context 'lstm'"):
         SequenceEncoder(3, 7)

@@ -25,7 +25,7 @@ HORIZON = 3
 """Steps that predictive coding looks ahead."""
 
 Mode = Literal["contrast", "cpc"]
-Coding = Literal["lstm", "gru", "transformer", "none"]
+Coding = Literal["lstm", "gru", "transformer"]
 Pairs = Literal["all", "text"]
 
 

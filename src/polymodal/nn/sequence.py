@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from polymodal.core import OptionError, Stream
 
 Context = Literal["lstm", "gru", "transformer", "none"]
-Pooling = Literal["last", "mean", "attention", "statistics"]
+Pooling = Literal["last", "mean", "attention"]
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
@@ -48,8 +48,7 @@ class SequenceEncoder(nn.Module):
         width: features of the result; even for recurrent contexts (half per direction).
         context: bidirectional ``lstm`` (the fastest on a CPU) or ``gru``, pre-norm ``transformer``, or ``none``.
         layers: layers of the context network.
-        pool: ``last`` (final states of both directions; mean for non-recurrent contexts), ``mean``, ``attention``, or
-            ``statistics`` (mean and standard deviation, mixed by a linear map; Snyder et al., ICASSP 2018).
+        pool: ``last`` (final states of both directions; mean for non-recurrent contexts), ``mean``, ``attention``.
         kernel: steps seen by the input convolution; 1 is a linear map per step.
         dropout: after the input map and between layers.
 
@@ -86,11 +85,9 @@ class SequenceEncoder(nn.Module):
             self.transformer = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
         if pool == "attention":
             self.attention = AttentionPool(width)
-        elif pool == "statistics":
-            self.mix = nn.Linear(2 * width, width)
 
     def forward(self, stream: Stream) -> Tensor:
-        """Return one vector per sample; a learned-bias-free zero vector where the stream is absent."""
+        """Return one vector per sample, zero where the stream is absent."""
         states, final = self.states(stream)
         return self.read(states, final, stream.mask)
 
@@ -122,12 +119,7 @@ class SequenceEncoder(nn.Module):
             return self.attention(states, mask)
         if self.pool == "last" and final is not None:
             return final
-        mean = masked_mean(states, mask)
-        if self.pool == "statistics":
-            # The small constant keeps the root's gradient finite where a channel does not vary.
-            deviation = (masked_mean((states - mean.unsqueeze(1)) ** 2, mask) + 1e-6).sqrt()
-            return self.mix(torch.cat([mean, deviation], dim=1)) * mask.any(1, keepdim=True)
-        return mean
+        return masked_mean(states, mask)
 
 
 class BiRecurrent(nn.Module):
