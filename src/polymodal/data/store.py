@@ -51,6 +51,7 @@ def write_store(corpus: Corpus, destination: str | Path) -> Path:
             "hash": corpus.hash,
             "normalizer": corpus.normalizer.to_dict() if "train" in corpus.splits else None,
             "notes": list(corpus.notes),
+            "extraction": corpus.extraction,
         }
         (partial / MARK).write_text(json.dumps(about))
         partial.rename(folder)
@@ -118,6 +119,7 @@ def read_store(path: str | Path) -> Corpus:
             schema=schema,
             splits=splits,
             notes=tuple(about["notes"]),
+            extraction=about.get("extraction"),
             stored_hash=about["hash"],
             stored_normalizer=normalizer,
         )

@@ -142,6 +142,7 @@ def _config(
             "hash": corpus.hash,
             "schema": corpus.schema.to_dict(),
             "encode": encoders,
+            "extraction": corpus.extraction,
             "sizes": {name: len(split) for name, split in corpus.splits.items()},
         },
         "seeds": list(seeds),

@@ -1,0 +1,138 @@
+"""From pieces of a clip to utterances with features, in one pass and bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polymodal.core import DataError, Modality
+from polymodal.data.ragged import Array
+from polymodal.media.extraction import Extraction
+from polymodal.media.types import Frame, Samples, Segment, Source, Utterance
+
+if TYPE_CHECKING:
+    from polymodal.media.audio import Acoustic
+    from polymodal.media.reading import Reading
+    from polymodal.media.transcribe import Transcriber
+
+
+class Pipeline:
+    """Extractors, loaded once, applied to any number of clips.
+
+    What cannot be had on this machine is absent and said so in ``notes``.
+
+    Args:
+        extraction: what to extract.
+        assets: folder with models that are not installed with packages (the face model, weights of speech recognition).
+        threads: with 2 or more, faces and speech recognition run beside decoding; results are the same.
+
+    Attributes:
+        extraction: what is extracted in fact.
+        modalities: what utterances may have, in the order text, audio, vision.
+        notes: one sentence for each choice made and for each modality that cannot be had.
+        versions: name of an extractor -> its version.
+
+    Raises:
+        OptionError: an extractor that was asked for by name and cannot be had.
+        DataError: nothing but faces was asked for, and there is no face model.
+    """
+
+    def __init__(self, extraction: Extraction, *, assets: str | Path | None = None, threads: int = 1) -> None:
+        from polymodal.media.transcribe import find_transcriber
+
+        notes: list[str] = []
+        self.threads = threads
+        self.versions: dict[str, str] = {}
+        self.acoustic: Acoustic | None = None
+        self.face_model: Path | None = None
+        self.transcriber: Transcriber | None = None
+        if extraction.audio not in ("none", "file"):
+            self.acoustic = self._find_acoustic(extraction.audio)
+        if extraction.vision == "face":
+            try:
+                self.face_model = self._find_faces(assets)
+            except DataError as error:
+                if (extraction.audio, extraction.text) == ("none", "none"):
+                    raise
+                notes.append(f"vision is absent: {error}")
+                extraction = replace(extraction, vision="none")
+        if extraction.text not in ("none", "given"):
+            self.transcriber, sentence = find_transcriber(extraction.text, assets=assets)
+            notes.append(sentence)
+            found = self.transcriber
+            extraction = replace(extraction, text=found.name if found else "given")
+            self.versions |= {"text": found.version} if found else {}
+        self.extraction = extraction
+        self.notes = tuple(notes)
+        self.modalities = self._modalities()
+
+    def _find_acoustic(self, features: str) -> Acoustic:
+        from polymodal.media.audio import Acoustic
+
+        acoustic = Acoustic(features)
+        self.versions["audio"] = acoustic.version
+        return acoustic
+
+    def _find_faces(self, assets: str | Path | None) -> Path:
+        from polymodal.media import face
+        from polymodal.media.assets import find_face_model
+
+        model = find_face_model(assets)
+        self.versions["vision"] = face.version(model)
+        return model
+
+    def _modalities(self) -> tuple[Modality, ...]:
+        from polymodal.media import face
+
+        found = [] if self.extraction.text == "none" else [Modality("text", "text")]
+        if self.acoustic:
+            kind = "sequence" if self.extraction.align == "words" else self.acoustic.kind
+            found.append(Modality("audio", kind, self.acoustic.width))
+        if self.face_model:
+            found.append(Modality("vision", "sequence", len(face.NAMES)))
+        return tuple(found)
+
+    def read(
+        self,
+        source: Source | Iterable[Frame | Samples],
+        *,
+        name: str | None = None,
+        segments: Sequence[Segment] | None = None,
+        utterances: str | None = None,
+        rolling: tuple[float, float] | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> Reading:
+        """Return a Reading of one clip: a context manager that yields its utterances.
+
+        Args:
+            source: a file, its bytes, a seekable stream, or pieces in the order of their times.
+            name: of the clip, for messages.
+            segments: what to cut out, for example a transcript; the extraction's rule decides otherwise. Segments
+                without text are transcribed where that is possible.
+            utterances: the rule, where it is not the extraction's.
+            rolling: live use: (length, step) in seconds; speech is transcribed in the background and an utterance
+                never waits for it.
+            progress: called with the seconds of the clip that have been read, about four times per second of it. What
+                it raises ends the reading.
+
+        Raises:
+            DataError: the clip cannot be read.
+        """
+        from polymodal.media.reading import Reading
+
+        cutting = utterances or self.extraction.utterances
+        return Reading(
+            self, source, name=name, segments=segments, utterances=cutting, rolling=rolling, progress=progress
+        )
+
+
+def feature_row(utterance: Utterance, modality: Modality) -> Array | str | None:
+    """Return what ``data.corpus.build_split`` takes for one modality of an utterance; None where it is absent."""
+    if modality.kind == "text":
+        return utterance.segment.text or None
+    track = utterance.tracks.get(modality.name)
+    if track is None or not len(track):
+        return None
+    return track.values[0] if modality.kind == "vector" else track.values

@@ -1,0 +1,228 @@
+"""From a real clip to utterances: what is cut, what is absent, and what must not change the result."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from polymodal.core import DataError
+from polymodal.media.align import align_to_words
+from polymodal.media.decode import Media
+from polymodal.media.extraction import Extraction
+from polymodal.media.pipeline import Pipeline, feature_row
+from polymodal.media.types import RATE, Frame, Samples, Segment, Track, Utterance, Word
+
+FAST = {"audio": "logmel", "text": "none"}
+
+
+@pytest.fixture
+def grid(shared: Path) -> Path:
+    return shared / "data/grid_av_speech/clips_s1/bbaf2n.mpg"
+
+
+@pytest.fixture
+def models(shared: Path) -> Path:
+    return shared / "models"
+
+
+def read(pipeline: Pipeline, source: Any, **options: Any) -> list[Utterance]:
+    with pipeline.read(source, **options) as reading:
+        return list(reading)
+
+
+def same(left: list[Utterance], right: list[Utterance]) -> bool:
+    def content(utterances: list[Utterance]) -> list[Any]:
+        tracks = [{n: (t.times.tobytes(), t.values.tobytes()) for n, t in u.tracks.items()} for u in utterances]
+        return [(u.segment, found) for u, found in zip(utterances, tracks, strict=True)]
+
+    return content(left) == content(right)
+
+
+def test_a_real_clip_becomes_its_utterance_with_text_sound_and_face(grid, models):
+    pipeline = Pipeline(Extraction(), assets=models)
+    assert [m.name for m in pipeline.modalities] == ["text", "audio", "vision"]
+    with pipeline.read(grid) as reading:
+        (utterance,) = reading
+        assert reading.notes == []
+        assert reading.shares["face"] == 1.0
+        assert 0.2 < reading.shares["speech"] < 0.8
+        assert set(reading.seconds) == {"decode", "speech", "text", "audio", "vision"}
+    truth = [w for w in csv.DictReader((grid.parents[1] / "words.csv").open()) if w["clip"] == "bbaf2n"]
+    spoken = [w for w in truth if w["word"] != "sil"]
+    assert utterance.segment.start == pytest.approx(float(spoken[0]["start_s"]), abs=0.3)
+    assert utterance.segment.end == pytest.approx(float(spoken[-1]["end_s"]), abs=0.35)
+    assert utterance.segment.text == " ".join(w.text for w in utterance.segment.words) != ""
+    for modality in pipeline.modalities[1:]:
+        row = feature_row(utterance, modality)
+        assert row.shape[1] == modality.width
+        assert np.isfinite(row).all()
+        times = utterance.tracks[modality.name].times
+        assert utterance.segment.start <= times[0] < times[-1] < utterance.segment.end
+
+
+@pytest.mark.parametrize("utterances", ["speech", "windows", "clip"])
+def test_threads_change_nothing(grid, models, utterances):
+    extraction = Extraction(audio="logmel", utterances=utterances, window=1.0, fps=10)
+    assert same(*(read(Pipeline(extraction, assets=models, threads=n), grid) for n in (1, 3)))
+
+
+def test_how_the_stream_is_cut_into_pieces_changes_nothing(grid):
+    pipeline = Pipeline(Extraction(**FAST, vision="none", utterances="speech"))
+    with Media(grid) as media:
+        sound = [p for p in media.pieces(video=False) if isinstance(p, Samples)]
+    values = np.concatenate([s.values for s in sound])
+    steps = np.cumsum([0, *np.random.default_rng(0).integers(50, 3000, 40)])
+    other = [Samples(a / RATE, values[a:b]) for a, b in zip(steps, [*steps[1:], len(values)], strict=True) if a < b]
+    assert same(read(pipeline, sound), read(pipeline, other))
+
+
+def test_given_segments_are_cut_out_exactly(grid):
+    pipeline = Pipeline(Extraction(**FAST, vision="none"))
+    segments = [Segment(1.0, 2.0, "one"), Segment(0.5, 2.5, "two"), Segment(2.0, 2.2, "three")]
+    found = read(pipeline, grid, segments=segments)
+    assert [u.segment for u in found] == [segments[0], segments[2], segments[1]]
+    for utterance in found:
+        times = utterance.tracks["audio"].times
+        assert len(times) == pytest.approx((utterance.segment.end - utterance.segment.start) * 100, abs=1)
+        assert times[0] >= utterance.segment.start
+
+
+def test_a_segment_beyond_the_clip_is_there_without_features(grid):
+    (utterance,) = read(Pipeline(Extraction(**FAST, vision="none")), grid, segments=[Segment(50, 60, "late")])
+    assert utterance.tracks == {}
+
+
+def test_features_of_a_segment_do_not_depend_on_what_else_is_cut(grid):
+    pipeline = Pipeline(Extraction(**FAST, vision="none"))
+    alone = read(pipeline, grid, segments=[Segment(1.2, 2.0, "x")])
+    among = read(pipeline, grid, segments=[Segment(0.2, 0.9, "w"), Segment(1.2, 2.0, "x"), Segment(1.5, 2.9, "y")])
+    assert same(alone, [u for u in among if u.segment.text == "x"])
+
+
+def test_true_word_times_give_a_word_aligned_clip(grid, models):
+    from polymodal.media.transcripts import read_transcript
+
+    segments = read_transcript(grid.with_suffix(".align"))
+    aligned = read(Pipeline(Extraction(**FAST, align="words"), assets=models), grid, segments=segments)
+    plain = read(Pipeline(Extraction(**FAST), assets=models), grid, segments=segments)
+    for one, other in zip(aligned, plain, strict=True):
+        words = one.segment.words
+        assert [w.text for w in words] == ["bin", "blue", "at", "f", "two", "now"]
+        for name in ("audio", "vision"):
+            assert one.tracks[name].values.shape[0] == 6
+            assert np.array_equal(one.tracks[name].values, align_to_words(other.tracks[name], words))
+
+
+def test_words_are_kept_with_the_window_in_which_they_are_spoken(grid):
+    pipeline = Pipeline(Extraction(audio="none", vision="none", text="pocketsphinx", utterances="windows", window=1.0))
+    found = read(pipeline, grid)
+    whole = read(Pipeline(Extraction(audio="none", vision="none", text="pocketsphinx", utterances="clip")), grid)
+    assert [w for u in found for w in u.segment.words] == list(whole[0].segment.words)
+    assert whole[0].segment.words
+    for utterance in found:
+        for word in utterance.segment.words:
+            assert utterance.segment.start <= (word.start + word.end) / 2 < utterance.segment.end
+
+
+def test_what_a_clip_lacks_is_absent_and_said(make_clip, models, clips):
+    pipeline = Pipeline(Extraction(**FAST), assets=models)
+    with pipeline.read(make_clip("mute.mp4", audio=None)) as reading:
+        (utterance,) = reading
+        assert "audio" not in utterance.tracks
+        assert any("no sound" in note for note in reading.notes)
+    with pipeline.read(make_clip("blind.wav")) as reading:
+        (utterance,) = reading
+        assert set(utterance.tracks) == {"audio"}
+        assert any("no picture" in note for note in reading.notes)
+    with pipeline.read(make_clip("pattern.mp4")) as reading:
+        (utterance,) = reading
+        assert set(utterance.tracks) == {"audio"}
+        assert any("no face" in note for note in reading.notes)
+
+
+def test_without_the_face_model_everything_else_goes_on(grid, tmp_path, monkeypatch):
+    from polymodal.media import assets
+
+    def nothing(place: object) -> Path:
+        raise DataError("no face model; name it with --assets")
+
+    monkeypatch.setattr(assets, "find_face_model", nothing)
+    pipeline = Pipeline(Extraction(**FAST))
+    assert pipeline.extraction.vision == "none"
+    assert any(n.startswith("vision is absent: no face model") for n in pipeline.notes)
+    assert all(set(u.tracks) == {"audio"} for u in read(pipeline, grid))
+    with pytest.raises(DataError, match="no face model"):
+        Pipeline(Extraction(audio="none", text="none"))
+
+
+def test_a_transcript_is_demanded_where_the_extraction_cuts_by_it(grid):
+    with pytest.raises(DataError, match=r"bbaf2n\.mpg has no transcript"):
+        read(Pipeline(Extraction(**FAST, vision="none", utterances="transcript")), grid)
+
+
+def test_live_windows_roll_and_do_not_wait(grid, models):
+    pipeline = Pipeline(Extraction(**FAST, fps=10), assets=models)
+    with Media(grid) as media, pipeline.read(media.pieces(fps=10), rolling=(1.0, 0.5)) as reading:
+        found = list(reading)
+    assert [(u.segment.start, u.segment.end) for u in found] == [(0, 0.5), (0, 1), (0.5, 1.5), (1, 2), (1.5, 2.5)]
+    assert all(set(u.tracks) == {"audio", "vision"} for u in found)
+
+
+def test_memory_of_what_was_heard_is_given_back(grid):
+    pipeline = Pipeline(Extraction(**FAST, vision="none", utterances="windows", window=1.0))
+
+    def tone(count: int) -> Any:
+        for second in range(count):
+            yield Samples(float(second), np.sin(np.arange(RATE) / 10).astype(np.float32))
+
+    with pipeline.read(tone(60)) as reading:
+        for utterance in reading:
+            assert reading._sound.between(0, 1e9).time >= utterance.segment.end - 4
+
+
+def test_pieces_may_be_frames_alone():
+    pipeline = Pipeline(Extraction(**FAST, vision="none"))
+    (utterance,) = read(pipeline, [Frame(t / 10, np.zeros((8, 8, 3), np.uint8)) for t in range(5)])
+    assert utterance.tracks == {}
+
+
+def test_rows_of_an_utterance_are_what_a_corpus_takes():
+    from polymodal.core import Modality
+
+    track = Track(np.array([0.5]), np.ones((1, 3), np.float32))
+    utterance = Utterance(Segment(0, 1, "hello", (Word("hello", 0, 1),)), {"audio": track})
+    assert feature_row(utterance, Modality("text", "text")) == "hello"
+    assert feature_row(utterance, Modality("audio", "vector", 3)).shape == (3,)
+    assert feature_row(utterance, Modality("audio", "sequence", 3)).shape == (1, 3)
+    assert feature_row(utterance, Modality("vision", "sequence", 3)) is None
+    assert feature_row(Utterance(Segment(0, 1)), Modality("text", "text")) is None
+
+
+@pytest.mark.parametrize("remade", [".mp4", ".mkv", ".mov"])
+def test_the_container_changes_features_only_as_its_codec_does(grid, models, make_clip, clips, tmp_path, remade):
+    import av
+
+    path = tmp_path / f"same{remade}"
+    with av.open(str(grid)) as source, av.open(str(path), "w") as target:
+        video = target.add_stream("libx264", rate=25, options={"crf": "1", "preset": "ultrafast"})
+        video.width, video.height, video.pix_fmt = 360, 288, "yuv420p"
+        sound = target.add_stream("aac", rate=44_100)
+        sound.bit_rate = 320_000
+        for frame in source.decode(source.streams.video[0]):
+            target.mux(video.encode(frame.reformat(format="yuv420p")))
+        target.mux(video.encode())
+        source.seek(0)
+        for frame in source.decode(source.streams.audio[0]):
+            target.mux(sound.encode(frame))
+        target.mux(sound.encode())
+    pipeline = Pipeline(Extraction(**FAST), assets=models)
+    segments = [Segment(0.9, 2.3, "x")]
+    (before,), (after,) = read(pipeline, grid, segments=segments), read(pipeline, path, segments=segments)
+    for name, error in (("audio", 0.1), ("vision", 0.05)):
+        one, other = before.tracks[name], after.tracks[name]
+        assert np.abs(one.times - other.times).max() < 0.011
+        assert np.abs(one.values - other.values).mean() < error * one.values.std()
