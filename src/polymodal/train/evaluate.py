@@ -31,7 +31,8 @@ def evaluate(
 
     Returns:
         What is written to ``evaluation/scores.json`` (``evaluation-<name>-<hash>`` for another corpus): ``run``,
-        ``method``, ``data``, ``protocol``, ``seeds`` and ``rows``, one per split, subset, target and metric.
+        ``method``, ``data``, ``protocol``, ``seeds``, ``rows``, one per split, subset, target and metric, and
+        ``calibration``, one per split and target (see ``train.calibrate.reliability``).
 
     Raises:
         RunError, DataError: as ``Run.load``, ``Run.corpus``; no test split.
@@ -58,6 +59,7 @@ class _Evaluation:
     def __init__(self, run: Run, corpus: Corpus, folder: Path, resamples: int) -> None:
         self.run, self.corpus, self.folder, self.resamples = run, corpus, folder, resamples
         self.rows: list[dict[str, Any]] = []
+        self.calibration: list[dict[str, Any]] = []
         self.tables: list[Any] = []
         self.fused: dict[str, Any] = {}
 
@@ -90,6 +92,7 @@ class _Evaluation:
             },
             "seeds": seeds,
             "rows": self.rows,
+            "calibration": self.calibration,
         }
         self._write_tables()
         write_json(self.folder / "scores.json", scores)
@@ -100,6 +103,7 @@ class _Evaluation:
         import numpy as np
 
         from polymodal.score import main_metric, metric_names, summarise
+        from polymodal.train.calibrate import reliability
         from polymodal.train.infer import infer
 
         names = self.corpus.schema.names
@@ -114,6 +118,9 @@ class _Evaluation:
                 self.fused = {"fused": representations["fused"], "id": columns["id"]}
             by_seed.append(columns)
             self._add_table(columns, seed, split, kept)
+        if complete:
+            rows = reliability(self.run, self.corpus[split], by_seed)
+            self.calibration += [{"split": split, **row} for row in rows]
         for target in self.corpus.schema.joint_targets:
             key = f"{target.name}/probability"
             found = summarise(

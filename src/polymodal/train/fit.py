@@ -250,12 +250,14 @@ def _train(
     resume: bool,
     checkpoint_seconds: float,
 ) -> None:
-    """Train every seed that has no result yet."""
+    """Train every seed that has no result yet, then measure how sure they are together."""
     from polymodal.core import seed_torch
     from polymodal.data.progress import console, progress_bar
     from polymodal.methods import build, find_method
+    from polymodal.train.calibrate import calibrate
     from polymodal.train.checkpoint import write_json
     from polymodal.train.loop import Trainer
+    from polymodal.train.run import Run
 
     fabric = _fabric(device, recipe.precision)
     first = fabric.global_rank == 0
@@ -283,6 +285,9 @@ def _train(
             write_json(place / "result.json", result)
         fabric.barrier()
         say(f"seed {seed}: best epoch {result['best_epoch']} of {result['epochs']} ({result['stopped']})")
+    if first:
+        calibrate(Run.load(folder), corpus, fabric.device)
+    fabric.barrier()
 
 
 def _fabric(device: str, precision: str) -> Any:

@@ -14,6 +14,7 @@ from polymodal.data.loader import Loader
 from polymodal.data.sources import load_corpus
 from polymodal.methods import build, find_method
 from polymodal.methods.base import Method
+from polymodal.train.calibrate import Calibration
 from polymodal.train.checkpoint import load_weights
 from polymodal.train.infer import Columns, infer
 
@@ -82,6 +83,20 @@ class Run:
         load_weights(method, self.path / f"seed-{chosen}" / "best.safetensors")
         return method.eval()
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """How sure the mean of the finished seeds is; None where that was not, or could not be measured."""
+        return Calibration.read(self.path, self.seeds)
+
+    @property
+    def normalizer(self) -> Normalizer:
+        """Statistics of the training split; RunError where they are missing."""
+        try:
+            stored = json.loads((self.path / "normalizer.json").read_text())
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.path / 'normalizer.json'} cannot be read ({error}); train the run again") from None
+        return Normalizer.from_dict(stored)
+
     def corpus(self, data: str | Corpus | None = None) -> Corpus:
         """Return the run's corpus, or ``data`` prepared like it: same encoders, normalised as in training.
 
@@ -100,11 +115,7 @@ class Run:
         _check_fit(self, corpus)
         if data is None and corpus.hash != about["hash"]:
             raise DataError(f"{corpus.source} has changed since {self.path} was trained; evaluate with --data to go on")
-        try:
-            stored = json.loads((self.path / "normalizer.json").read_text())
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.path / 'normalizer.json'} cannot be read ({error}); train the run again") from None
-        return replace(corpus, stored_normalizer=Normalizer.from_dict(stored))
+        return replace(corpus, stored_normalizer=self.normalizer)
 
     def _is_raw(self, corpus: Corpus, name: str, encoder: str) -> bool:
         """Whether modality ``name`` of ``corpus`` is what ``encoder`` reads, rather than what it returns."""

@@ -1,0 +1,186 @@
+"""How sure a run is: measured on validation when its seeds are trained, kept as ``calibration.json``.
+
+What is calibrated is what is predicted: the mean over seeds (of values, of probabilities), for every set of modalities
+that a sample may have, because less input makes less sure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polymodal.core import OptionError, RunError, Target
+from polymodal.data.corpus import Corpus, Split
+from polymodal.data.progress import progress_bar
+from polymodal.data.ragged import Array
+from polymodal.score.calibration import calibration_error, coverage, residual_quantile, temperature, tempered
+from polymodal.train.checkpoint import write_json
+from polymodal.train.infer import Columns, infer
+
+if TYPE_CHECKING:
+    import torch
+
+    from polymodal.train.run import Run
+
+FILE = "calibration.json"
+LEVELS = (0.5, 0.8, 0.9, 0.95)
+"""Levels of the intervals of a regression."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What ``calibration.json`` holds.
+
+    Attributes:
+        seeds: whose mean was measured.
+        figures: modalities that are there -> target -> ``{"count": n, "temperature": T or None}`` or ``{"count": n,
+            "half_widths": one per level, or None where n is too small}``.
+    """
+
+    seeds: tuple[int, ...]
+    figures: dict[frozenset[str], dict[str, dict[str, Any]]]
+
+    @classmethod
+    def read(cls, folder: Path, seeds: Sequence[int]) -> Calibration | None:
+        """Return what was measured for the mean of ``seeds``; None where nothing was, or nothing could be.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        file = folder / FILE
+        if not file.is_file():
+            return None
+        try:
+            data = json.loads(file.read_text())
+            found = cls(tuple(data["seeds"]), {frozenset(s["present"]): s["targets"] for s in data["subsets"]})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{file} cannot be read ({error}); delete it, or make it again with fit --resume") from None
+        known = any(_measured(f) for targets in found.figures.values() for f in targets.values())
+        return found if known and found.seeds == tuple(seeds) else None
+
+    def temperature(self, target: str, present: Collection[str]) -> float | None:
+        """Return the temperature of a target with classes where exactly ``present`` is there; None if not known."""
+        value = self._figure(target, present).get("temperature")
+        return None if value is None else float(value)
+
+    def half_width(self, target: str, present: Collection[str], level: float) -> float | None:
+        """Return half the width of a regression's interval where exactly ``present`` is there; None if not known."""
+        check_level(level)
+        widths = self._figure(target, present).get("half_widths")
+        value = widths[LEVELS.index(level)] if widths else None
+        return None if value is None else float(value)
+
+    def _figure(self, target: str, present: Collection[str]) -> dict[str, Any]:
+        return self.figures.get(frozenset(present), {}).get(target, {})
+
+
+def check_level(level: float) -> None:
+    """Raise OptionError for a level that is not measured."""
+    if level not in LEVELS:
+        raise OptionError(f"level must be one of {', '.join(map(str, LEVELS))}, got {level}")
+
+
+def _measured(figure: dict[str, Any]) -> bool:
+    return figure.get("temperature") is not None or any(w is not None for w in figure.get("half_widths", ()))
+
+
+def calibrate(run: Run, corpus: Corpus, device: torch.device | str = "cpu") -> None:
+    """Measure ``run`` on the validation split of ``corpus`` and write ``calibration.json``; the same bytes every time.
+
+    Args:
+        run: with all seeds trained.
+        corpus: what it was trained on, encoded.
+    """
+    names, targets, seeds = corpus.schema.names, run.schema.joint_targets, run.seeds
+    subsets = [kept for size in range(len(names), 0, -1) for kept in combinations(names, size)]
+    by_subset: dict[tuple[str, ...], list[Columns]] = {kept: [] for kept in subsets}
+    loader = run.loader(corpus, "valid")
+    with progress_bar() as bar:
+        task = bar.add_task("calibrating", total=len(seeds) * len(subsets))
+        for seed in seeds:
+            method = run.method(seed).to(device)
+            for kept in subsets:
+                absent = [n for n in names if n not in kept]
+                by_subset[kept].append(infer(method, loader.epoch(), absent=absent)[0])
+                bar.advance(task)
+    measured = [_measure(kept, ensemble(targets, by_subset[kept]), corpus["valid"], targets) for kept in subsets]
+    write_json(run.path / FILE, {"split": "valid", "seeds": seeds, "levels": LEVELS, "subsets": measured})
+
+
+def ensemble(targets: Iterable[Target], by_seed: Sequence[Columns]) -> Columns:
+    """Return columns whose predictions are the mean over seeds: of values for a regression, else of probabilities."""
+    merged = dict(by_seed[0])
+    for target in targets:
+        name = f"{target.name}/{'predicted' if target.task == 'regression' else 'probability'}"
+        merged[name] = np.stack([columns[name] for columns in by_seed]).astype(np.float64).mean(axis=0)
+    return merged
+
+
+def _measure(kept: tuple[str, ...], columns: Columns, split: Split, targets: Iterable[Target]) -> dict[str, Any]:
+    """Return the figures of the samples that have all of ``kept``."""
+    have = set(kept)
+    rows = np.array([have <= present for present in _presence(columns, split)], dtype=bool)
+    figures: dict[str, dict[str, Any]] = {}
+    for target in targets:
+        true = columns[f"{target.name}/true"][rows]
+        figure: dict[str, Any] = {"count": len(true)}
+        if target.task == "regression":
+            residuals = true - columns[f"{target.name}/predicted"][rows]
+            figure["half_widths"] = [residual_quantile(residuals, level) for level in LEVELS]
+        else:
+            figure["temperature"] = temperature(target, true, columns[f"{target.name}/probability"][rows])
+        figures[target.name] = figure
+    return {"present": list(kept), "targets": figures}
+
+
+def _presence(columns: Columns, split: Split) -> list[set[str]]:
+    """Return the modalities that each row of ``columns`` has in ``split``."""
+    where = {name: row for row, name in enumerate(split.ids)}
+    rows = [where[name] for name in columns["id"].tolist()]
+    return [{name for name, present in split.present.items() if present[row]} for row in rows]
+
+
+def reliability(run: Run, split: Split, by_seed: Sequence[Columns], level: float = 0.9) -> list[dict[str, Any]]:
+    """Return whether intervals and probabilities hold what they promise on other samples, one row per target.
+
+    A row has ``target``, ``count`` (samples with a known figure), and ``level``, ``coverage``, ``width`` (mean width of
+    the interval) for a regression, ``ece`` and ``ece_uncalibrated`` (expected calibration error) otherwise. No rows for
+    a run that is not calibrated.
+    """
+    calibration, targets = run.calibration, run.schema.joint_targets
+    if calibration is None:
+        return []
+    columns = ensemble(targets, by_seed)
+    presence = _presence(columns, split)
+    found = (_reliability(calibration, target, columns, presence, level) for target in targets)
+    return [row for row in found if row["count"]]
+
+
+def _reliability(
+    calibration: Calibration, target: Target, columns: Columns, presence: list[set[str]], level: float
+) -> dict[str, Any]:
+    regression = target.task == "regression"
+    known = [
+        calibration.half_width(target.name, p, level) if regression else calibration.temperature(target.name, p)
+        for p in presence
+    ]
+    rows = np.array([k is not None for k in known], dtype=bool)
+    figures: Array = np.array([k for k in known if k is not None])
+    true = columns[f"{target.name}/true"][rows]
+    row: dict[str, Any] = {"target": target.name, "count": len(true)}
+    if not len(true):
+        return row
+    if regression:
+        share = coverage(true, columns[f"{target.name}/predicted"][rows], figures)
+        return row | {"level": level, "coverage": share, "width": float(2 * figures.mean())}
+    raw = columns[f"{target.name}/probability"][rows]
+    return row | {
+        "ece": calibration_error(target, true, tempered(target, raw, figures)),
+        "ece_uncalibrated": calibration_error(target, true, raw),
+    }
