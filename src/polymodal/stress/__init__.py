@@ -1,0 +1,11 @@
+"""Absence and noise: what real data does to a batch, drawn reproducibly and blind to models.
+
+A protocol is written ``name:modality,...,option=value``; several are joined by ``+`` and applied from left to right::
+
+    missing:rate=0.3            noise:audio,snr=0            missing:rate=0.3+noise:vision,snr=10
+"""
+
+from polymodal.stress.absence import missing_shares
+from polymodal.stress.spec import PROTOCOLS, Stress, parse_stress
+
+__all__ = ["PROTOCOLS", "Stress", "missing_shares", "parse_stress"]

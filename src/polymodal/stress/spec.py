@@ -1,0 +1,106 @@
+"""The compact text form of protocols, shared by the command line, presets and reports."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from polymodal.core import Batch, OptionError, nearest
+from polymodal.stress import absence, noise
+from polymodal.stress.draw import Draw
+
+PROTOCOLS: dict[str, Callable[..., Batch]] = {
+    "subset": absence.subset,
+    "missing": absence.missing,
+    "missing-batch": absence.missing_batch,
+    "instance": absence.instance,
+    "drop": absence.drop,
+    "drop-random": absence.drop_random,
+    "noise": noise.noise,
+    "channels": noise.channels,
+    "clip": noise.clip,
+    "shift": noise.shift,
+    "rate": noise.rate,
+    "words": noise.words,
+    "swap": noise.swap,
+}
+"""Name -> function; its keyword-only parameters are the protocol's options."""
+
+
+@dataclass(frozen=True)
+class Stress:
+    """Protocols in the order in which they act.
+
+    Attributes:
+        text: the compact form.
+        steps: function and its arguments.
+    """
+
+    text: str
+    steps: tuple[tuple[Callable[..., Batch], dict[str, Any]], ...]
+
+    def __call__(
+        self,
+        batch: Batch,
+        *,
+        seed: int = 0,
+        epoch: int | None = None,
+        population: Sequence[str] | None = None,
+        donors: Callable[[list[str]], Batch] | None = None,
+    ) -> Batch:
+        """Return the stressed batch.
+
+        Args:
+            seed: of the masks.
+            epoch: draws fresh masks in each epoch; None: static masks.
+            population: ids of the whole split, for protocols that look beyond a sample (missing-batch, swap).
+            donors: returns samples of the split by id, for swap; without it partners come from the batch.
+        """
+        for position, (protocol, options) in enumerate(self.steps):
+            key = (protocol.__name__, position, seed, *(() if epoch is None else (epoch,)))
+            known = population if donors or protocol is absence.missing_batch else None
+            batch = protocol(batch, Draw(key, known or batch.ids, donors), **options)
+        return batch
+
+
+def parse_stress(text: str) -> Stress:
+    """Return what ``text`` says, for example ``missing:rate=0.3+noise:audio,snr=0``.
+
+    Raises:
+        OptionError: unknown protocol or option, a value of the wrong type, a missing option.
+    """
+    return Stress(text, tuple(_step(part.strip()) for part in text.split("+")))
+
+
+def _step(text: str) -> tuple[Callable[..., Batch], dict[str, Any]]:
+    name, _, rest = text.partition(":")
+    if name not in PROTOCOLS:
+        raise OptionError(f"there is no stress {name!r}{nearest(name, PROTOCOLS)}")
+    protocol = PROTOCOLS[name]
+    parameters = inspect.signature(protocol, eval_str=True).parameters
+    known = {n: p for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    options: dict[str, Any] = {}
+    modalities = []
+    for item in filter(None, (i.strip() for i in rest.split(","))):
+        key, equals, value = item.partition("=")
+        if not equals:
+            modalities.append(item)
+        elif key not in known:
+            raise OptionError(f"stress {text!r}: {name} has no option {key!r}{nearest(key, known)}")
+        else:
+            options[key] = _typed(text, key, value, known[key].annotation)
+    lacking = [n for n, p in known.items() if p.default is p.empty and n not in options]
+    if lacking:
+        raise OptionError(f"stress {text!r}: {name} needs {lacking[0]}, for example {name}:{lacking[0]}=0.3")
+    if modalities and "modalities" not in parameters:
+        raise OptionError(f"stress {text!r}: {name} acts on all modalities; leave out {', '.join(modalities)}")
+    return protocol, options | ({"modalities": tuple(modalities)} if modalities else {})
+
+
+def _typed(text: str, key: str, value: str, wanted: type) -> Any:
+    try:
+        return wanted(value)
+    except ValueError:
+        raise OptionError(f"stress {text!r}: {key} must be a {wanted.__name__}, got {value!r}") from None
