@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from polymodal.core import Batch, Modality, OptionError, Schema, Stream, Target
-from polymodal.methods.early_fusion import EarlyFusion, fuse, resample
+from polymodal.methods.early_fusion import EarlyFusion
 from polymodal.methods.late_fusion import LateFusion
+from polymodal.nn.axis import flagged, resample
 
 MakeBatch = Callable[..., Batch]
 
@@ -45,7 +46,7 @@ def test_resampling_averages_by_overlap(source: list[float], steps: int, wanted:
 
 def test_the_longest_stream_of_each_sample_sets_its_axis() -> None:
     one, two = stream([1.0, 2.0, 3.0], [4.0]), stream([5.0], [6.0, 7.0])
-    fused = fuse([one, two], 50)
+    fused = flagged([one, two], 50)
     assert fused.lengths.tolist() == [3, 2]
     assert fused.tensor[0].tolist() == [[1, 1, 5, 1], [2, 1, 5, 1], [3, 1, 5, 1]]
     assert fused.tensor[1].tolist() == [[4, 1, 6, 1], [4, 1, 7, 1], [0, 0, 0, 0]]
@@ -53,7 +54,7 @@ def test_the_longest_stream_of_each_sample_sets_its_axis() -> None:
 
 def test_the_axis_has_at_most_max_steps_and_flags_absence() -> None:
     one, two = stream([1.0, 3.0, 5.0, 7.0], []), stream([], [])
-    fused = fuse([one, two], 2)
+    fused = flagged([one, two], 2)
     assert fused.lengths.tolist() == [2, 0]
     assert fused.present.tolist() == [True, False]
     assert fused.tensor[0].tolist() == [[2, 1, 0, 0], [6, 1, 0, 0]]

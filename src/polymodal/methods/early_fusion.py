@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from polymodal.core import Batch, Output, Schema, Stream
+from polymodal.core import Batch, Output, Schema
 from polymodal.methods.base import Method, fraction, positive
+from polymodal.nn.axis import flagged
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.sequence import Context, Pooling, SequenceEncoder
@@ -62,35 +62,5 @@ class EarlyFusion(Method):
     def forward(self, batch: Batch) -> Output:
         """Return predictions and the encoder's vector."""
         streams = [as_sequence(stream) for stream in self.inputs(batch).values()]
-        fused = self.encoder(fuse(streams, self.max_steps))
+        fused = self.encoder(flagged(streams, self.max_steps))
         return Output(self.heads(self.drop(fused)), {"fused": fused})
-
-
-def fuse(streams: list[Stream], max_steps: int) -> Stream:
-    """Return one sequence ``(batch, steps, sum of widths + one flag per stream)`` on each sample's common axis."""
-    lengths = torch.stack([s.lengths for s in streams if s.lengths is not None]).amax(0).clamp(max=max_steps)
-    steps = max(1, int(lengths.max()))
-    there = lengths > 0
-    real = torch.arange(steps, device=lengths.device) < lengths[:, None]
-    parts = []
-    for stream in streams:
-        flag = (stream.present[:, None] & real).unsqueeze(2)
-        parts += [resample(stream, lengths, steps), flag.to(stream.tensor.dtype)]
-    return Stream(torch.cat(parts, dim=2), lengths, there)
-
-
-def resample(stream: Stream, lengths: Tensor, steps: int) -> Tensor:
-    """Resample the true steps of a sequence to ``lengths`` (batch,) steps by area: ``(batch, steps, width)``.
-
-    Of a row with s true steps resampled to t, step j is the mean of the signal, constant over each frame, from j s/t to
-    (j + 1) s/t. Zeros from ``lengths`` on and where the stream is absent, since padding is zero.
-    """
-    assert stream.lengths is not None
-    x = stream.tensor
-    # In units of 1/t frames everything is an integer: frame i is [i t, (i + 1) t), step j is [j s, (j + 1) s).
-    s, t = stream.lengths.view(-1, 1, 1), lengths.view(-1, 1, 1)
-    j = torch.arange(steps, device=x.device).view(1, -1, 1)
-    i = torch.arange(x.shape[1], device=x.device).view(1, 1, -1)
-    overlap = torch.minimum((j + 1) * s, (i + 1) * t) - torch.maximum(j * s, i * t)
-    weight = overlap.clamp(min=0) / s.clamp(min=1)
-    return weight.to(x.dtype) @ x
