@@ -16,16 +16,18 @@ if TYPE_CHECKING:
     from polymodal.data.corpus import Corpus
     from polymodal.data.sources import load_corpus
     from polymodal.methods.base import Method
+    from polymodal.predict.predictor import Predictor
     from polymodal.train.evaluate import evaluate
     from polymodal.train.fit import fit
     from polymodal.train.run import Run
 
 __version__ = "0.1.0"
-__all__ = ["Corpus", "Method", "Run", "evaluate", "fit", "load_corpus"]
+__all__ = ["Corpus", "Method", "Predictor", "Run", "evaluate", "fit", "load_corpus"]
 
 _HOME = {
     "Corpus": "data.corpus",
     "Method": "methods.base",
+    "Predictor": "predict.predictor",
     "Run": "train.run",
     "evaluate": "train.evaluate",
     "fit": "train.fit",

@@ -14,6 +14,10 @@ COMMANDS = {
     "fit": ("fit", "train a method on a corpus"),
     "evaluate": ("evaluate", "score a run on complete input and on every subset of modalities; write its report"),
     "compare": ("compare", "one table and paired tests for several runs"),
+    "extract": ("extract", "make a corpus from a folder or table of clips"),
+    "predict": ("predict", "apply a run to clips, or to camera and microphone"),
+    "serve": ("serve", "answer over HTTP, with a page to drop clips on"),
+    "push": ("push", "put a run on a hub, with a model card"),
     "methods": ("methods", "list the methods, or describe one"),
     "data info": ("data", "what is inside a corpus, and what is wrong with it"),
     "data convert": ("data", "write a corpus as a memory-mapped Arrow store"),
@@ -70,6 +74,8 @@ def overview() -> str:
             "  polymodal demo",
             "  polymodal data info mosi.pkl",
             "  polymodal fit mmcl --data mosi.pkl --seeds 1111,1112,1113",
+            "  polymodal extract clips.csv --out stores/mine",
+            "  polymodal predict runs/mine clip.mp4 --html clip.html",
         ]
     )
 

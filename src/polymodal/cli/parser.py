@@ -7,11 +7,14 @@ import re
 import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from jsonargparse import ArgumentParser
 
 from polymodal.core.errors import nearest
+
+PAIRS = ("set", "encode", "columns")
+"""Options whose values are ``name=value``."""
 
 
 class Parser(ArgumentParser):
@@ -60,15 +63,21 @@ def build_parser(name: str, function: Callable[..., int], examples: str) -> Pars
         if not required:
             settings["default"] = parameter.default
         if parameter.kind is not parameter.KEYWORD_ONLY:
-            several: dict[str, Any] = {"nargs": "+", "type": str} if hint == list[str] else {"type": hint}
-            optional: dict[str, Any] = {} if required else {"nargs": "?"}
+            several: dict[str, Any] = {"type": hint}
+            if hint == list[str]:
+                several = {"nargs": "+" if required else "*", "type": str}
+            optional: dict[str, Any] = {} if required or hint == list[str] else {"nargs": "?"}
             parser.add_argument(parameter.name, **several, **optional, **settings)
             continue
         if hint is bool:
             settings["action"] = "store_true"
         elif hint == list[str]:
-            settings |= {"nargs": "+", "action": "extend", "default": [], "metavar": "NAME=VALUE"}
+            shown = "NAME=VALUE" if parameter.name in PAIRS else "NAME"
+            settings |= {"nargs": "+", "action": "extend", "default": [], "metavar": shown}
         else:
             settings |= {"type": hint, "required": required}
+            choices = [c for part in get_args(hint) for c in get_args(part)]
+            if choices:  # of a Literal that may be left out: argparse would show the option's own name
+                settings["metavar"] = f"{{{','.join(choices)}}}"
         parser.add_argument("--" + parameter.name.replace("_", "-"), **settings)
     return parser

@@ -41,7 +41,11 @@ def write_store(corpus: Corpus, destination: str | Path) -> Path:
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     datasets.disable_progress_bars()
     try:
-        tables = {name: datasets.Dataset(_table(corpus.schema, split)) for name, split in corpus.splits.items()}
+        # A fingerprint of ours: to make its own, datasets would hold a second copy of the table in memory.
+        tables = {
+            name: datasets.Dataset(_table(corpus.schema, split), fingerprint=f"{corpus.hash}-{name}")
+            for name, split in corpus.splits.items()
+        }
         datasets.DatasetDict(tables).save_to_disk(str(partial))
         about = {
             "format": 1,

@@ -85,7 +85,9 @@ def load_transformer(name: str) -> tuple[Any, Any]:
     disable_progress_bar()
     try:
         # float32 whatever the file holds: half-precision weights would train, and cache, with half precision.
-        return AutoTokenizer.from_pretrained(place), AutoModel.from_pretrained(place, dtype=torch.float32)
+        # Code that comes with weights is never run, nor is anybody asked whether it should be.
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+        return tokenizer, AutoModel.from_pretrained(place, trust_remote_code=False, dtype=torch.float32)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise OptionError(

@@ -1,0 +1,148 @@
+"""From a clip to an answer: seconds per stage, memory over half an hour, first and later answers.
+
+python benchmarks/clips.py            needs the real clips and the face model in ../shared or $POLYMODAL_SHARED
+
+A run is trained first on utterances of the same clips (speaker's sex; it only has to be there). The clips are then put
+end to end, as 640x360 H.264 at 25 frames per second with AAC, and repeated for as long as needed.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from measure import MemoryPeak, in_fresh_process, save
+
+SHARED = Path(os.environ.get("POLYMODAL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+GRID = SHARED / "data/grid_av_speech"
+COMMAND = [sys.executable, "-m", "polymodal"]
+HELD_OUT = {"bbal8p": "test", "swiz3n": "test", "lwbsza": "test", "bbaf2n": "valid", "lbbc2a": "valid"}
+
+
+def table(path: Path) -> Path:
+    """Write the table of clips: speaker s1 is a man, the others are told."""
+    rows = [(clip, "m") for clip in sorted((GRID / "clips_s1").glob("*.mpg"))]
+    with (GRID / "clips_other_speakers.csv").open() as file:
+        rows += [(GRID / row["file"], row["sex"]) for row in csv.DictReader(file)]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["clip", "sex", "split"])
+        writer.writerows([clip, sex, HELD_OUT.get(clip.stem, "train")] for clip, sex in rows)
+    return path
+
+
+def joined(path: Path, size: tuple[int, int] = (640, 360)) -> float:
+    """Write all clips end to end and return the seconds."""
+    import av
+
+    clips = sorted(GRID.glob("clips_*/*.mpg"))
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("libx264", rate=25, options={"preset": "veryfast"})
+        video.width, video.height, video.pix_fmt = *size, "yuv420p"
+        sound = out.add_stream("aac", rate=44_100)
+        for number, clip in enumerate(clips):
+            with av.open(str(clip)) as source:
+                for index, frame in enumerate(source.decode(video=0)):
+                    picture = frame.reformat(*size, format="yuv420p")
+                    picture.pts, picture.time_base = number * 75 + index, Fraction(1, 25)
+                    out.mux(video.encode(picture))
+            with av.open(str(clip)) as source:
+                for frame in source.decode(audio=0):
+                    frame.pts = round((number * 3 + frame.time) * 44_100)
+                    frame.time_base = Fraction(1, 44_100)
+                    out.mux(sound.encode(frame))
+        out.mux(video.encode())
+        out.mux(sound.encode())
+    return 3.0 * len(clips)
+
+
+def repeated(source: Path, path: Path, times: int, period: float) -> None:
+    """Write the packets of ``source`` ``times`` times, one round after the other."""
+    import av
+
+    with av.open(str(path), "w") as out:
+        copies: dict[int, Any] = {}
+        for turn in range(times):
+            with av.open(str(source)) as clip:
+                copies = copies or {s.index: out.add_stream_from_template(s) for s in clip.streams}
+                for packet in clip.demux():
+                    if packet.dts is None:
+                        continue
+                    shift = round(turn * period / packet.time_base)
+                    packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                    packet.stream = copies[packet.stream.index]
+                    out.mux(packet)
+
+
+def measure(run: str, clip: str, text: str) -> dict[str, Any]:
+    """Predict twice in this process; with ``text`` none nothing is transcribed."""
+    import torch
+
+    torch.set_num_threads(2)
+    from polymodal.predict.predictor import Predictor
+
+    predictor = Predictor.load(run, assets=SHARED / "models")
+    began = time.perf_counter()
+    _ = predictor.clips
+    loaded = time.perf_counter() - began
+    if text == "none":
+        predictor.clips.pipeline.transcriber = None
+    with MemoryPeak() as memory:
+        began = time.perf_counter()
+        first = predictor.predict(clip)
+        once = time.perf_counter() - began
+        grown = memory.peak - memory.start
+    began = time.perf_counter()
+    predictor.predict(clip)
+    twice = time.perf_counter() - began
+    return {
+        "media_s": first.duration,
+        "utterances": len(first.moments),
+        "load_s": round(loaded, 2),
+        "first_s": round(once, 2),
+        "second_s": round(twice, 2),
+        "media_s_per_s": round(first.duration / twice, 2),
+        "stages_s_per_media_s": {n: round(s / first.duration, 4) for n, s in first.seconds.items()},
+        "peak_growth_mib": round(grown),
+    }
+
+
+def main() -> None:
+    if not GRID.is_dir():
+        raise SystemExit(f"no real clips at {GRID}; set POLYMODAL_SHARED")
+    with tempfile.TemporaryDirectory() as place:
+        work = Path(place)
+        assets = ["--assets", str(SHARED / "models")]
+        extract = [*COMMAND, "extract", str(table(work / "grid.csv")), "--out", str(work / "store"), *assets]
+        subprocess.run([*extract, "--target", "sex"], check=True)
+        fit = [*COMMAND, "fit", "mmcl", "--data", str(work / "store"), "--epochs", "5", "--set", "batch_size=4"]
+        subprocess.run([*fit, "--out", str(work / "run")], check=True)
+        seconds = joined(work / "clip.mp4")
+        cases = {"33 s": (1, "auto"), "33 s, no transcription": (1, "none")}
+        cases |= {"3 min, no transcription": (6, "none"), "30 min, no transcription": (60, "none")}
+        cases |= {"3 min": (6, "auto")}
+        figures: dict[str, Any] = {}
+        short = str(GRID / "clips_other_speakers/swiz3n.mpg")
+        figures["one clip of 3 s"] = in_fresh_process(__file__, str(work / "run"), short, "auto")
+        for name, (times, text) in cases.items():
+            clip = work / f"{times}.mp4"
+            if not clip.exists():
+                repeated(work / "clip.mp4", clip, times, seconds)
+            figures[name] = in_fresh_process(__file__, str(work / "run"), str(clip), text)
+            print(f"{name}: {json.dumps(figures[name])}", flush=True)
+    save("clips", figures)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 4:
+        print(json.dumps(measure(*sys.argv[1:])))
+    else:
+        main()

@@ -1,0 +1,152 @@
+"""``polymodal extract``."""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any, Literal
+
+from polymodal.cli.text import pairs, print_json
+from polymodal.core.errors import OptionError
+
+if TYPE_CHECKING:
+    from polymodal.media.summary import Summary
+
+EXAMPLES = {
+    "extract": """\
+  polymodal extract clips.csv --out stores/mine
+  polymodal extract folder --out stores/mine --workers 8            folder/train/anger/clip.mp4, ...
+  polymodal extract clips.csv --out stores/mine --columns clip=recording speaker=who --target arousal valence
+  polymodal extract CMU-MOSI/label.csv --out stores/mosi --range=-3,3
+  polymodal extract clips.csv --out stores/words --columns transcript=srt --align words
+  polymodal extract clips.csv --out stores/sound --audio egemaps-functionals --vision none --text none
+  polymodal extract clips.csv --out /shared/store --ray auto --workers 64
+  polymodal fit mmcl --data stores/mine"""
+}
+
+Audio = Literal["egemaps", "egemaps-functionals", "compare", "compare-functionals", "logmel", "file", "none"]
+SHOWN = 10
+
+
+def extract(
+    source: str,
+    *,
+    out: str,
+    columns: list[str] = [],  # noqa: B006 (never changed)
+    target: list[str] = [],  # noqa: B006
+    range: str | None = None,
+    audio: Audio | None = None,
+    vision: Literal["face", "file", "none"] | None = None,
+    text: Literal["auto", "faster-whisper", "pocketsphinx", "given", "none"] = "auto",
+    utterances: Literal["speech", "transcript", "windows", "clip"] | None = None,
+    align: Literal["none", "words"] = "none",
+    window: float = 5.0,
+    fps: float = 25.0,
+    workers: int = 1,
+    ray: str | None = None,
+    assets: str | None = None,
+    seed: int = 0,
+    json: bool = False,
+) -> int:
+    """Make a corpus from clips: features of all of them in one store, ready for 'polymodal fit'.
+
+    What was stopped goes on when the same command is given again; a bad clip is listed and does not stop the rest.
+
+    Args:
+        source: table (CSV, TSV) with a row per clip or utterance, or folder with one, or folder of class folders
+        out: store to create
+        columns: role=column where names are not the usual ones; roles are clip, start, end, text, transcript, speaker,
+            group, split, id, audio, vision; role=none for no column
+        target: columns to predict; default the one called label, emotion, sentiment, ...
+        range: lowest,highest label of a scale; default what is found
+        audio: acoustic features; default egemaps, or files where the table names some
+        vision: face features; default face, or files where the table names some
+        text: who transcribes what the table does not tell
+        utterances: what is one sample; default what the table tells, else the whole clip
+        align: words averages audio and vision over each word
+        window: seconds of a window
+        fps: video frames looked at per second, at most
+        workers: processes, or actors of the Ray cluster
+        ray: address of a Ray cluster, or local
+        assets: folder with models
+        seed: decides the splits where no column does
+        json: print the summary as JSON
+    """
+    given = dict(locals())
+    from polymodal.media.extract import extract as extract_all
+    from polymodal.media.extraction import Extraction
+    from polymodal.media.manifest import read_manifest
+
+    manifest = read_manifest(
+        source, columns=pairs(columns, "--columns"), targets=target, bounds=_bounds(range), seed=seed
+    )
+    chosen = {"audio": audio, "vision": vision, "utterances": utterances}
+    options: dict[str, Any] = {**manifest.suggested, **{n: v for n, v in chosen.items() if v is not None}}
+    extraction = Extraction(**options, text=text, align=align, window=window, fps=fps)
+    try:
+        summary = extract_all(manifest, out, extraction=extraction, workers=workers, ray=ray, assets=assets)
+    except KeyboardInterrupt:
+        print(f"stopped; go on with: {command(given)}", file=sys.stderr)
+        return 130
+    if json:
+        print_json(summary.to_dict())
+    else:
+        _print(summary)
+    return 0
+
+
+def command(given: dict[str, Any]) -> str:
+    """Return the command line that gives the function the values ``given``."""
+    words = ["polymodal", "extract", given["source"]]
+    for name, parameter in inspect.signature(extract).parameters.items():
+        value, option = given[name], f"--{name}"
+        if name == "source" or value == parameter.default:
+            continue
+        if isinstance(value, bool):
+            words.append(option)
+        elif isinstance(value, list):
+            words += [option, *value]
+        else:  # a value may begin with a minus sign
+            words += [f"{option}={value}"] if str(value).startswith("-") else [option, str(value)]
+    return shlex.join(words)
+
+
+def _bounds(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise OptionError(f"--range wants lowest,highest, for example --range=-3,3, got {text!r}") from None
+    if not low < high:
+        raise OptionError(f"--range wants the lower number first, got {text!r}")
+    return low, high
+
+
+def _print(summary: Summary) -> None:
+    from rich.markup import escape
+
+    from polymodal.data.progress import console
+
+    def say(line: str) -> None:
+        console.print(escape(line), soft_wrap=True)
+
+    for note in summary.notes:
+        say(f"note: {note}")
+    for clip, reason in summary.failures[:SHOWN]:
+        say(f"failed: {reason}" if clip in reason else f"failed: {clip}: {reason}")
+    if summary.failed > SHOWN:
+        say(f"failed: {summary.failed - SHOWN} more, see {summary.store}/failed.csv")
+    if summary.failed:
+        say(f"mend them, remove {summary.store} and start again: only they are read again ({summary.store}.partial)")
+    earlier = f" ({summary.before} before this start)" if summary.before else ""
+    say(f"clips: {summary.done} of {summary.clips} done{earlier}, {summary.failed} failed")
+    say(f"utterances: {', '.join(f'{name} {count}' for name, count in summary.utterances.items())}")
+    say(f"present: {', '.join(f'{name} {share:.0%}' for name, share in summary.modalities.items())}")
+    shares = {"frames with a face": summary.face, "time with speech": summary.speech}
+    found = [f"{name} {share:.0%}" for name, share in shares.items() if share is not None]
+    say(f"{', '.join([*found, f'transcriber {summary.transcriber}'])}")
+    if summary.media_seconds:
+        say(f"{summary.media_seconds:.0f} s of media in {summary.seconds:.0f} s: {summary.speed:.1f} s per second")
+    say(f"{summary.store}; next: polymodal fit mmcl --data {shlex.quote(summary.store)}")

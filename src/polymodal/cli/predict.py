@@ -1,0 +1,210 @@
+"""``polymodal predict``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from polymodal.cli.text import print_json
+from polymodal.core.errors import DataError, OptionError
+
+if TYPE_CHECKING:
+    from polymodal.predict.predictor import Predictor
+    from polymodal.predict.timeline import Timeline
+
+EXAMPLES = {
+    "predict": """\
+  polymodal predict runs/mmcl-clips clip.mp4
+  polymodal predict runs/mmcl-clips clip.mp4 --transcript clip.srt --html clip.html
+  polymodal predict runs/mmcl-clips *.mp4 --out timelines
+  polymodal predict runs/mmcl-clips clip.mp4 --json | jq '.utterances[].estimates'
+  polymodal predict org/name --live               camera and microphone
+  polymodal predict runs/mmcl-clips clip.mp4 --live --json"""
+}
+
+Utterances = Literal["speech", "transcript", "windows", "clip"]
+
+
+def predict(
+    run: str,
+    clips: list[str] = [],  # noqa: B006 (never changed)
+    *,
+    transcript: str | None = None,
+    utterances: Utterances | None = None,
+    level: float = 0.9,
+    json: bool = False,
+    csv: bool = False,
+    plot: str | None = None,
+    html: str | None = None,
+    out: str | None = None,
+    live: bool = False,
+    assets: str | None = None,
+    threads: int = 2,
+) -> int:
+    """Apply a run to clips: what it says when, how sure it is, what each modality contributed.
+
+    Args:
+        run: folder of a run, or org/name on a hub
+        clips: video or audio files; none for camera and microphone with --live
+        transcript: what is said when (.srt, .vtt, .TextGrid, .json); its segments become the utterances
+        utterances: what is judged as one; default as the run's corpus was cut, or by speech
+        level: share of labels that intervals are to hold: 0.5, 0.8, 0.9 or 0.95
+        json: print JSON, a list for several clips, a line per estimate with --live
+        csv: print a table of values separated by commas
+        plot: PNG to draw the timeline to; several clips get their names appended
+        html: page to write that plays the clip above its timeline; several clips get their names appended
+        out: folder that gets a .json and a .csv for each clip
+        live: give an estimate every half second, of camera and microphone or of a clip as if it was played
+        assets: folder with the face model and weights of speech recognition
+        threads: of extraction and of the method
+    """
+    import torch
+
+    from polymodal.predict.predictor import Predictor
+
+    _check(clips, transcript=transcript, live=live, json=json, csv=csv, files=[plot, html, out], threads=threads)
+    torch.set_num_threads(threads)
+    predictor = Predictor.load(run, assets=assets, level=level, threads=threads)
+    if live:
+        return _live(predictor, clips[0] if clips else None, json)
+    done: list[Any] = []
+    for clip, name in zip(clips, _names(clips), strict=True):
+        try:
+            timeline = _one(predictor, clip, transcript, utterances)
+            _write(timeline, clip, name if len(clips) > 1 else "", plot=plot, html=html)
+            if out:
+                _write_tables(timeline, Path(out), name)
+        except DataError as error:
+            print(f"error: {error}", file=sys.stderr)
+            done.append({"clip": Path(clip).name, "error": str(error)})
+            continue
+        if csv:  # one table: the head once
+            print(timeline.to_csv().partition("\n")[2] if any("run" in d for d in done) else timeline.to_csv(), end="")
+        elif not json:
+            _print(timeline)
+        done.append(timeline.to_dict())
+    failed = any("error" in d for d in done)
+    if json and (len(clips) > 1 or not failed):
+        print_json(done if len(clips) > 1 else done[0])
+    return 1 if failed else 0
+
+
+def _check(
+    clips: list[str],
+    *,
+    transcript: str | None,
+    live: bool,
+    json: bool,
+    csv: bool,
+    files: list[str | None],
+    threads: int,
+) -> None:
+    """Raise OptionError for what does not go together."""
+    if not clips and not live:
+        raise OptionError("predict needs at least one clip; without one, add --live for camera and microphone")
+    if live and (len(clips) > 1 or transcript or csv or any(files)):
+        raise OptionError("--live reads one clip or the camera and prints estimates; leave out files and tables")
+    if transcript and len(clips) > 1:
+        raise OptionError("--transcript belongs to one clip; predict the clips one after the other")
+    if json and csv:
+        raise OptionError("--json and --csv both print to standard output; choose one, or --out FOLDER for both")
+    if threads < 1:
+        raise OptionError(f"--threads must be 1 or more, got {threads}")
+
+
+def _names(clips: list[str]) -> list[str]:
+    """Return a file name without ending for each clip, numbered where it is taken."""
+    names: list[str] = []
+    for clip in clips:
+        stem, number = Path(clip).stem, 1
+        name = stem
+        while name in names:
+            number += 1
+            name = f"{stem}-{number}"
+        names.append(name)
+    return names
+
+
+def _one(predictor: Predictor, clip: str, transcript: str | None, utterances: str | None) -> Timeline:
+    from polymodal.data.progress import console
+
+    if not console.is_terminal:
+        return predictor.predict(clip, transcript=transcript, utterances=utterances)
+    with console.status(f"reading {Path(clip).name}") as status:
+        return predictor.predict(
+            clip,
+            transcript=transcript,
+            utterances=utterances,
+            progress=lambda s: status.update(f"{Path(clip).name}: {s:.0f} s"),
+        )
+
+
+def _print(timeline: Timeline) -> None:
+    from rich.console import Console
+
+    from polymodal.predict.table import timeline_table
+
+    Console(highlight=False).print(timeline_table(timeline))
+
+
+def _write(timeline: Timeline, clip: str, name: str, *, plot: str | None, html: str | None) -> None:
+    """Draw the timeline and write its page; ``name`` is appended to the file names unless it is empty."""
+
+    def place(file: str) -> Path:
+        path = Path(file)
+        return path.with_name(f"{path.stem}-{name}{path.suffix}") if name else path
+
+    if plot:
+        from polymodal.predict.plot import timeline_plot
+
+        timeline_plot(timeline, place(plot))
+    if html:
+        from polymodal.predict.page import write_page
+
+        write_page(timeline, clip, place(html))
+
+
+def _write_tables(timeline: Timeline, folder: Path, name: str) -> None:
+    from json import dumps
+
+    from polymodal.predict.files import write_whole
+
+    write_whole(folder / f"{name}.json", dumps(timeline.to_dict(), indent=1, allow_nan=False).encode())
+    write_whole(folder / f"{name}.csv", timeline.to_csv().encode())
+
+
+def _live(predictor: Predictor, clip: str | None, json: bool) -> int:
+    from json import dumps
+
+    from polymodal.predict.devices import camera_and_microphone
+    from polymodal.predict.live import Clock, paced, watch
+    from polymodal.predict.table import line
+
+    clock, fps = Clock(), predictor.clips.pipeline.extraction.fps
+    pieces = camera_and_microphone(clock, fps=fps) if clip is None else paced(clip, clock, fps=fps)
+    with _screen(json) as show:
+        for glance in watch(predictor, pieces, clock):
+            latency = round(glance.latency, 3)
+            if json:
+                print(dumps({**glance.moment.to_dict(), "latency": latency}, allow_nan=False), flush=True)
+            else:
+                show(line(glance.moment, latency))
+    return 0
+
+
+@contextmanager
+def _screen(json: bool) -> Iterator[Any]:
+    """Yield what shows a line: in place on a terminal, below each other elsewhere."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    if json or not console.is_terminal:
+        yield lambda text: print(text, flush=True)
+        return
+    with Live(console=console, auto_refresh=False) as screen:
+        yield lambda text: screen.update(Text(text), refresh=True)

@@ -1,0 +1,126 @@
+"""Which of a run's modalities can be had from a clip, and the pipeline that makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polymodal.core import Modality, OptionError, RunError
+from polymodal.data.encode import is_plugin
+from polymodal.media.extraction import Extraction
+from polymodal.media.types import Utterance
+from polymodal.predict.features import Row
+from polymodal.train.run import Run
+
+if TYPE_CHECKING:
+    from polymodal.media.pipeline import Pipeline
+
+NOTHING = Extraction(audio="none", vision="none", text="auto")
+"""For a run whose corpus was not extracted from clips: what was said can still be read to it."""
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Extraction for one run.
+
+    Attributes:
+        pipeline: extractors, as the run's corpus was made with.
+        sources: modality of the run -> what the pipeline makes it from.
+        notes: what is absent and why, what was chosen; one sentence each.
+    """
+
+    pipeline: Pipeline
+    sources: dict[str, Modality]
+    notes: tuple[str, ...]
+
+    def row(self, utterance: Utterance) -> Row:
+        """Return what ``Features.batch`` takes of an utterance."""
+        from polymodal.media.pipeline import feature_row
+
+        return {name: feature_row(utterance, modality) for name, modality in self.sources.items()}
+
+
+def open_clips(run: Run, *, assets: str | Path | None, threads: int) -> Clips:
+    """Load the extractors that ``run`` needs.
+
+    Raises:
+        RunError: nothing that the run was trained on can be made from a clip.
+    """
+    about, names, texts = run.config["data"], run.schema.names, _texts(run)
+    told = (about.get("extraction") or {}).get("options")
+    recorded = Extraction.from_dict(told) if told else NOTHING
+    audio, vision = _extractor(recorded.audio, "audio" in names), _extractor(recorded.vision, "vision" in names)
+    if not texts and (audio, vision) == ("none", "none"):
+        raise _refusal(run)
+    text = recorded.text if recorded.text in ("faster-whisper", "pocketsphinx") else "auto"
+    if not texts and recorded.align == "none":
+        text = "none"
+    cut = recorded.utterances if recorded.utterances == "windows" else "speech"
+    wanted = replace(recorded, audio=audio, vision=vision, text=text, utterances=cut)
+    return _matched(run, _open(wanted, assets, threads), texts)
+
+
+def _texts(run: Run) -> list[str]:
+    """Return the modalities that are text, or were before an encoder; only ``text`` itself where there are several."""
+    encode = run.config["data"]["encode"]
+    found = [
+        m.name
+        for m in run.schema.modalities
+        if m.kind == "text" or (m.name in encode and (m.name == "text" or not is_plugin(encode[m.name])))
+    ]
+    return found if len(found) < 2 else [n for n in found if n == "text"]
+
+
+def _extractor(recorded: str, used: bool) -> str:
+    return recorded if used and recorded != "file" else "none"
+
+
+def _open(extraction: Extraction, assets: str | Path | None, threads: int) -> Pipeline:
+    from polymodal.media.pipeline import Pipeline
+
+    try:
+        return Pipeline(extraction, assets=assets, threads=threads)
+    except OptionError:
+        # Words of another recogniser are better than none; which one it was is in the pipeline's notes.
+        if extraction.text in ("auto", "none"):
+            raise
+        return Pipeline(replace(extraction, text="auto"), assets=assets, threads=threads)
+
+
+def _matched(run: Run, pipeline: Pipeline, texts: Sequence[str]) -> Clips:
+    """Keep the modalities that the pipeline makes as the run knows them."""
+    made = {m.name: m for m in pipeline.modalities}
+    sources: dict[str, Modality] = {}
+    notes = list(pipeline.notes)
+    for wanted in run.schema.modalities:
+        name = wanted.name
+        found = made.get("text" if name in texts else name)
+        if found is None:
+            notes.append(f"{name} is absent: it cannot be made from a clip here")
+        elif name in texts or name in run.config["data"]["encode"] or _same(found, wanted):
+            sources[name] = found
+        else:
+            notes.append(f"{name} is absent: here it is {_told(found)}, the run was trained on {_told(wanted)}")
+    if not sources:
+        raise _refusal(run, notes)
+    return Clips(pipeline, sources, tuple(notes))
+
+
+def _same(found: Modality, wanted: Modality) -> bool:
+    return (found.kind, found.width) == (wanted.kind, wanted.width)
+
+
+def _told(modality: Modality) -> str:
+    return "text" if modality.kind == "text" else f"a {modality.kind} of width {modality.width}"
+
+
+def _refusal(run: Run, notes: Sequence[str] = ()) -> RunError:
+    about = ", ".join(f"{m.name} ({_told(m)})" for m in run.schema.modalities)
+    why = f" ({'; '.join(notes)})" if notes else ""
+    return RunError(
+        f"{run.path} cannot be applied to a clip{why}: it was trained on {about} of {run.config['data']['source']}, "
+        f"which nothing here makes from a clip; make a corpus with 'polymodal extract CLIPS --out STORE', then "
+        f"'polymodal fit {run.config['method']} --data STORE'"
+    )

@@ -1,0 +1,201 @@
+"""Runs on a hub: ``org/name`` becomes a folder, a folder becomes ``org/name``.
+
+What crosses the hub is JSON, safetensors and a page of text, never code: a run that needs code which does not come with
+polymodal is neither pushed nor opened.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from polymodal.core import RunError
+from polymodal.methods import method_ids
+from polymodal.predict.bare import bare, bare_config, bare_source, names_code
+from polymodal.predict.card import model_card
+from polymodal.train.checkpoint import write_json
+from polymodal.train.run import Run, read_config
+
+FILES = (
+    "run.json",
+    "normalizer.json",
+    "calibration.json",
+    "seed-*/best.safetensors",
+    "seed-*/result.json",
+    "evaluation/scores.json",
+    "README.md",
+)
+"""What belongs to a run on a hub."""
+
+_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_ENCODER = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+
+
+def resolve(run: str | Path) -> Path:
+    """Return the folder of a run.
+
+    Args:
+        run: a folder, which stays as it is, or ``org/name`` or ``org/name@revision`` on the hub, which is downloaded
+            into the hub's cache, or found there without a network.
+
+    Raises:
+        RunError: there is no such folder or run, the hub cannot be reached, or what it has is no polymodal run, or one
+            that needs code or files that do not come with it.
+    """
+    if Path(run).exists():
+        return Path(run)
+    name, _, revision = str(run).partition("@")
+    if not _NAME.fullmatch(name):
+        raise RunError(f"there is no run folder {run}; polymodal fit makes one, a run on a hub is named org/name")
+    folder = _download(name, revision or None)
+    if not (folder / "run.json").is_file():
+        raise RunError(f"{run} on the hub is no polymodal run: it has no run.json")
+    config = read_config(folder)
+    try:
+        check_portable(config, str(run))
+        source = str(config["data"]["source"])
+        numbered = all(isinstance(seed, int) for seed in config["seeds"])  # they name folders
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"run.json of {run} on the hub is damaged ({error!r}): it is not opened") from None
+    if names_code(source) or not numbered:
+        what = f"code as its data ({source})" if numbered else f"the seeds {config['seeds']}"
+        raise RunError(f"{run} on the hub names {what}: it is not opened")
+    return folder
+
+
+def push(
+    run: str | Path, repo: str, *, private: bool = False, token: str | None = None, message: str = "Add a polymodal run"
+) -> str:
+    """Upload a run with its model card and return the address of its page.
+
+    Only FILES are uploaded, and of places on this machine only the last part. Earlier content of these files is
+    replaced; what the run no longer has is removed.
+
+    Args:
+        run: its folder.
+        repo: ``org/name``; made where it does not exist.
+        private: whether a repository that is made is private.
+        token: of the hub; default: that of ``hf auth login``.
+        message: of the commit.
+
+    Raises:
+        RunError: no finished seed, a run that others could not open, or the hub refuses.
+    """
+    from huggingface_hub import HfApi
+
+    if not _NAME.fullmatch(repo):
+        raise RunError(f"{repo!r} is no name on a hub; give org/name")
+    api = HfApi(token=token)
+    with tempfile.TemporaryDirectory() as place:
+        export(Run.load(run), Path(place), repo)
+        try:
+            url = api.create_repo(repo, private=private, exist_ok=True)
+            api.upload_folder(repo_id=repo, folder_path=place, commit_message=message, delete_patterns=list(FILES))
+        except _problems() as error:
+            raise RunError(
+                f"{repo} cannot be uploaded: {_reason(error)}; log in with 'hf auth login' and check the name"
+            ) from None
+    return str(url)
+
+
+def export(run: Run, folder: Path, repo: str) -> None:
+    """Copy into ``folder`` what of a run belongs on a hub, with its model card.
+
+    Raises:
+        RunError: no finished seed, or a run that others could not open.
+    """
+    check_portable(run.config, str(run.path))
+    for spec in _encoders(run.config):
+        if Path(spec).exists():
+            raise RunError(f"{run.path} reads text with {spec}, a folder of this machine: push that first, then refit")
+    seeds, name = run.seeds, run.config["data"]["name"]
+    write_json(folder / "run.json", bare_config(run.config | {"seeds": seeds}))
+    results = [f"seed-{seed}/result.json" for seed in seeds]
+    for file in ("normalizer.json", "calibration.json", "evaluation/scores.json", *results):
+        _copy_json(run.path / file, folder / file, name)
+    for seed in seeds:
+        shutil.copyfile(run.path / f"seed-{seed}" / "best.safetensors", folder / f"seed-{seed}" / "best.safetensors")
+    (folder / "README.md").write_text(model_card(Run.load(folder), repo), encoding="utf-8")
+
+
+def _copy_json(file: Path, target: Path, name: str) -> None:
+    """Copy a JSON file, where there is one, without places; ``name`` is that of the run's corpus."""
+    if not file.is_file():
+        return
+    try:
+        content = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} cannot be read ({error}); make it again before the run is pushed") from None
+    if "data" in content:
+        content["data"]["source"] = bare_source(content["data"]["source"], name)
+    target.parent.mkdir(exist_ok=True)
+    write_json(target, bare(content))
+
+
+def check_portable(config: dict[str, Any], run: str) -> None:
+    """Raise RunError where a run needs code or files that do not come with it.
+
+    Args:
+        config: content of ``run.json``.
+        run: what messages call it.
+    """
+    method = config["method_source"]
+    if method not in method_ids():
+        raise RunError(
+            f"{run} uses the method {method}, code that does not come with polymodal: it cannot travel over a hub; "
+            "hand over the folder together with that code"
+        )
+    for spec in _encoders(config):
+        if ":" in spec:
+            raise RunError(
+                f"{run} reads a modality with {spec}, code that does not come with polymodal: it cannot travel over a "
+                "hub; hand over the folder together with that code"
+            )
+        if not _ENCODER.fullmatch(spec):
+            raise RunError(
+                f"{run} reads text with {spec}, a folder of the machine it was trained on: its owner must push that "
+                "encoder and fit the run with the encoder's name on the hub"
+            )
+
+
+def _encoders(config: dict[str, Any]) -> list[str]:
+    """Return the names, without options, of what a run reads text or other modalities with."""
+    specs = [*config["data"]["encode"].values(), config["options"].get("text_encoder")]
+    return [str(spec).partition("?")[0] for spec in specs if spec]
+
+
+def _download(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(FILES)))
+    except RevisionNotFoundError:
+        raise RunError(f"{name} on the hub has no revision {revision}; leave it out for the newest") from None
+    except RepositoryNotFoundError:
+        raise RunError(
+            f"there is neither a run folder {name} nor a run {name} on the hub, or it is private: check the name, or "
+            "log in with 'hf auth login'"
+        ) from None
+    except LocalEntryNotFoundError:
+        raise RunError(
+            f"there is no run folder {name}, and the hub cannot be reached to look for {name} there; nothing of it "
+            "is in the hub's cache either"
+        ) from None
+    except _problems() as error:
+        raise RunError(f"{name} cannot be had from the hub: {_reason(error)}") from None
+
+
+def _problems() -> tuple[type[Exception], ...]:
+    """Return what a hub raises: its own errors, and those of the HTTP library that its version is built on."""
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+    return (OSError, ValueError, EntryNotFoundError, *(b for b in HfHubHTTPError.__bases__ if b is not Exception))
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")

@@ -1,0 +1,106 @@
+"""From rows of features to moments: prediction, interval, contributions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from polymodal.core import Target
+from polymodal.media.types import Segment
+from polymodal.predict.contributions import Explanation, explain
+from polymodal.predict.features import Features, Row
+from polymodal.predict.timeline import Estimate, Moment
+from polymodal.train.calibrate import check_level
+from polymodal.train.run import Run
+
+
+class Judge:
+    """The mean of all finished seeds of ``run``, calibrated where the run is.
+
+    Args:
+        run: the run.
+        level: of the intervals, one of ``train.calibrate.LEVELS``.
+
+    Raises:
+        RunError: weights, statistics or calibration that cannot be read.
+        OptionError: a level that is not measured.
+    """
+
+    def __init__(self, run: Run, level: float) -> None:
+        check_level(level)
+        self.targets, self.level = run.schema.joint_targets, level
+        self.calibration = run.calibration
+        self._methods = [run.method(seed) for seed in run.seeds]
+        self.features = Features(run)
+
+    def moments(self, rows: Sequence[Row], segments: Sequence[Segment], names: Sequence[str]) -> list[Moment]:
+        """Return one moment per row.
+
+        Args:
+            rows: features, see ``Features.batch``.
+            segments: when and with which words.
+            names: of the rows, for messages.
+        """
+        batch = self.features.batch(rows, names)
+        there = [tuple(n for n, p in zip(batch.streams, flags, strict=True) if p) for flags in batch.present.tolist()]
+        explained = explain(self._methods, batch, self._temperatures(there))
+        return [
+            Moment(
+                round(segment.start, 3),
+                round(segment.end, 3),
+                present,
+                {t.name: self._estimate(t, explained[t.name], i, present) for t in self.targets},
+                segment.text,
+                segment.words,
+                segment.speaker,
+            )
+            for i, (segment, present) in enumerate(zip(segments, there, strict=True))
+        ]
+
+    def _temperatures(self, there: Sequence[tuple[str, ...]]) -> dict[str, np.ndarray[Any, Any]]:
+        known = self.calibration
+        if known is None:
+            return {}
+        return {
+            t.name: np.array([known.temperature(t.name, present) or 1.0 for present in there])
+            for t in self.targets
+            if t.task != "regression"
+        }
+
+    def _estimate(self, target: Target, found: Explanation, row: int, present: tuple[str, ...]) -> Estimate:
+        value, baseline = found.value[row], found.baseline[row]
+        shares = {n: found.contributions[n][row] for n in present}
+        if target.task == "regression":
+            said = float(value[0])
+            low, high = self._interval(target, said, present)
+            return Estimate(
+                float(baseline[0]), {n: float(s[0]) for n, s in shares.items()}, value=said, low=low, high=high
+            )
+        chances = dict(zip(target.classes, map(float, value), strict=True))
+        if target.task == "classification":
+            best = int(value.argmax())
+            own = {n: float(s[best]) for n, s in shares.items()}
+            return Estimate(float(baseline[best]), own, label=target.classes[best], probabilities=chances)
+        named = {n: dict(zip(target.classes, map(float, s), strict=True)) for n, s in shares.items()}
+        nothing = dict(zip(target.classes, map(float, baseline), strict=True))
+        labels = tuple(c for c, p in chances.items() if p > 0.5)
+        return Estimate(nothing, named, labels=labels, probabilities=chances)
+
+    def _interval(self, target: Target, value: float, present: tuple[str, ...]) -> tuple[float | None, float | None]:
+        """Return the interval, cut to the scale of the labels, which holds every label that it could lose."""
+        known = self.calibration
+        width = known.half_width(target.name, present, self.level) if known else None
+        if width is None:
+            return None, None
+        low, high = target.range or (-np.inf, np.inf)
+        return max(value - width, min(low, value)), min(value + width, max(high, value))
+
+    def knows(self, target: Target, present: tuple[str, ...]) -> bool:
+        """Whether the run is calibrated for ``target`` where exactly ``present`` is there."""
+        if self.calibration is None:
+            return False
+        if target.task == "regression":
+            return self.calibration.half_width(target.name, present, self.level) is not None
+        return self.calibration.temperature(target.name, present) is not None

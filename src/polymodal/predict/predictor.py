@@ -1,0 +1,216 @@
+"""A trained run applied to clips, features and streams."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polymodal.core import DataError, OptionError, Target
+from polymodal.media.extraction import CHOICES
+from polymodal.media.types import Frame, Samples, Segment, Source
+from polymodal.predict.clips import Clips, open_clips
+from polymodal.predict.contributions import CHUNK
+from polymodal.predict.features import Row
+from polymodal.predict.judge import Judge
+from polymodal.predict.timeline import Moment, Timeline
+from polymodal.train.run import Run
+
+if TYPE_CHECKING:
+    from polymodal.media.reading import Reading
+
+
+class Predictor:
+    """The mean of all finished seeds of a run, ready for any number of clips, one at a time.
+
+    Attributes:
+        name: what results call the run: its folder's name, or its name on the hub.
+
+    Args:
+        run: the run.
+        assets: folder with models that are not installed with packages (see ``media.pipeline.Pipeline``).
+        level: of the intervals, one of ``train.calibrate.LEVELS``.
+        threads: of extraction.
+
+    Raises:
+        RunError: weights or statistics that cannot be read.
+        OptionError: a level that is not measured.
+    """
+
+    def __init__(self, run: Run, *, assets: str | Path | None = None, level: float = 0.9, threads: int = 2) -> None:
+        self.run, self.level = run, level
+        self.name = run.path.resolve().name
+        self._assets, self._threads = assets, threads
+        self._judge = Judge(run, level)
+
+    @classmethod
+    def load(
+        cls, run: str | Path, *, assets: str | Path | None = None, level: float = 0.9, threads: int = 2
+    ) -> Predictor:
+        """Open a run folder, or a run on a hub as ``org/name``.
+
+        Raises:
+            RunError, OptionError: as the class; no such run.
+        """
+        path = Path(run)
+        if path.exists():
+            return cls(Run.load(path), assets=assets, level=level, threads=threads)
+        from polymodal.predict.hub import resolve
+
+        found = cls(Run.load(resolve(str(run))), assets=assets, level=level, threads=threads)
+        found.name = str(run)
+        return found
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What is predicted."""
+        return self.run.schema.joint_targets
+
+    @cached_property
+    def clips(self) -> Clips:
+        """How modalities are made from clips; loaded on first use, with all that the first clip would wait for.
+
+        Raises:
+            RunError: nothing that the run was trained on can be made from a clip.
+        """
+        found = open_clips(self.run, assets=self._assets, threads=self._threads)
+        self._judge.features.warm_up()
+        return found
+
+    def predict(
+        self,
+        clip: Source,
+        *,
+        name: str | None = None,
+        transcript: str | Path | None = None,
+        utterances: str | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> Timeline:
+        """Return what the run says about ``clip``.
+
+        Args:
+            clip: file, bytes, or a seekable stream.
+            name: of the clip, for messages; default its file name.
+            transcript: file with what is said when (.srt, .vtt, .TextGrid, .json); its segments are the utterances.
+            utterances: ``speech``, ``windows`` or ``clip``; default as the run's corpus was cut, or speech.
+            progress: called with the seconds of the clip that are done.
+
+        Raises:
+            DataError: the clip or transcript cannot be read, or there is nothing in the clip that the run can use.
+            OptionError: a transcript and ``utterances`` that contradict each other.
+            RunError: the run cannot be applied to clips.
+        """
+        began = time.perf_counter()
+        segments, mode = self._cut(transcript, utterances)
+        pipeline = self.clips.pipeline
+        with pipeline.read(clip, name=name, segments=segments, utterances=mode, progress=progress) as reading:
+            moments, seconds = self._read(reading)
+        notes = [*self.clips.notes, *reading.notes]
+        if not moments:
+            if hasattr(clip, "seek"):
+                clip.seek(0)
+            with pipeline.read(clip, name=name, utterances="clip", progress=progress) as reading:
+                moments, seconds = self._read(reading)
+            notes.append("no utterance was found: the clip is judged as one")
+        if not any(m.present for m in moments):
+            reasons = "; ".join(dict.fromkeys([*reading.notes, *self.clips.notes])) or "it is silent and shows no face"
+            raise DataError(f"{reading.info.name} has none of {', '.join(self.clips.sources)}: {reasons}")
+        duration = reading.info.duration if reading.info.duration is not None else reading.position
+        seconds = {n: round(s, 3) for n, s in (reading.seconds | seconds).items()}
+        seconds["total"] = round(time.perf_counter() - began, 3)
+        return self._timeline(reading.info.name, duration, moments, notes, seconds)
+
+    def predict_features(self, rows: Sequence[Row]) -> Timeline:
+        """Return what the run says about features; every row is a moment at time 0.
+
+        Args:
+            rows: per sample, modality -> array of the run's shape (``(time, width)``, or ``(width,)`` for a vector),
+                text, or None; a modality that is left out is absent. Encoded modalities take text or states.
+
+        Raises:
+            DataError: an unknown modality or a wrong shape; names the row.
+        """
+        began = time.perf_counter()
+        moments: list[Moment] = []
+        for start in range(0, len(rows), CHUNK):
+            part = rows[start : start + CHUNK]
+            told = [next((v for v in row.values() if isinstance(v, str)), "") for row in part]
+            segments = [Segment(0.0, 0.0, text) for text in told]
+            moments += self._judge.moments(part, segments, [f"row {start + i}" for i in range(len(part))])
+        if not moments:
+            raise DataError("there are no rows to predict; give at least one")
+        return self._timeline("features", 0.0, moments, [], {"total": round(time.perf_counter() - began, 3)})
+
+    def stream(
+        self, pieces: Iterable[Frame | Samples], *, rolling: tuple[float, float] | None = None
+    ) -> Iterator[Moment]:
+        """Yield a moment as soon as an utterance of a running stream is over.
+
+        Args:
+            pieces: frames and samples in the order of their times.
+            rolling: (length, step) in seconds: judge the last ``length`` seconds every ``step`` seconds instead.
+
+        Raises:
+            RunError: the run cannot be applied to clips.
+        """
+        clips = self.clips
+        with clips.pipeline.read(pieces, utterances="speech", rolling=rolling) as reading:
+            for utterance in reading:
+                yield from self._judge.moments([clips.row(utterance)], [utterance.segment], ["the stream"])
+
+    def _cut(self, transcript: str | Path | None, utterances: str | None) -> tuple[list[Segment] | None, str]:
+        """Return the segments of a transcript, and how to cut without them."""
+        if utterances is not None and utterances not in CHOICES["utterances"]:
+            raise OptionError(f"utterances must be one of {', '.join(CHOICES['utterances'])}, got {utterances!r}")
+        if transcript is None:
+            return None, utterances or self.clips.pipeline.extraction.utterances
+        if utterances not in (None, "transcript"):
+            raise OptionError(f"a transcript says where utterances are; leave out the transcript or {utterances!r}")
+        from polymodal.media.transcripts import read_transcript
+
+        return read_transcript(transcript), "transcript"
+
+    def _read(self, reading: Reading) -> tuple[list[Moment], dict[str, float]]:
+        """Return the moments of a clip and the seconds that judging them took."""
+        moments: list[Moment] = []
+        waiting, spent = iter(reading), 0.0
+        while chunk := list(islice(waiting, CHUNK)):
+            began = time.perf_counter()
+            rows, segments = [self.clips.row(u) for u in chunk], [u.segment for u in chunk]
+            moments += self._judge.moments(
+                rows, segments, [f"{reading.info.name} at {s.start:.1f} s" for s in segments]
+            )
+            spent += time.perf_counter() - began
+        return sorted(moments, key=lambda m: (m.start, m.end)), {"model": spent}
+
+    def _timeline(
+        self, clip: str, duration: float, moments: list[Moment], notes: list[str], seconds: dict[str, float]
+    ) -> Timeline:
+        calibrated = all(self._judge.knows(t, m.present) for t in self.targets for m in moments)
+        if self._judge.calibration is None:
+            notes.append(
+                "not calibrated: the run has no calibration.json for its seeds, or too few validation samples for one"
+            )
+        elif not calibrated:
+            notes.append(
+                f"not calibrated everywhere: too few validation samples for level {self.level} and what is there"
+            )
+        for name in self.run.schema.names:
+            if not any(name in m.present for m in moments):
+                notes.append(f"{name} is in no utterance")
+        return Timeline(
+            clip=clip,
+            duration=round(duration, 3),
+            run=self.name,
+            method=self.run.config["method"],
+            modalities=self.run.schema.names,
+            targets=self.targets,
+            moments=tuple(moments),
+            level=self.level,
+            calibrated=calibrated,
+            notes=tuple(dict.fromkeys(notes)),
+            seconds=seconds,
+        )

@@ -1,0 +1,96 @@
+"""A timeline as a person reads it in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from polymodal.core import Target
+from polymodal.predict.timeline import Estimate, Moment, Timeline
+
+BAR = 8
+"""Characters of the longest bar."""
+
+
+def timeline_table(timeline: Timeline) -> Group:
+    """Return a table with one line per utterance and target, and the notes below it."""
+    head = f"{timeline.clip}: {timeline.method} of {timeline.run}"
+    table = Table(box=None, header_style="bold", title=escape(head), title_justify="left", padding=(0, 1, 0, 0))
+    several = len(timeline.targets) > 1
+    for name in ("time", *(["target"] if several else []), "prediction", f"{timeline.level:.0%}", "contributions"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("text")
+    longest = _longest(timeline)
+    for moment in timeline.moments:
+        cells = [_time(moment)]
+        for target in timeline.targets:
+            e = moment.estimates[target.name]
+            names = [escape(target.name)] if several else []
+            text = escape(moment.text) if cells[0] else ""
+            table.add_row(*cells, *names, escape(said(e)), interval(e), bars(e, longest[target.name]), text)
+            cells = [""]
+    seconds = ", ".join(f"{stage} {s:.2f}" for stage, s in timeline.seconds.items())
+    below = [*(f"note: {note}" for note in timeline.notes), f"seconds: {seconds}"]
+    return Group(table, *(Text(text, style="dim") for text in below))
+
+
+def line(moment: Moment, latency: float) -> str:
+    """Return one line on a moment of a live stream."""
+    estimates = (f"{name} {said(e)} {interval(e)}".rstrip() for name, e in moment.estimates.items())
+    there = "+".join(moment.present) or "nothing"
+    return f"{_time(moment)}  {';  '.join(estimates)}  ({there}; {1000 * latency:.0f} ms)  {moment.text}".rstrip()
+
+
+def said(estimate: Estimate) -> str:
+    """Return the prediction itself."""
+    if estimate.value is not None:
+        return f"{estimate.value:+.2f}"
+    chances = estimate.probabilities or {}
+    chosen = [str(estimate.label)] if estimate.labels is None else list(estimate.labels)
+    return ", ".join(f"{name} {chances[name]:.0%}" for name in chosen) or "none"
+
+
+def interval(estimate: Estimate) -> str:
+    """Return the interval of a regression; empty where there is none."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    return f"{estimate.low:+.2f} to {estimate.high:+.2f}"
+
+
+def bars(estimate: Estimate, longest: float) -> str:
+    """Return a line for each contribution: name, signed number, a bar of ``BAR`` characters for the clip's longest."""
+    width = max(map(len, estimate.contributions), default=0)
+    lines = []
+    for name, value in _contributions(estimate):
+        bar = "█" * (round(BAR * abs(value) / longest) if longest else 0)
+        lines.append(f"{escape(name):<{width}} {value:+.2f} [{'green' if value >= 0 else 'red'}]{bar}[/]")
+    return "\n".join(lines)
+
+
+def _contributions(estimate: Estimate) -> Iterator[tuple[str, float]]:
+    """Yield modality and contribution; for multilabel that to the likeliest class."""
+    chances = estimate.probabilities or {}
+    likeliest = max(chances, key=lambda name: chances[name], default="")
+    for name, value in estimate.contributions.items():
+        yield name, float(value[likeliest]) if isinstance(value, Mapping) else float(value)
+
+
+def _longest(timeline: Timeline) -> dict[str, float]:
+    def largest(target: Target) -> float:
+        estimates = (m.estimates[target.name] for m in timeline.moments)
+        return max((abs(v) for e in estimates for _, v in _contributions(e)), default=0.0)
+
+    return {target.name: largest(target) for target in timeline.targets}
+
+
+def _time(moment: Moment) -> str:
+    return f"{_clock(moment.start)}-{_clock(moment.end)}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{int(minutes)}:{rest:04.1f}"

@@ -1,0 +1,192 @@
+"""What a run says about a clip, over time; as JSON and as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+from polymodal.core import Target
+from polymodal.media.types import Word
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is said about one target of one utterance.
+
+    Attributes:
+        value, low, high: of a regression; the interval is None where the run is not calibrated for what is there.
+        label: likeliest class of a classification.
+        labels: classes of a multilabel target with a probability above 0.5; None for other tasks.
+        probabilities: class -> probability; None for a regression.
+        baseline: what would be said if nothing was there: the value, the probability of ``label``, or a probability per
+            class (multilabel).
+        contributions: modality that is there -> its share of the difference to ``baseline`` (Shapley value), like
+            ``baseline``.
+    """
+
+    baseline: float | dict[str, float]
+    contributions: dict[str, Any]
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    label: str | None = None
+    labels: tuple[str, ...] | None = None
+    probabilities: dict[str, float] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what belongs to the task, for JSON."""
+        common = {"baseline": self.baseline, "contributions": self.contributions}
+        if self.value is not None:
+            return {"value": self.value, "low": self.low, "high": self.high, **common}
+        said = {"label": self.label} if self.labels is None else {"labels": list(self.labels)}
+        return {**said, "probabilities": self.probabilities, **common}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Estimate:
+        """Inverse of ``to_dict``."""
+        labels = data.get("labels")
+        return cls(**{**data, "labels": None if labels is None else tuple(labels)})
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One utterance and what is said about it.
+
+    Attributes:
+        start, end: seconds.
+        present: modalities of the run that were there.
+        estimates: target -> Estimate.
+        text, words, speaker: what was said by whom, as far as known.
+    """
+
+    start: float
+    end: float
+    present: tuple[str, ...]
+    estimates: dict[str, Estimate]
+    text: str = ""
+    words: tuple[Word, ...] = ()
+    speaker: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {
+            "start": self.start,
+            "end": self.end,
+            "speaker": self.speaker,
+            "text": self.text,
+            "words": [{"text": w.text, "start": round(w.start, 3), "end": round(w.end, 3)} for w in self.words],
+            "present": list(self.present),
+            "estimates": {name: e.to_dict() for name, e in self.estimates.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Moment:
+        """Inverse of ``to_dict``."""
+        changed = {
+            "present": tuple(data["present"]),
+            "words": tuple(Word(**w) for w in data["words"]),
+            "estimates": {name: Estimate.from_dict(e) for name, e in data["estimates"].items()},
+        }
+        return cls(**{**data, **changed})
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A run applied to a clip.
+
+    Attributes:
+        clip: name of the clip.
+        duration: seconds.
+        run, method: what was applied.
+        modalities, targets: of the run; targets that describe the whole sample.
+        moments: one per utterance, in the order of time.
+        level: of the intervals.
+        calibrated: whether every estimate rests on a measured calibration.
+        notes: what was missing, chosen or found wrong, one sentence each.
+        seconds: stage -> seconds of work.
+    """
+
+    clip: str
+    duration: float
+    run: str
+    method: str
+    modalities: tuple[str, ...]
+    targets: tuple[Target, ...]
+    moments: tuple[Moment, ...]
+    level: float = 0.9
+    calibrated: bool = False
+    notes: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON; ``from_dict`` is its inverse."""
+        targets = [
+            {"name": t.name, "task": t.task, "range": list(t.range) if t.range else None, "classes": list(t.classes)}
+            for t in self.targets
+        ]
+        return {
+            "clip": self.clip,
+            "duration": self.duration,
+            "run": self.run,
+            "method": self.method,
+            "modalities": list(self.modalities),
+            "targets": targets,
+            "level": self.level,
+            "calibrated": self.calibrated,
+            "notes": list(self.notes),
+            "seconds": self.seconds,
+            "utterances": [m.to_dict() for m in self.moments],
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Timeline:
+        """Inverse of ``to_dict``."""
+        rest = {n: v for n, v in data.items() if n != "utterances"}
+        targets = (
+            Target(t["name"], t["task"], tuple(t["range"]) if t["range"] else None, tuple(t["classes"]))
+            for t in data["targets"]
+        )
+        changed = {
+            "modalities": tuple(data["modalities"]),
+            "notes": tuple(data["notes"]),
+            "targets": tuple(targets),
+            "moments": tuple(Moment.from_dict(u) for u in data["utterances"]),
+        }
+        return cls(**{**rest, **changed})
+
+    def to_csv(self) -> str:
+        """Return a table with one line per utterance; its columns depend on the run only.
+
+        Columns of a target ``t``: ``t`` (value, label, or labels joined by ;), ``t/low``, ``t/high`` (regression) or
+        ``t/probability/CLASS``, ``t/baseline`` and ``t/contribution/MODALITY`` (multilabel: each with ``/CLASS``).
+        """
+        rows = [self._row(m) for m in self.moments]
+        out = io.StringIO()
+        writer = csv.DictWriter(out, list(rows[0]) if rows else ["clip"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return out.getvalue()
+
+    def _row(self, moment: Moment) -> dict[str, Any]:
+        row: dict[str, Any] = {"clip": self.clip, "start": moment.start, "end": moment.end, "speaker": moment.speaker}
+        row |= {"text": moment.text, "present": "+".join(moment.present)}
+        for target in self.targets:
+            name, e = target.name, moment.estimates[target.name]
+            if e.value is not None:
+                row |= {name: e.value, f"{name}/low": e.low, f"{name}/high": e.high}
+            else:
+                row[name] = e.label if e.labels is None else ";".join(e.labels)
+                row |= _flat(f"{name}/probability", e.probabilities)
+            row |= _flat(f"{name}/baseline", e.baseline)
+            # What is absent keeps its columns: a table has the same ones whatever is in the clip.
+            nothing = dict.fromkeys(target.classes) if target.task == "multilabel" else None
+            for modality in self.modalities:
+                row |= _flat(f"{name}/contribution/{modality}", e.contributions.get(modality, nothing))
+        return row
+
+
+def _flat(name: str, value: Any) -> dict[str, Any]:
+    """Return one column for a number, one per key for a dictionary."""
+    return {f"{name}/{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value}

@@ -1,0 +1,51 @@
+"""The predictor of a worker, ready for its first client."""
+
+from __future__ import annotations
+
+import io
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from polymodal.core import PolymodalError
+
+if TYPE_CHECKING:
+    from polymodal.predict.predictor import Predictor
+
+
+def load_predictor(run: str, assets: str | None, threads: int) -> Predictor:
+    """Return the predictor of ``run``, its extractors loaded.
+
+    Raises:
+        RunError, OptionError: no such run, or one that cannot be read.
+    """
+    import torch
+
+    from polymodal.predict.predictor import Predictor
+
+    torch.set_num_threads(1)
+    predictor = Predictor.load(run, assets=assets, threads=threads)
+    # The first clip loads decoder, speech and faces; let that not be a client's. A run that no clip suits says so
+    # when a clip comes, and answers features all the same.
+    with suppress(PolymodalError):
+        predictor.predict(_first_clip(), name="the first clip")
+    return predictor
+
+
+def _first_clip() -> bytes:
+    """Return a second of grey picture and noise."""
+    import av
+    import numpy as np
+
+    out, rng = io.BytesIO(), np.random.default_rng(0)
+    with av.open(out, "w", "avi") as container:
+        video, audio = container.add_stream("mjpeg", rate=10), container.add_stream("pcm_s16le", rate=16_000)
+        video.width, video.height, video.pix_fmt = 64, 64, "yuvj420p"
+        for _ in range(10):
+            picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 128, np.uint8), "rgb24")
+            container.mux(video.encode(picture))
+        sound = av.AudioFrame.from_ndarray(rng.integers(-9000, 9000, (1, 16_000), np.int16), "s16", "mono")
+        sound.sample_rate = 16_000
+        container.mux(audio.encode(sound))
+        for stream in (video, audio):
+            container.mux(stream.encode(None))
+    return out.getvalue()
