@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from polymodal.media.pipeline import Pipeline
 
 T = TypeVar("T")
-WAITING = 32
-"""Frames that may wait for the face tracker."""
+WAITING = 32 * 2**20
+"""Bytes of frames that may wait for the face tracker, so that speech is found, and transcribed, meanwhile."""
 
 ONSET = 0.5
 """Seconds by which the beginning of speech may be noticed late."""
@@ -280,19 +280,24 @@ class _Faces:
         self, tracker: Any, executor: Executor | None, timed: Callable[[str, Callable[[], FaceReading]], FaceReading]
     ) -> None:
         self._tracker, self._executor, self._timed = tracker, executor, timed
-        self._waiting: deque[Future[FaceReading]] = deque()
+        self._waiting: deque[tuple[Future[FaceReading], int]] = deque()
+        self._bytes = 0
         self._found: deque[FaceReading] = deque()
         self._frames = self._tracked = 0
 
     def push(self, frame: Frame) -> None:
         if self._tracker is None:
             return
-        self._waiting.append(_submit(self._executor, lambda: self._timed("vision", lambda: self._tracker.push(frame))))
-        while len(self._waiting) > WAITING:
+        work = _submit(self._executor, lambda: self._timed("vision", lambda: self._tracker.push(frame)))
+        self._waiting.append((work, frame.image.nbytes))
+        self._bytes += frame.image.nbytes
+        while self._bytes > WAITING:
             self._take()
 
     def _take(self) -> None:
-        reading = self._waiting.popleft().result()
+        work, size = self._waiting.popleft()
+        self._bytes -= size
+        reading = work.result()
         self._found.append(reading)
         self._frames += 1
         self._tracked += reading.tracked

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
+import torch
 
 from polymodal.core import Target
 from polymodal.media.types import Segment
@@ -14,6 +16,10 @@ from polymodal.predict.features import Features, Row
 from polymodal.predict.timeline import Estimate, Moment
 from polymodal.train.calibrate import check_level
 from polymodal.train.run import Run
+
+SMALL = 10_000_000
+"""Parameters up to which a few rows are judged by one thread: several would wait for each other longer than they work,
+and, beside the threads of extraction, sometimes for seconds."""
 
 
 class Judge:
@@ -33,6 +39,7 @@ class Judge:
         self.targets, self.level = run.schema.joint_targets, level
         self.calibration = run.calibration
         self._methods = [run.method(seed) for seed in run.seeds]
+        self._small = sum(p.numel() for m in self._methods for p in m.parameters()) <= SMALL
         self.features = Features(run)
 
     def moments(self, rows: Sequence[Row], segments: Sequence[Segment], names: Sequence[str]) -> list[Moment]:
@@ -45,7 +52,8 @@ class Judge:
         """
         batch = self.features.batch(rows, names)
         there = [tuple(n for n, p in zip(batch.streams, flags, strict=True) if p) for flags in batch.present.tolist()]
-        explained = explain(self._methods, batch, self._temperatures(there))
+        with _one_thread() if self._small else nullcontext():
+            explained = explain(self._methods, batch, self._temperatures(there))
         return [
             Moment(
                 round(segment.start, 3),
@@ -104,3 +112,13 @@ class Judge:
         if target.task == "regression":
             return self.calibration.half_width(target.name, present, self.level) is not None
         return self.calibration.temperature(target.name, present) is not None
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
