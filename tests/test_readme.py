@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import runpy
 import shlex
 import shutil
 from pathlib import Path
@@ -43,17 +44,29 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     splits = {name: small_mosi(rows, rng) for name, rows in (("train", 24), ("valid", 12), ("test", 12))}
     (tmp_path / "mosi.pkl").write_bytes(pickle.dumps(splits))
     shutil.copy(ROOT / "examples" / "own_method.py", tmp_path / "my_method.py")
+    write_clip = runpy.run_path(str(ROOT / "tests/media/clips.py"))["write_clip"]
+    rows = [f"{i}.wav,{('joy', 'anger')[i % 2]},{('train', 'train', 'valid', 'test')[i // 2]}" for i in range(8)]
+    for i in range(8):
+        write_clip(tmp_path / f"{i}.wav", tone=200 + 100 * (i % 2))
+    (tmp_path / "clips.csv").write_text("\n".join(["clip,emotion,split", *rows]))
+    write_clip(tmp_path / "clip.mp4")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_commands_run_in_the_order_of_the_text(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_run_in_the_order_of_the_text(
+    desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[object] = []
+    monkeypatch.setattr("polymodal.serve.server.serve", lambda *words, **options: served.append(words))
     lines = [line for block in blocks("console") for line in block.splitlines() if line.startswith("polymodal ")]
     assert len(lines) >= 8
     for line in lines:
         words = shlex.split(line, comments=True)[1:]
         assert main(words) == 0, (line, capsys.readouterr().err)
     assert (desk / "runs/mmcl-mosi/report.html").is_file()
+    assert (desk / "clip.html").is_file()
+    assert len(served) == 1
     assert "against" in capsys.readouterr().out
 
 
