@@ -12,6 +12,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from polymodal._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from polymodal.data.corpus import Corpus
     from polymodal.data.sources import load_corpus
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from polymodal.train.fit import fit
     from polymodal.train.run import Run
 
-__version__ = "0.1.0"
 __all__ = ["Corpus", "Method", "Predictor", "Run", "evaluate", "fit", "load_corpus"]
 
 _HOME = {

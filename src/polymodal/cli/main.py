@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(overview())
         return 0
     if words[0] in ("-V", "--version"):
-        from polymodal import __version__
+        from polymodal._version import __version__
 
         print(f"polymodal {__version__}")
         return 0

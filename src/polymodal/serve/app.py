@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from polymodal import __version__
+from polymodal._version import __version__
 from polymodal.serve.desk import Desk
 from polymodal.serve.guard import Guard
 from polymodal.serve.openapi import HEALTH, METRICS, PREDICT

@@ -116,7 +116,7 @@ def _config(
 
     import torch
 
-    from polymodal import __version__
+    from polymodal._version import __version__
     from polymodal.methods import build, method_id
 
     built = build(method_class, corpus.schema, options)
