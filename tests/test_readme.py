@@ -7,6 +7,7 @@ import re
 import runpy
 import shlex
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,8 @@ def test_commands_run_in_the_order_of_the_text(
     desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served: list[object] = []
-    monkeypatch.setattr("polymodal.serve.server.serve", lambda *words, **options: served.append(words))
+    server = import_module("polymodal.serve.server")
+    monkeypatch.setattr(server, "serve", lambda *words, **options: served.append(words))
     lines = [line for block in blocks("console") for line in block.splitlines() if line.startswith("polymodal ")]
     assert len(lines) >= 8
     for line in lines:
