@@ -1,0 +1,258 @@
+"""MIB: a Gaussian bottleneck on each modality, on the fused vector, or on both."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream
+from polymodal.methods.base import Method, fraction, positive
+from polymodal.nn.attention import CrossModalStack
+from polymodal.nn.bottleneck import kl_to_standard_normal
+from polymodal.nn.fusion import (
+    ConcatFusion,
+    GraphFusion,
+    LowRankFusion,
+    ProductFusion,
+    SumFusion,
+    TensorFusion,
+    product_of_experts,
+)
+from polymodal.nn.heads import Heads, task_losses
+from polymodal.nn.inputs import Inputs, as_sequence
+from polymodal.nn.sequence import masked_mean
+from polymodal.nn.subnet import final_state
+from polymodal.nn.text import Tuning
+from polymodal.nn.unimodal import UnimodalHeads
+
+SHIFT = 5.0
+"""Taken off the standard deviation's pre-activation: an untrained bottleneck is nearly free of noise."""
+
+RANK = 5
+"""Of low-rank fusion, as in the code."""
+
+Variant = Literal["early", "late", "complete", "none"]
+Operator = Literal["concat", "sum", "product", "tensor", "low-rank", "graph", "experts"]
+Mode = Literal["mean", "sample"]
+Pool = Literal["last", "mean"]
+
+
+class MIB(Method):
+    """Multimodal Information Bottleneck (Mai, Zeng & Hu, IEEE Transactions on Multimedia 2022, arXiv 2210.17444).
+
+    A bottleneck turns a vector into a Gaussian code that must predict the label and pays ``beta`` for each nat it
+    keeps. E-MIB (``early``) fuses the modalities' vectors and compresses the result; L-MIB (``late``) compresses each
+    vector, then fuses the codes; C-MIB (``complete``) does both; ``none`` is the same network without bottlenecks.
+
+    Loss: ``task_weight`` * task + the task loss of each modality's own head (``late``, ``complete``) + ``beta`` * KL of
+    every bottleneck, averaged over its dimensions: with width 50, 1e-3 is 2e-5 per nat. One sample per example.
+
+    Departures: padding is neither attended to nor read as the last step, and every true step has its position; vectors
+    (one linear map, no transformer) and any number of modalities are read. An absent modality has no code, no loss and
+    no place in the fusion. Tensor fusion has tanh in all variants (two of the three in the code mix activations), the
+    product of experts has standard deviations where the paper writes one symbol for them and variances, and weights
+    start as torch's layers do, not as BERT's.
+
+    Args:
+        schema: what the batches hold.
+        variant: where the bottlenecks are: ``early``, ``late``, ``complete``, or ``none``.
+        fusion: ``concat`` and one layer, ``sum``, ``product``, ``tensor`` (at most 3 modalities), ``low-rank`` (rank
+            5), ``graph``, or ``experts``, the product of the modalities' Gaussians (``late`` only).
+        beta: weight of the KL terms, for all bottlenecks or by modality; ``fused`` is the fused vector's.
+        task_weight: of the fused prediction's loss: 1 in the paper, 2 in its code.
+        eval_mode: predict from the ``mean`` of each code, or from a ``sample`` as the released code does.
+        width: features of every vector and code.
+        hidden: units of each bottleneck's hidden layer.
+        layers: of the transformer that reads a sequence other than text.
+        heads: of its attention; must divide ``width``.
+        pool: what is read of a sequence: its ``last`` step, or the ``mean`` of its steps (hashed words need it).
+        embed_dropout: on the transformers' input.
+        attention_dropout: on their attention weights.
+        layer_dropout: after the ReLU and on the residual branches of their layers.
+        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
+        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
+
+    Output: ``fused``; with bottlenecks ``mean`` and ``log_variance`` of the fused code, and ``z_<n>``, ``mean_<n>``,
+    ``log_variance_<n>`` of each modality's. All are (batch, width); zero where the modality is absent.
+    """
+
+    paper = (
+        "Mai, Zeng & Hu, Multimodal Information Bottleneck: Learning Minimal Sufficient Unimodal and Multimodal "
+        "Representations, IEEE Transactions on Multimedia 2022, arXiv:2210.17444"
+    )
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        variant: Variant = "complete",
+        fusion: Operator = "concat",
+        beta: float | dict[str, float] = 1e-3,
+        task_weight: float = 1.0,
+        eval_mode: Mode = "mean",
+        width: int = 50,
+        hidden: int = 1024,
+        layers: int = 3,
+        heads: int = 5,
+        pool: Pool = "last",
+        embed_dropout: float = 0.2,
+        attention_dropout: float = 0.5,
+        layer_dropout: float = 0.3,
+        text_encoder: str = "bow",
+        text_tuning: Tuning = "full",
+    ) -> None:
+        super().__init__(schema)
+        positive(task_weight=task_weight, width=width, hidden=hidden, layers=layers, heads=heads)
+        fraction(embed_dropout=embed_dropout, attention_dropout=attention_dropout, layer_dropout=layer_dropout)
+        if width % heads:
+            raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
+        names = schema.names
+        single = names if variant in ("late", "complete") else ()
+        joint = ("fused",) if variant in ("early", "complete") else ()
+        self.betas = _betas(beta, (*single, *joint))
+        if fusion == "experts" and variant != "late":
+            raise OptionError(f"fusion 'experts' multiplies the codes of variant 'late'; it has none in {variant!r}")
+        self.task_weight, self.eval_mode = task_weight, eval_mode
+        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        texts = {m.name for m in schema.modalities if m.kind == "text" or m.name == "text"}
+        context = partial(
+            CrossModalStack,
+            width,
+            heads,
+            layers,
+            causal=False,
+            attention_dropout=attention_dropout,
+            layer_dropout=layer_dropout,
+            embed_dropout=embed_dropout,
+        )
+        self.encoders = nn.ModuleDict()
+        for n, m in self.inputs.modalities.items():
+            ordered = m.kind == "sequence" and n not in texts
+            self.encoders[n] = _Encoder(m, width, context() if ordered else None, pool)
+        self.bottlenecks = nn.ModuleDict({n: _Bottleneck(width, hidden) for n in single})
+        self.judges = UnimodalHeads(schema, single, width)
+        self.fusion = _operator(fusion, len(names), width)  # None multiplies the codes' Gaussians
+        self.bottleneck = _Bottleneck(width, hidden) if joint else None
+        self.heads = Heads(schema, width)
+
+    def forward(self, batch: Batch) -> Output:
+        """Return predictions, ``fused`` and the codes named above."""
+        streams = self.inputs(batch)
+        here = {n: s.present for n, s in streams.items()}
+        present = torch.stack(list(here.values()), dim=1)
+        vectors = {n: self.encoders[n](s) for n, s in streams.items()}
+        found: dict[str, Tensor] = {}
+        sample = self.training or self.eval_mode == "sample"
+        for n, bottleneck in self.bottlenecks.items():
+            vectors[n], mean, log_variance = bottleneck(vectors[n], here[n], sample)
+            found |= {f"z_{n}": vectors[n], f"mean_{n}": mean, f"log_variance_{n}": log_variance}
+        if self.fusion is not None:
+            fused = self.fusion(list(vectors.values()), present)
+        else:
+            variances = [found[f"log_variance_{n}"].exp() for n in here]
+            mean, variance = product_of_experts([found[f"mean_{n}"] for n in here], variances, present)
+            fused = mean + torch.randn_like(mean) * variance.sqrt() if sample else mean
+        if self.bottleneck is not None:
+            fused, found["mean"], found["log_variance"] = self.bottleneck(fused, present.any(1), sample)
+        return Output(self.heads(fused), {"fused": fused, **found})
+
+    def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """Return the task terms and, in training, ``unimodal/<n>``, ``kl/<n>`` and ``kl/fused``, weighted."""
+        losses = {n: self.task_weight * x for n, x in task_losses(self.schema, batch, output).items()}
+        if not self.training:
+            return losses
+        found = output.representations
+        for n in self.bottlenecks:
+            rows = batch[n].present
+            losses[f"unimodal/{n}"] = self.judges.loss(batch, n, found[f"z_{n}"])
+            losses[f"kl/{n}"] = self.betas[n] * mean_kl(found[f"mean_{n}"], found[f"log_variance_{n}"], rows)
+        if self.bottleneck is not None:
+            rows = batch.present.any(1)
+            losses["kl/fused"] = self.betas["fused"] * mean_kl(found["mean"], found["log_variance"], rows)
+        return losses
+
+
+def mean_kl(mean: Tensor, log_variance: Tensor, rows: Tensor) -> Tensor:
+    """Return the KL to the standard normal, averaged over dimensions and over the samples where ``rows`` is True;
+    codes must be zero elsewhere, which is what the prior costs."""
+    nats = kl_to_standard_normal(mean.float(), log_variance.float()) / mean.shape[1]
+    return nats.sum() / rows.sum().clamp(min=1)
+
+
+def _betas(beta: float | dict[str, float], names: tuple[str, ...]) -> dict[str, float]:
+    """Return the weight per bottleneck; others in a dictionary are ignored: a preset also serves a subset."""
+    betas = beta if isinstance(beta, dict) else dict.fromkeys(names, beta)
+    missing = [n for n in names if n not in betas]
+    if missing:
+        raise OptionError(f"beta has no value for {', '.join(missing)}; name every bottleneck or give one number")
+    for n in names:
+        if betas[n] < 0:
+            raise OptionError(f"beta of {n} must not be negative, got {betas[n]}")
+    return betas
+
+
+def _operator(fusion: Operator, count: int, width: int) -> nn.Module | None:
+    widths = [width] * count
+    if fusion == "tensor" and count > 3:
+        raise OptionError(f"fusion 'tensor' has {width + 1}^{count} cells with {count} modalities; use 'low-rank'")
+    match fusion:
+        case "concat":
+            return ConcatFusion(widths, width)
+        case "sum":
+            return SumFusion()
+        case "product":
+            return ProductFusion()
+        case "tensor":
+            return TensorFusion(widths, width)
+        case "low-rank":
+            return LowRankFusion(widths, width, RANK)
+        case "graph":
+            return GraphFusion(count, width)
+        case "experts":
+            return None
+
+
+class _Encoder(nn.Module):
+    """Convolution over time, context, one step or the mean of all: a tensor stream -> ``(batch, width)``."""
+
+    def __init__(self, modality: Modality, width: int, context: CrossModalStack | None, pool: Pool) -> None:
+        super().__init__()
+        # A vector has no neighbours: a wider kernel would hold weights that only ever see zeros.
+        kernel = 1 if modality.kind == "vector" else 3
+        self.convolution = nn.Conv1d(modality.width, width, kernel, padding=kernel // 2, bias=False)
+        self.context, self.pool = context, pool
+
+    def forward(self, stream: Stream) -> Tensor:
+        """Return one vector per sample, zero where absent."""
+        stream = as_sequence(stream)
+        assert stream.lengths is not None
+        mask = stream.mask
+        x = self.convolution(stream.tensor.transpose(1, 2)).transpose(1, 2) * mask.unsqueeze(-1)
+        if self.context is not None:
+            x = self.context(Stream(x, stream.lengths, stream.present))
+        return final_state(x, stream.lengths) if self.pool == "last" else masked_mean(x, mask)
+
+
+class _Bottleneck(nn.Module):
+    """``z ~ N(mean(h), softplus(s(h) - 5)^2)`` with ``h`` a hidden layer of x: ``(batch, width)`` -> the same shape.
+
+    Not ``nn.bottleneck.GaussianBottleneck``, whose untrained code has a standard deviation of 1, not of 0.007.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(width, hidden)
+        self.mean, self.spread = nn.Linear(hidden, width), nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor, present: Tensor, sample: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Return code, mean and log-variance: zeros where absent."""
+        h = torch.relu(self.hidden(x))
+        here = present.unsqueeze(1)
+        mean = self.mean(h).float() * here
+        std = F.softplus(self.spread(h).float() - SHIFT)
+        log_variance = 2 * (std + torch.finfo(std.dtype).tiny).log() * here
+        return (mean + torch.randn_like(mean) * std * here if sample else mean), mean, log_variance

@@ -1,0 +1,301 @@
+"""UMQ: how good is each modality of this sample? Mend what is poor, and let experts specialise on what is left."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream, Target
+from polymodal.methods.base import Method, Phase, fraction, positive
+from polymodal.nn.corruption import corrupt, drawn_corruption, gaussian_like, rank_loss
+from polymodal.nn.experts import ConditionedExperts, consistency, load_balance
+from polymodal.nn.heads import Heads, task_losses
+from polymodal.nn.inputs import Inputs, utterance_encoder
+from polymodal.nn.sequence import Context
+from polymodal.nn.text import Tuning
+
+HIGH = 0.95  # the paper's constant: quality that a trusted sample must reach
+
+CLEAN, QUALITY, JOINT = "clean", "quality", "joint"
+
+
+class UMQ(Method):
+    """Unified Modality-Quality framework for missing and noisy modalities (Mai, Han & Hu, 2026, arXiv 2603.02695).
+
+    1. A quality estimator per modality learns from two anchors (Gaussian noise has quality 0, a sample that its own
+       modality predicts well at least 0.95) and from ranks: more corruption, less quality.
+    2. A quality enhancer: ``x^_m = q_m x_m + (1 - q_m) MLP([mean of S_n(x_n), n != m, weighted with q_n; B_m])``, with
+       sample-specific parts S of the other modalities and a baseline vector B of this one.
+    3. A mixture of experts on all x^, routed by them and by the qualities; similar qualities use similar experts.
+
+    Corruption acts on the modalities' vectors: ``(1 - rho) x + rho e``, e Gaussian with the batch's deviation; missing
+    is rho = 1. Phases: ``clean`` (all qualities 1), ``quality`` (estimators alone), ``joint`` (validated by the mean
+    loss over complete, missing and noisy inputs).
+
+    Only the three modules, anchors, ranks, baseline vectors and consistent routing are certain: equations, sizes and
+    weights are reconstructed. Departures: an absent modality is known to be absent and has quality 0, what pure noise
+    is taught; unimodal losses are taken as if labels lay in [-3, 3]; a head per 32 features, not five. Detached: what
+    the estimators read, qualities in enhancer and router (the task must not inflate them), vectors in the enhancement.
+
+    Args:
+        schema: what the batches hold.
+        width: features of every vector.
+        layers: of the transformer that reads a sequence; text is averaged over its steps.
+        experts: number of experts.
+        top: experts that each sample uses.
+        trust: unimodal loss below which the quality of a sample is taken to be high; also the gap between two samples
+            whose qualities must be ranked.
+        margin: by which quality falls over half of the way to pure noise.
+        rank: weight of the ranks.
+        uni: weight of the unimodal heads' losses.
+        decouple: weight of the split in sample- and modality-specific parts.
+        enhance: weight of the enhancer's reconstruction and gain of quality.
+        route: weight of the router's consistency and load balance.
+        dropout: inside the encoders.
+        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
+        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
+
+    Output: ``fused``; ``x_<modality>`` as encoded; ``quality`` (batch, modalities); ``experts`` (batch, experts)
+    the router's probabilities. In training also ``vectors`` and ``corrupted`` (batch, modalities, width), and ``rho``.
+    """
+
+    paper = "Mai, Han & Hu, Addressing Missing and Noisy Modalities in One Solution, 2026, arXiv:2603.02695"
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        width: int = 100,
+        layers: int = 3,
+        experts: int = 4,
+        top: int = 2,
+        trust: float = 0.5,
+        margin: float = 0.1,
+        rank: float = 1.0,
+        uni: float = 0.1,
+        decouple: float = 0.1,
+        enhance: float = 0.1,
+        route: float = 0.01,
+        dropout: float = 0.1,
+        text_encoder: str = "bow",
+        text_tuning: Tuning = "full",
+    ) -> None:
+        super().__init__(schema)
+        positive(width=width, layers=layers, experts=experts, top=top, trust=trust, margin=margin)
+        fraction(dropout=dropout)
+        if top > experts:
+            raise OptionError(f"top must not exceed experts, got top={top} and experts={experts}")
+        if min(rank, uni, decouple, enhance, route) < 0:
+            raise OptionError("rank, uni, decouple, enhance and route are weights; none may be negative")
+        self.trust, self.margin, self.top = trust, margin, top
+        self.rank, self.uni, self.decouple, self.enhance, self.route = rank, uni, decouple, enhance, route
+        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        texts = {m.name for m in schema.modalities if m.kind == "text" or m.name == "text"}
+        self.encoders = nn.ModuleDict(
+            {n: _Encoder(m, width, 0 if n in texts else layers, dropout) for n, m in self.inputs.modalities.items()}
+        )
+        count = len(schema.names)
+        self.estimators = nn.ModuleList(_Estimator(width) for _ in range(count))
+        self.unimodal = nn.ModuleList(Heads(schema, width) for _ in range(count))
+        self.enhancer = _Enhancer(count, width)
+        self.mixture = ConditionedExperts(count * width, width, count, experts, top)
+        self.heads = Heads(schema, width)
+
+    def forward(self, batch: Batch) -> Output:
+        """Return predictions and every representation named above; in the joint training phase of corrupted vectors."""
+        vectors = {n: self.encoders[n](s) for n, s in self.inputs(batch).items()}
+        x, present = torch.stack(list(vectors.values()), dim=1), batch.present
+        rho = torch.zeros_like(x[..., 0])
+        if self.training and self.phase not in (CLEAN, QUALITY):
+            rho = drawn_corruption(present, noisy=0.25, missing=0.25).to(x)
+        corrupted = corrupt(x, gaussian_like(x, present), rho) if self.training else x
+        output = self.read(corrupted, present)
+        named = {f"x_{n}": v for n, v in vectors.items()}
+        if self.training:
+            named |= {"vectors": x, "corrupted": corrupted, "rho": rho}
+        return Output(output.predictions, {**named, **output.representations})
+
+    def read(self, x: Tensor, present: Tensor) -> Output:
+        """Return the output for modality vectors ``x`` (batch, modalities, width)."""
+        quality = self.quality(x, present)
+        mended = self.enhancer(x, quality.detach())
+        fused, probabilities = self.mixture(mended.flatten(1), quality.detach())
+        return Output(self.heads(fused), {"fused": fused, "quality": quality, "experts": probabilities})
+
+    def quality(self, x: Tensor, present: Tensor) -> Tensor:
+        """Return q (batch, modalities), 0 where absent; all present are perfect while nothing but clean data trains."""
+        if self.phase == CLEAN:
+            return present.to(x.dtype)
+        return self.estimated(x) * present
+
+    def estimated(self, x: Tensor) -> Tensor:
+        """Return the estimators' q (..., modalities) of ``x`` (..., modalities, width), which gets no gradient."""
+        columns = x.detach().unbind(-2)
+        return torch.cat([q(c) for q, c in zip(self.estimators, columns, strict=True)], dim=-1)
+
+    def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """Return the task terms and, in training, those of the phase: ``uni``, ``est``, ``dec``, ``enh``, ``route``."""
+        task = task_losses(self.schema, batch, output)
+        if not self.training:
+            return self._selection(batch, task, output) if self.phase == JOINT else task
+        x, present = output.representations["vectors"], batch.present
+        surprise = self.surprise(x, batch)  # (batch, modalities)
+        uni = self.uni * (surprise * present).sum(0).div(present.sum(0).clamp(min=1)).sum()
+        if self.phase == CLEAN:
+            return task | {"uni": uni}
+        est = self.estimator_loss(x, present, surprise.detach())
+        if self.phase == QUALITY:
+            return task | {"est": est}
+        named = output.representations
+        routed = consistency(named["experts"], named["quality"].detach()) + load_balance(named["experts"], self.top)
+        return task | {
+            "uni": uni,
+            "est": est,
+            "dec": self.decouple * self.enhancer.decoupling_loss(x, present),
+            "enh": self.enhance * self.enhancement_loss(x, named["corrupted"], present, named["rho"]),
+            "route": self.route * routed,
+        }
+
+    def _selection(self, batch: Batch, task: dict[str, Tensor], output: Output) -> dict[str, Tensor]:
+        """Return the mean of the task terms over the batch as it is, with missing and with noisy modalities."""
+        x = torch.stack([output.representations[f"x_{n}"] for n in self.schema.names], dim=1)
+        random = torch.Generator(x.device).manual_seed(0)
+        noise = gaussian_like(x, batch.present, random)
+        settings = [task]
+        for noisy, missing in ((0.0, 0.5), (1.0, 0.0)):
+            rho = drawn_corruption(batch.present, noisy=noisy, missing=missing, random=random).to(x)
+            settings.append(task_losses(self.schema, batch, self.read(corrupt(x, noise, rho), batch.present)))
+        return {name: torch.stack([s[name] for s in settings]).mean() for name in task}
+
+    def surprise(self, x: Tensor, batch: Batch) -> Tensor:
+        """Return the loss (batch, modalities) of each modality's own prediction, averaged over targets."""
+        columns = []
+        for head, vector in zip(self.unimodal, x.unbind(1), strict=True):
+            y = head(vector)
+            terms = [_sample_loss(t, y[t.name], batch.targets[t.name]) for t in self.schema.joint_targets]
+            columns.append(torch.stack(terms).mean(0))
+        return torch.stack(columns, dim=1)
+
+    def estimator_loss(self, x: Tensor, present: Tensor, surprise: Tensor) -> Tensor:
+        """Return anchors and ranks; it reaches the estimators only."""
+        steps = torch.rand(2, *surprise.shape, device=x.device).sort(0).values
+        ends = torch.zeros_like(steps[:1]), torch.ones_like(steps[:1])
+        rho = torch.cat([ends[0], steps, ends[1]]).to(x)  # from clean to noise, for each sample and modality
+        q = self.estimated(corrupt(x, gaussian_like(x, present), rho)).float()  # (4, batch, modalities)
+        low = _mean(q[-1].square(), present)
+        high = _mean(F.relu(HIGH - q[0]), present & (surprise < self.trust))
+        ranks = _mean(rank_loss(q, rho, self.margin).mean(0), present)
+        clearer = (surprise.unsqueeze(0) - surprise.unsqueeze(1) > self.trust) & present & present.unsqueeze(1)
+        ranks = ranks + _mean(F.relu(q[0].unsqueeze(0) - q[0].unsqueeze(1) + self.margin), clearer)
+        return low + high + self.rank * ranks
+
+    def enhancement_loss(self, x: Tensor, corrupted: Tensor, present: Tensor, rho: Tensor) -> Tensor:
+        """Return how far corrupted vectors, enhanced, are from the clean ones and from a better quality.
+
+        It trains the enhancer alone: with the encoders in its reach, their vectors grow without bound.
+        """
+        quality = self.quality(corrupted, present).detach()
+        mended = self.enhancer(corrupted.detach(), quality)
+        distance = (mended - x.detach()).square().mean(-1)
+        after = torch.cat([_frozen(q, m) for q, m in zip(self.estimators, mended.unbind(1), strict=True)], dim=1)
+        return _mean(distance + F.relu(quality + self.margin - after), present & (rho > 0))
+
+    def phases(self) -> list[Phase]:
+        """Everything but the estimators on clean data; the estimators; everything together."""
+        return [
+            Phase(CLEAN, 0.2, lambda name: not name.startswith("estimators.")),
+            Phase(QUALITY, 0.1, lambda name: name.startswith("estimators.")),
+            Phase(JOINT, 0.7),
+        ]
+
+
+class _Encoder(nn.Module):
+    """A tensor stream -> ``(batch, width)``, zero where absent: transformer, mean, linear map; text has no layers."""
+
+    def __init__(self, modality: Modality, width: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        context: Context = "transformer" if layers else "none"
+        self.utterance = utterance_encoder(
+            modality, width, context=context, layers=layers, pool="mean", kernel=3 if layers else 1, dropout=dropout
+        )
+        self.output = nn.Linear(width, width)
+
+    def forward(self, stream: Stream) -> Tensor:
+        return self.output(self.utterance(stream)) * stream.present.unsqueeze(1)
+
+
+class _Estimator(nn.Module):
+    """``(..., width)`` -> quality ``(..., 1)`` in (0, 1); a learned offset absorbs errors of the estimate."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.offset = nn.Parameter(0.02 * torch.randn(width))
+        self.layers = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x + self.offset)
+
+
+class _Enhancer(nn.Module):
+    """Keeps a modality as far as it is good and rebuilds the rest from the others and its baseline vector."""
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.specific = nn.ModuleList(nn.Sequential(nn.Linear(width, width), nn.ReLU()) for _ in range(count))
+        self.general = nn.ModuleList(nn.Sequential(nn.Linear(width, width), nn.ReLU()) for _ in range(count))
+        self.baseline = nn.Parameter(0.02 * torch.randn(count, width))
+        self.rebuild = nn.ModuleList(
+            nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, width)) for _ in range(count)
+        )
+
+    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
+        """Return x^ for ``x`` (batch, modalities, width) and ``quality`` (batch, modalities)."""
+        helped = helper_weights(quality).to(x) @ _each(self.specific, x)
+        rebuilt = _each(self.rebuild, torch.cat([helped, self.baseline.to(x).expand_as(x)], dim=-1))
+        q = quality.unsqueeze(-1)
+        return q * x + (1 - q) * rebuilt
+
+    def decoupling_loss(self, x: Tensor, present: Tensor) -> Tensor:
+        """Return S alike across modalities, U alike across samples (at the baseline), S and U orthogonal."""
+        s, u = _each(self.specific, x).float(), _each(self.general, x).float()
+        direction = F.normalize(s, dim=-1)
+        pairs = (present.unsqueeze(1) & present.unsqueeze(2)).triu(1)
+        apart = _mean(1 - direction @ direction.transpose(1, 2), pairs)
+        spread = _mean((u - self.baseline).square().mean(-1), present)
+        return apart + spread + _mean((direction * F.normalize(u, dim=-1)).sum(-1).square(), present)
+
+
+def _frozen(module: nn.Module, x: Tensor) -> Tensor:
+    """Apply ``module`` with gradients to ``x`` alone."""
+    out: Tensor = functional_call(module, {n: p.detach() for n, p in module.named_parameters()}, (x,))
+    return out
+
+
+def _each(modules: nn.ModuleList, x: Tensor) -> Tensor:
+    """Apply the m-th module to the m-th modality: ``(batch, modalities, width)``."""
+    return torch.stack([module(v) for module, v in zip(modules, x.unbind(1), strict=True)], dim=1)
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean where ``mask`` is True, 0 where that is nowhere."""
+    return (values * mask).sum() / mask.sum().clamp(min=1)
+
+
+def _sample_loss(target: Target, prediction: Tensor, label: Tensor) -> Tensor:
+    """Return the task's loss per sample (batch,); a regression's as if its range were [-3, 3]."""
+    prediction = prediction.float()
+    if target.task == "regression":
+        low, high = target.range or (-3.0, 3.0)
+        return (prediction - label).abs() * 6 / (high - low)
+    if target.task == "classification":
+        return F.cross_entropy(prediction, label, reduction="none")
+    return F.binary_cross_entropy_with_logits(prediction, label, reduction="none").mean(1)
+
+
+def helper_weights(quality: Tensor) -> Tensor:
+    """Return w ``(batch, m, n)``: what modality n contributes to m, in proportion to n's quality; nothing to itself."""
+    count = quality.shape[1]
+    others = quality.unsqueeze(1) * (1 - torch.eye(count, device=quality.device, dtype=quality.dtype))
+    return others / (others.sum(2, keepdim=True) + 1e-6)

@@ -1,0 +1,177 @@
+"""Fusion operators: one vector per modality in, one vector out, whoever is absent.
+
+All take ``vectors``, one ``(batch, width_m)`` per modality, and ``present`` ``(batch, modalities)`` bool, None for all
+there; a vector marked absent is never looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from itertools import combinations, pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from polymodal.nn.sequence import masked_softmax
+from polymodal.nn.subnet import augmented
+
+
+class ConcatFusion(nn.Module):
+    """One layer of Linear and ReLU on the vectors side by side, zeros where absent: -> ``(batch, width)``."""
+
+    def __init__(self, widths: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(sum(widths), width)
+
+    def forward(self, vectors: Sequence[Tensor], present: Tensor | None = None) -> Tensor:
+        """Return the fused vector."""
+        return torch.relu(self.linear(torch.cat(_filled(vectors, present, 0.0), dim=1)))
+
+
+class SumFusion(nn.Module):
+    """Sum of the vectors that are present; zeros if none is."""
+
+    def forward(self, vectors: Sequence[Tensor], present: Tensor | None = None) -> Tensor:
+        """Return the fused vector ``(batch, width)``."""
+        return torch.stack(_filled(vectors, present, 0.0)).sum(0)
+
+
+class ProductFusion(nn.Module):
+    """Elementwise product of the vectors that are present; ones if none is."""
+
+    def forward(self, vectors: Sequence[Tensor], present: Tensor | None = None) -> Tensor:
+        """Return the fused vector ``(batch, width)``."""
+        return torch.stack(_filled(vectors, present, 1.0)).prod(0)
+
+
+class TensorFusion(nn.Module):
+    """Outer product of ``[1; v]`` over all vectors (Zadeh et al., EMNLP 2017), read by three layers with tanh."""
+
+    def __init__(self, widths: Sequence[int], width: int, *, hidden: int = 50, dropout: float = 0.5) -> None:
+        super().__init__()
+        cells = reduce(lambda n, w: n * (w + 1), widths, 1)
+        self.drop = nn.Dropout(dropout)
+        self.layers = _tanh_layers(cells, hidden, hidden, width)
+
+    def forward(self, vectors: Sequence[Tensor], present: Tensor | None = None) -> Tensor:
+        """Return the fused vector ``(batch, width)``."""
+        return self.layers(self.drop(tensor_product(_filled(vectors, present, 0.0))))
+
+
+class LowRankFusion(nn.Module):
+    """``y = sum_r w_r prod_m ([1; v_m] U_m[r]) + b`` (Liu et al., ACL 2018, eq. 7, with ``w`` and ``b`` of its code).
+
+    A linear read-out ``(batch, width)`` of the vectors' tensor product whose weights have rank ``rank``.
+    """
+
+    def __init__(self, widths: Sequence[int], width: int, rank: int) -> None:
+        super().__init__()
+        self.factors = nn.ParameterList(torch.empty(rank, w + 1, width) for w in widths)
+        self.weights = nn.Parameter(torch.empty(1, rank))
+        self.bias = nn.Parameter(torch.zeros(1, width))
+        for factor in self.factors:
+            # fan-in is the vector, fan-out the rank; torch would count the last axis as receptive field.
+            nn.init.normal_(factor, std=(2 / (factor.shape[1] + rank)) ** 0.5)
+        nn.init.xavier_normal_(self.weights)
+
+    def forward(self, vectors: Sequence[Tensor], present: Tensor | None = None) -> Tensor:
+        """Return the fused outputs; an absent modality contributes the constant row of its factor."""
+        pairs = zip(_filled(vectors, present, 0.0), self.factors, strict=True)
+        product = torch.stack([torch.einsum("bi,rio->rbo", augmented(v), f) for v, f in pairs]).prod(0)
+        return torch.einsum("r,rbo->bo", self.weights[0], product) + self.bias
+
+
+class _Vertices(NamedTuple):
+    values: Tensor  # (batch, vertices, width)
+    shares: Tensor  # (batch, vertices, width), softmax of the values before they were weighted
+    scores: Tensor  # (batch, vertices)
+    there: Tensor  # (batch, vertices) bool
+
+
+class GraphFusion(nn.Module):
+    """Graph fusion network (Mai et al., AAAI 2020, arXiv 1911.07848) with tanh throughout and no batch norm, as in MIB.
+
+    Its vertices are modalities, pairs, and triples: two pairs that share a modality, or a pair and a third modality. An
+    edge is the heavier the more important and the less alike what it joins; the sums over the vertices of each order
+    are read by three layers. A vertex is there if all its modalities are.
+
+    ``count`` vectors of ``width`` features -> ``(batch, width)``; ``hidden`` units where two vertices join.
+    """
+
+    def __init__(self, count: int, width: int, *, hidden: int = 64, readout: int = 50) -> None:
+        super().__init__()
+        self.importance = nn.Linear(width, 1)
+        # The pairs are numbered first, then the modalities: vertices of the next order are built from both.
+        self.pairs = list(combinations(range(count), 2))
+        self.triples = [
+            (p, q)
+            for p, q in combinations(range(len(self.pairs)), 2)
+            if len(set(self.pairs[p]) | set(self.pairs[q])) == 3
+        ] + [(p, len(self.pairs) + m) for p, pair in enumerate(self.pairs) for m in range(count) if m not in pair]
+        orders = [edges for edges in (self.pairs, self.triples) if edges]
+        self.joins = nn.ModuleList(
+            nn.Sequential(nn.Linear(2 * width, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, width), nn.Tanh())
+            for _ in orders
+        )
+        self.readout = _tanh_layers((1 + len(orders)) * width, readout, readout, width)
+
+    def forward(self, vectors: Sequence[Tensor], present: Tensor | None = None) -> Tensor:
+        """Return the fused vector."""
+        values = torch.stack(_filled(vectors, present, 0.0), dim=1)
+        there = values.new_ones(values.shape[:2], dtype=torch.bool) if present is None else present
+        single = _Vertices(values, values.softmax(-1), torch.tanh(self.importance(values))[..., 0], there)
+        weighted = (single.scores * there).unsqueeze(-1) * values
+        sums = [weighted.sum(1) / there.sum(1, keepdim=True).clamp(min=1)]
+        if self.pairs:
+            pairs = self.join(self.joins[0], single, self.pairs)
+            sums.append(pairs.values.sum(1))
+        if self.triples:
+            both = _Vertices(*(torch.cat(parts, dim=1) for parts in zip(pairs, single, strict=True)))
+            sums.append(self.join(self.joins[1], both, self.triples).values.sum(1))
+        return self.readout(torch.cat(sums, dim=1))
+
+    @staticmethod
+    def join(net: nn.Module, below: _Vertices, edges: list[tuple[int, int]]) -> _Vertices:
+        """Return one vertex per edge between vertices ``below``, zero where one of them is absent."""
+        left, right = [p for p, _ in edges], [q for _, q in edges]
+        there = below.there[:, left] & below.there[:, right]
+        alike = (below.shares[:, left] * below.shares[:, right]).sum(-1)
+        scores = (below.scores[:, left] + below.scores[:, right]) / (alike + 0.5)
+        message = net(torch.cat([below.values[:, left], below.values[:, right]], dim=-1))
+        weights = masked_softmax(scores, there).unsqueeze(-1)
+        return _Vertices(torch.tanh(weights * message), message.softmax(-1), scores, there)
+
+
+def tensor_product(vectors: Sequence[Tensor]) -> Tensor:
+    """Return the flattened outer product of ``[1; v]`` over all vectors (batch, width): the last one varies fastest."""
+    return reduce(lambda cube, v: (cube.unsqueeze(2) * v.unsqueeze(1)).flatten(1), [augmented(v) for v in vectors])
+
+
+def product_of_experts(
+    means: Sequence[Tensor], variances: Sequence[Tensor], present: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return mean and variance of the product of Gaussians with a standard normal prior expert.
+
+    All ``(batch, width)``; over the modalities present, ``variance = 1 / (1 + sum_m 1 / variance_m)`` and ``mean =
+    variance * sum_m mean_m / variance_m``.
+    """
+    precisions = _filled([1 / v for v in variances], present, 0.0)
+    variance = 1 / (1 + torch.stack(precisions).sum(0))
+    weighted = [m * p for m, p in zip(_filled(means, present, 0.0), precisions, strict=True)]
+    return variance * torch.stack(weighted).sum(0), variance
+
+
+def _filled(vectors: Sequence[Tensor], present: Tensor | None, value: float) -> list[Tensor]:
+    """Return the vectors with ``value`` where they are absent."""
+    if present is None:
+        return list(vectors)
+    return [v.masked_fill(~present[:, i : i + 1], value) for i, v in enumerate(vectors)]
+
+
+def _tanh_layers(*widths: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width_in, width in pairwise(widths):
+        layers += [nn.Linear(width_in, width), nn.Tanh()]
+    return nn.Sequential(*layers)
