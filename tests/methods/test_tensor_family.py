@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream, Target
 from polymodal.methods import build, find_method
-from polymodal.methods.lmf import LowRankFusion
-from polymodal.methods.tfn import tensor_product
 from polymodal.nn.axis import resample
+from polymodal.nn.fusion import LowRankFusion, tensor_product
 from polymodal.nn.subnet import PresentNorm
 
 SCORE = Target("sentiment", "regression", (-3.0, 3.0))

@@ -3,40 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
 
 from polymodal.core import Batch, Output, Schema
 from polymodal.methods.base import Method, fraction, positive
+from polymodal.nn.fusion import LowRankFusion
 from polymodal.nn.inputs import Inputs
-from polymodal.nn.subnet import Subnets, augmented
+from polymodal.nn.subnet import Subnets
 from polymodal.nn.text import Tuning
-
-
-class LowRankFusion(nn.Module):
-    """``y = sum_r w_r prod_m ([1; h_m] U_m[r]) + b`` (LMF, eq. 7, with learned ``w`` and ``b`` as in its code).
-
-    Vectors ``(batch, width_m)`` -> ``(batch, width)``: a linear read-out of their tensor product whose weights have
-    rank ``rank``.
-    """
-
-    def __init__(self, widths: list[int], width: int, rank: int) -> None:
-        super().__init__()
-        self.factors = nn.ParameterList(torch.empty(rank, w + 1, width) for w in widths)
-        self.weights = nn.Parameter(torch.empty(1, rank))
-        self.bias = nn.Parameter(torch.zeros(1, width))
-        for factor in self.factors:
-            # fan-in is the vector, fan-out the rank; torch would count the last axis as receptive field.
-            nn.init.normal_(factor, std=(2 / (factor.shape[1] + rank)) ** 0.5)
-        nn.init.xavier_normal_(self.weights)
-
-    def forward(self, vectors: list[Tensor]) -> Tensor:
-        """Return the fused outputs."""
-        product: Tensor | None = None
-        for vector, factor in zip(vectors, self.factors, strict=True):
-            projected = torch.einsum("bi,rio->rbo", augmented(vector), factor)
-            product = projected if product is None else product * projected
-        assert product is not None
-        return torch.einsum("r,rbo->bo", self.weights[0], product) + self.bias
 
 
 class LMF(Method):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from functools import reduce
 from math import prod
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from polymodal.core import Batch, Output, Schema
 from polymodal.methods.base import Method, fraction, positive
+from polymodal.nn.fusion import tensor_product
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs
-from polymodal.nn.subnet import Subnets, augmented
+from polymodal.nn.subnet import Subnets
 from polymodal.nn.text import Tuning
 
 
@@ -84,8 +84,3 @@ class TFN(Method):
                     predictions[target.name] - (low + high) / 2
                 )
         return Output(predictions, {**vectors, "fused": fused})
-
-
-def tensor_product(vectors: list[Tensor]) -> Tensor:
-    """Return the flattened outer product of ``[1; v]`` over all vectors (batch, width): the last one varies fastest."""
-    return reduce(lambda cube, v: (cube.unsqueeze(2) * v.unsqueeze(1)).flatten(1), [augmented(v) for v in vectors])
