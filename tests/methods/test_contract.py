@@ -17,6 +17,7 @@ from torch import Tensor
 from polymodal.core import Batch, Modality, Output, Schema, Stream, Target
 from polymodal.methods import build, find_method, method_ids
 from polymodal.methods.base import Method, View
+from polymodal.stress import parse_stress
 
 TEXT = Modality("text", "text")
 WORDS = Modality("text", "sequence", 6)
@@ -149,6 +150,11 @@ def finite(tensors: dict[str, Tensor], what: str) -> None:
         assert torch.isfinite(tensor).all(), f"{what}: {name} is not finite: {tensor}"
 
 
+def state(method: Method) -> dict[str, Tensor]:
+    """Copies of all that training changes: parameters, buffers, and those buffers that are not among the weights."""
+    return {n: t.detach().clone() for n, t in (*method.named_parameters(), *method.named_buffers())}
+
+
 def every_absence(schema: Schema, make_batch: MakeBatch) -> Batch:
     """One sample per subset of modalities, the empty one included; the other modalities of that sample are absent."""
     size = 2 ** len(schema.names)
@@ -275,6 +281,24 @@ def test_nothing_of_an_absent_modality_leaks(
         same(run(method, disturbed.without(gone)), run(method, batch.without(gone)), f"values of absent {gone}")
 
 
+@pytest.mark.parametrize("text", ["missing:rate=0.4", "instance:p=1.0"])
+def test_nothing_leaks_of_what_a_stress_removes(method: Method, schema: Schema, batch: Batch, text: str) -> None:
+    stress = parse_stress(text)
+    removed = batch.present & ~stress(batch).present
+    streams = {n: garbled(s, removed[:, i]) for i, (n, s) in enumerate(batch.streams.items())}
+    disturbed = replace(batch, streams=streams)
+    same(run(method, stress(disturbed)), run(method, stress(batch)), f"what {text} removed")
+
+
+def garbled(stream: Stream, rows: Tensor) -> Stream:
+    """The stream with other content in ``rows``, of the same lengths."""
+    if isinstance(stream.values, list):
+        texts = ["other words" if r else t for t, r in zip(stream.texts, rows.tolist(), strict=True)]
+        return Stream(texts, None, stream.present)
+    shape = (-1,) + (1,) * (stream.values.dim() - 1)
+    return Stream(torch.where(rows.view(shape), 7 * stream.values, stream.values), stream.lengths, stream.present)
+
+
 def test_absence_of_some_rows_is_absence_in_those_rows(method: Method, schema: Schema, batch: Batch) -> None:
     rows = torch.tensor([True, False, False, True, True, False, True, False])
     full = run(method, batch)
@@ -304,6 +328,22 @@ def test_saved_and_loaded_it_predicts_the_same(method: Method, fresh: Build, bat
         assert torch.equal(got.predictions[name], wanted.predictions[name]), name
 
 
+@pytest.mark.parametrize("schema", [SCHEMAS["3-sequences-regression"]], ids=["3-sequences-regression"])
+def test_weights_hold_nothing_of_single_training_samples(fresh: Build, schema: Schema, make_batch: MakeBatch) -> None:
+    method, samples = fresh(), 37
+    shapes = {n: t.shape for n, t in method.state_dict().items()}
+    assert samples not in {size for shape in shapes.values() for size in shape}, "choose another number"
+    batch = make_batch(schema, samples)
+    method.prepare(View(train=lambda: [batch], valid=lambda: [batch]))
+    for phase in method.phases():
+        method.phase = phase.name
+        step(method.train(), batch, f"phase {phase.name}")
+    assert {n: t.shape for n, t in method.state_dict().items()} == shapes
+    # A memory may be smaller than the training split. Kept buffers are known statistics of the whole of it.
+    kept = {n.rpartition(".")[2] for n, _ in method.named_buffers() if n in shapes}
+    assert kept <= {"running_mean", "running_var", "num_batches_tracked", "mean", "std", "weight", "bias"}
+
+
 def test_the_same_seed_gives_the_same_method(fresh: Build, schema: Schema, batch: Batch, make_batch: MakeBatch) -> None:
     results = []
     for _ in range(2):
@@ -311,7 +351,7 @@ def test_the_same_seed_gives_the_same_method(fresh: Build, schema: Schema, batch
         method.prepare(view(schema, make_batch))
         torch.manual_seed(5)
         losses = method.train().losses(batch, method(batch))
-        results.append((method.state_dict(), {n: x.detach() for n, x in losses.items()}))
+        results.append((state(method), {n: x.detach() for n, x in losses.items()}))
     for left, right in zip(*results, strict=True):
         assert left.keys() == right.keys()
         for name in left:
@@ -319,11 +359,11 @@ def test_the_same_seed_gives_the_same_method(fresh: Build, schema: Schema, batch
 
 
 def test_evaluation_is_deterministic_and_changes_no_state(method: Method, batch: Batch) -> None:
-    before = {n: t.clone() for n, t in method.state_dict().items()}
+    before = state(method)
     first, second = run(method, batch), run(method, batch)
     for name in first.predictions:
         assert torch.equal(first.predictions[name], second.predictions[name]), name
-    assert all(torch.equal(t, before[n]) for n, t in method.state_dict().items())
+    assert all(torch.equal(t, before[n]) for n, t in state(method).items())
 
 
 def test_one_sample_can_be_trained_on(method: Method, batch: Batch) -> None:

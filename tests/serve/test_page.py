@@ -254,7 +254,7 @@ def test_a_recording_of_camera_and_microphone_is_answered(open_page: Open) -> No
     page.locator("#result").wait_for()
     assert page.locator("#title").inner_text() == "recording.webm"
     # A recording does not tell its length; the player must find it, or it could not be sought in.
-    until(page, "document.querySelector('#player video').duration > 1")
+    until(page, "Number.isFinite(document.querySelector('#player video').duration)")
     until(page, "document.querySelector('#player video').currentTime === 0")
 
 

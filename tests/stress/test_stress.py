@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from polymodal.core import Batch, DataError, OptionError, Stream
-from polymodal.stress import PROTOCOLS, missing_shares, parse_stress
+from polymodal.stress import PROTOCOLS, curve_places, missing_shares, parse_stress, sweep, sweeps
 
 EXAMPLES = {
     "subset": "subset:text,audio",
@@ -309,3 +309,41 @@ def test_impossible_values_are_explained(text, error, needle):
 def test_missing_batch_wants_three_modalities():
     with pytest.raises(DataError, match="three modalities"):
         parse_stress("missing-batch:rate=0.1")(crowd(5, 2))
+
+
+def test_a_sweep_has_a_point_per_strength_in_rising_order():
+    points = sweep("missing:rate=0.5/0.1/0.3")
+    assert [p.text for p in points] == ["missing:rate=0.1", "missing:rate=0.3", "missing:rate=0.5"]
+    assert [p.value for p in points] == [0.1, 0.3, 0.5]
+    assert {p.series for p in points} == {"missing:rate"}
+    assert [p.text for p in sweep("noise:audio,snr=10/-5,color=pink+clip:at=2")] == [
+        "noise:audio,snr=-5,color=pink+clip:at=2",
+        "noise:audio,snr=10,color=pink+clip:at=2",
+    ]
+    (plain,) = sweep("noise:snr=0")
+    assert (plain.text, plain.series) == ("noise:snr=0", "")
+    assert np.isnan(plain.value)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["missing:rate=0.1/x"], "'x' is no number"),
+        (["missing:rate=0.1/0.10"], "names a value of rate twice"),
+        (["missing-batch:rate=0.1/0.2,size=4/8"], "sweeps rate and size"),
+        (["missing:rat=0.1/0.2"], "no option 'rat'"),
+        (["noise:snr=0/5", "noise:snr=5"], "'noise:snr=5' is asked for twice"),
+    ],
+)
+def test_a_wrong_sweep_is_named(texts, message):
+    with pytest.raises(OptionError, match=message):
+        sweeps(texts)
+
+
+def test_a_curve_begins_with_complete_input_and_ends_where_one_modality_is_left():
+    assert curve_places("missing:rate", [0.1, 0.4, 0.6, 0.7], 2) == [0.0, 0.1, 0.4, 0.5, 0.5]
+    assert curve_places("missing:rate", [0.0, 0.3], 3) == [0.0, 0.3]
+    assert curve_places("drop:text,rate", [0.5, 1.0], 2) == [0.0, 0.5, 1.0]
+    assert curve_places("swap:p", [0.2], 3) == [0.0, 0.2]
+    for series in ("", "noise:snr", "rate:keep", "missing:rate+clip:at=2"):
+        assert curve_places(series, [0.1, 0.2], 3) is None

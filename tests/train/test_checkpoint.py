@@ -13,8 +13,10 @@ from polymodal.train.checkpoint import (
     load_checkpoint,
     load_weights,
     optimizer_tensors,
+    restore_buffers,
     restore_optimizer,
     save_checkpoint,
+    training_buffers,
     write_json,
 )
 
@@ -108,6 +110,22 @@ def test_an_optimiser_goes_on_exactly_as_if_it_had_not_stopped(tmp_path: Path) -
     restore_optimizer(optimizer, tensors)
     steps(second, optimizer, [3, 4])
     assert torch.equal(through, second)
+
+
+def test_buffers_that_are_no_weights_come_back_in_any_shape() -> None:
+    def made(rows: int) -> nn.Sequential:
+        module = nn.Sequential(nn.BatchNorm1d(2), nn.Identity())
+        module.register_buffer("seen", torch.arange(rows), persistent=False)
+        module[1].register_buffer("memory", torch.rand(rows, 2), persistent=False)
+        return module
+
+    module, other = made(3), made(0)
+    tensors = training_buffers(module)
+    assert set(tensors) == {"buffer.seen", "buffer.1.memory"}
+    restore_buffers(other, {**tensors, "model.seen": torch.zeros(1)})
+    assert torch.equal(other.seen, module.seen)
+    assert torch.equal(other[1].memory, module[1].memory)
+    assert set(training_buffers(other)) == set(tensors)
 
 
 def test_json_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:

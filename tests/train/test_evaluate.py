@@ -10,7 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from polymodal import evaluate, fit, load_corpus
-from polymodal.core import DataError, RunError
+from polymodal.core import DataError, OptionError, RunError
 from polymodal.train.evaluate import evaluation_name
 
 
@@ -61,6 +61,40 @@ def test_representations_belong_to_ids(trained: Path) -> None:
     with np.load(trained / "evaluation/representations.npz") as stored:
         assert stored["fused"].shape == (20, 4)
         assert sorted(stored["id"].tolist()) == sorted(load_corpus("synthetic:xor?n=24")["test"].ids)
+
+
+def test_stress_has_its_own_rows_predictions_and_areas(tmp_path: Path) -> None:
+    run = fit("linear", "synthetic:talk?n=20", out=tmp_path / "run")
+    plain = evaluate(run, resamples=10)
+    scores = evaluate(run, stress=["missing:rate=0.3/0.6", "noise:audio,snr=0"], resamples=10)
+    assert scores["rows"] == plain["rows"]
+    mae = [r for r in scores["stress"] if r["metric"] == "mae" and r["split"] == "test"]
+    names = ["missing:rate=0.3", "missing:rate=0.6", "noise:audio,snr=0", "area"]
+    assert [r["stress"] for r in mae] == names
+    assert [r["value"] for r in mae] == [0.3, 0.6, None, None]
+    complete = next(
+        r["mean"] for r in scores["rows"] if r["complete"] and r["metric"] == "mae" and r["split"] == "test"
+    )
+    low, high = mae[0]["mean"], mae[1]["mean"]
+    assert mae[3]["mean"] == pytest.approx(((complete + low) / 2 * 0.3 + (low + high) / 2 * 0.3) / 0.6)
+    table = parquet.read_table(run.path / "evaluation/stressed.parquet").to_pandas()
+    assert set(table["stress"]) == set(names[:3])
+    part = table[(table["stress"] == names[1]) & (table["split"] == "test")]
+    assert (part["sentiment/true"] - part["sentiment/predicted"]).abs().mean() == pytest.approx(high, abs=1e-6)
+    assert evaluate(run, subsets=False, resamples=10)["stress"] == []
+    assert not (run.path / "evaluation/stressed.parquet").exists()
+
+
+def test_masks_at_test_do_not_depend_on_the_batch_size(tmp_path: Path) -> None:
+    stress = ["missing:rate=0.5", "swap:p=0.5"]
+    runs = [fit("linear", "synthetic:talk?n=20", batch_size=b, out=tmp_path / str(b)) for b in (4, 16)]
+    one, two = ([r["mean"] for r in evaluate(run, stress=stress, resamples=0)["stress"]] for run in runs)
+    assert one == pytest.approx(two, abs=1e-5)
+
+
+def test_an_unknown_stress_is_an_error_before_any_work(trained: Path) -> None:
+    with pytest.raises(OptionError, match="no stress 'misssing'; did you mean 'missing"):
+        evaluate(trained, stress=["misssing:rate=0.3"])
 
 
 def test_an_absent_modality_cannot_change_what_is_predicted(trained: Path) -> None:

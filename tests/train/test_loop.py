@@ -375,3 +375,27 @@ def test_asking_for_determinism_leaves_torch_as_it_was() -> None:
     with deterministic(True):
         assert torch.are_deterministic_algorithms_enabled()
     assert (torch.are_deterministic_algorithms_enabled(), settings.fill_uninitialized_memory) == before
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_train_stress_acts_on_training_and_validation(train: Train, fresh: bool) -> None:
+    seen: list[tuple[bool, dict[str, bool]]] = []
+
+    class Watching(Tiny):
+        def forward(self, batch: Batch) -> Output:
+            zero = (batch["x"].tensor == 0).all(1)
+            seen.append((self.training, dict(zip(batch.ids, zero.tolist(), strict=True))))
+            return super().forward(batch)
+
+    train(Watching(), _corpus(16), epochs=3, batch_size=8, train_stress="drop:rate=0.5", fresh_masks=fresh)
+    epochs = [[d for training, d in seen if training is t] for t in (True, False)]
+    masks = [epochs[0][i] | epochs[0][i + 1] for i in (0, 2, 4)]
+    assert all(0 < sum(mask.values()) < 16 for mask in masks)
+    assert (masks[0] != masks[1]) is fresh
+    assert epochs[1][0] == epochs[1][1] == epochs[1][2]  # the epochs are judged by the same masks
+    assert any(epochs[1][0].values())
+
+
+def test_a_wrong_train_stress_is_named_before_training() -> None:
+    with pytest.raises(OptionError, match="there is no stress 'mising'"):
+        Recipe(train_stress="mising:rate=0.2")

@@ -14,6 +14,7 @@ import pytest
 
 from polymodal import fit
 from polymodal.core import RunError
+from polymodal.train.checkpoint import load_checkpoint
 from polymodal.train.run import Run
 
 FAST = {"options": {"width": 4}, "epochs": 2, "batch_size": 8}
@@ -97,23 +98,50 @@ def test_twenty_kills_change_nothing(tmp_path: Path, method: str) -> None:
     _kill_and_compare(tmp_path, 20, "fit", method, "--data", "synthetic:xor?n=48&absent=0.2", *options)
 
 
-@pytest.fixture
-def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run that stopped after one of two epochs."""
+def _stop(monkeypatch: pytest.MonkeyPatch, epochs: int, start: Callable[[], Run]) -> None:
+    """Train, but only ``epochs`` epochs."""
     from polymodal.train.loop import Trainer
 
     finish = Trainer._finish_epoch
 
-    def once(self: Trainer, *arguments: Any) -> None:
+    def interrupted(self: Trainer, *arguments: Any) -> None:
         finish(self, *arguments)
-        raise KeyboardInterrupt
+        if self.at.epoch == epochs:
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "_finish_epoch", once)
+        patched.setattr(Trainer, "_finish_epoch", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            fit("late-fusion", "synthetic:unimodal?n=20", out=tmp_path / "run", **FAST)
+            start()
+
+
+@pytest.fixture
+def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run that stopped after one of two epochs."""
+    _stop(monkeypatch, 1, lambda: fit("late-fusion", "synthetic:unimodal?n=20", out=tmp_path / "run", **FAST))  # type: ignore[arg-type]
     assert not (tmp_path / "run/seed-1111/result.json").exists()
     return tmp_path / "run"
+
+
+@pytest.mark.parametrize("method", ["self-mm", "mmim"])
+def test_a_memory_of_samples_is_resumed_but_is_no_part_of_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    samples = 37
+
+    def start(name: str, resume: bool = False) -> Run:
+        data = f"synthetic:pair?n={samples}"
+        return fit(method, data, epochs=3, batch_size=8, out=tmp_path / name, resume=resume)
+
+    whole = start("whole").path / "seed-1111"
+    _stop(monkeypatch, 2, lambda: start("killed"))
+    resumed = start("killed", resume=True).path / "seed-1111"
+    for file in ("best.safetensors", "last.safetensors"):
+        assert (resumed / file).read_bytes() == (whole / file).read_bytes(), f"{file} differs"
+    best, last = (load_checkpoint(whole / file)[0] for file in ("best.safetensors", "last.safetensors"))
+    assert any(n.startswith("buffer.") and n.endswith((".memory", ".labels")) and t.any() for n, t in last.items())
+    assert all(n.startswith("model.") and samples not in t.shape for n, t in best.items())
+    assert not [n for n in best if n.removeprefix("model.") in {b.removeprefix("buffer.") for b in last}]
 
 
 def _resume(folder: Path, data: str = "synthetic:unimodal?n=20", **changed: Any) -> Run:

@@ -10,16 +10,25 @@ EXAMPLES = {
     "evaluate": """\
   polymodal evaluate runs/mmcl-talk
   polymodal evaluate runs/mmcl-mosi --data other_corpus.pkl
+  polymodal evaluate runs/mmcl-talk --stress missing:rate=0.1/0.3/0.5/0.7 noise:audio,snr=20/10/0
   polymodal evaluate runs/mmcl-talk --json > scores.json"""
 }
 
 
-def evaluate(run: str, *, data: str | None = None, resamples: int = 2000, json: bool = False) -> int:
-    """Score a run on complete input and on every subset of its modalities, and write its report.
+def evaluate(
+    run: str,
+    *,
+    data: str | None = None,
+    stress: list[str] = [],  # noqa: B006 (never changed)
+    resamples: int = 2000,
+    json: bool = False,
+) -> int:
+    """Score a run on complete input, on every subset of its modalities and under stress, and write its report.
 
     Args:
         run: folder of a run
         data: another corpus with the same modalities and targets
+        stress: also under these, several strengths separated by slashes (docs/stress.md)
         resamples: of the bootstrap behind the intervals
         json: print the scores as JSON
     """
@@ -31,7 +40,7 @@ def evaluate(run: str, *, data: str | None = None, resamples: int = 2000, json: 
 
     opened = Run.load(run)
     corpus = opened.corpus(data)
-    scores = score(opened, corpus if data else None, resamples=resamples)
+    scores = score(opened, corpus if data else None, stress=stress, resamples=resamples)
     report = write_report(opened.path, evaluation=evaluation_name(opened, corpus))
     if json:
         print_json(scores)
@@ -54,7 +63,14 @@ def print_scores(scores: dict[str, Any]) -> None:
     for column in ("split", "present", "mean", "± seeds", "95% interval", "n"):
         table.add_column(column, justify="left" if column in ("split", "present") else "right")
     for row in first:
-        cells = ["-" if row[k] is None else f"{row[k]:.3f}" for k in ("mean", "std", "low", "high")]
-        interval = f"{cells[2]} to {cells[3]}"
-        table.add_row(row["split"], " + ".join(row["present"]), cells[0], cells[1], interval, str(row["count"]))
+        table.add_row(row["split"], " + ".join(row["present"]), *_cells(row))
+    for row in scores["stress"]:
+        if row["main"] and row["target"] == main[0]["target"]:
+            name = f"area under {row['series']}" if row["stress"] == "area" else row["stress"]
+            table.add_row(row["split"], name, *_cells(row))
     Console(highlight=False).print(table)
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    mean, std, low, high = ("-" if row[k] is None else f"{row[k]:.3f}" for k in ("mean", "std", "low", "high"))
+    return mean, std, f"{low} to {high}", str(row["count"])

@@ -12,6 +12,7 @@ EXAMPLES = {
   polymodal fit mmcl --data synthetic:talk --epochs 5
   polymodal fit mmcl --data mosi_unaligned.pkl --seeds 1111,1112,1113 --out runs/mosi
   polymodal fit mmcl --data 'mosi.pkl?text=raw' --encode text=minilm --set width=64 beta=0.5
+  polymodal fit mmcl --data mosi.pkl --train-stress missing:rate=0.3
   polymodal fit linear --data mosi.pkl            the floor that every method must beat
   polymodal fit my_method.py:Mine --data mosi.pkl
   polymodal fit mmcl --data mosi.pkl --out runs/mosi --resume
@@ -32,6 +33,7 @@ def fit(
     seeds: str = "1111",
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["32", "bf16-mixed"] | None = None,
+    train_stress: str | None = None,
     out: str | None = None,
     resume: bool = False,
     checkpoint_seconds: float = 60.0,
@@ -51,6 +53,7 @@ def fit(
         seeds: whole numbers separated by commas, one training each
         device: where to compute
         precision: arithmetic
+        train_stress: absence or noise on the training data, for example missing:rate=0.3 or noise:audio,snr=5
         out: run folder; default runs/METHOD-CORPUS, numbered where taken
         resume: continue the run where it stopped
         checkpoint_seconds: longest time between checkpoints within an epoch
@@ -69,6 +72,7 @@ def fit(
         batch_size=batch_size,
         lr=lr,
         precision=precision,
+        train_stress=train_stress,
         seeds=whole_numbers(seeds, "--seeds"),
         device=device,
         out=out,

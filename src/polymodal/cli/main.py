@@ -14,6 +14,7 @@ COMMANDS = {
     "fit": ("fit", "train a method on a corpus"),
     "evaluate": ("evaluate", "score a run on complete input and on every subset of modalities; write its report"),
     "compare": ("compare", "one table and paired tests for several runs"),
+    "bench": ("bench", "methods x corpora x absence and noise x seeds: one leaderboard, resumed where it stopped"),
     "extract": ("extract", "make a corpus from a folder or table of clips"),
     "predict": ("predict", "apply a run to clips, or to camera and microphone"),
     "serve": ("serve", "answer over HTTP, with a page to drop clips on"),

@@ -21,7 +21,7 @@ from polymodal.media.manifest import Manifest
 from polymodal.media.parts import cannot_write
 from polymodal.media.summary import Summary, summarise
 from polymodal.media.work import Facts, Job, Task, part_key
-from polymodal.media.workers import Cluster, Processes, Workers
+from polymodal.media.workers import Cluster, Extractors, Workers
 
 if TYPE_CHECKING:
     from polymodal.media.pipeline import Pipeline
@@ -63,7 +63,7 @@ def extract(
     partial = _open_partial(folder, manifest)
     job = Job(extraction, None if assets is None else str(Path(assets).absolute()), make or Pipeline)
     began = time.perf_counter()
-    team = Processes(job, min(workers, len(manifest.clips))) if ray is None else Cluster(job, workers, ray)
+    team = Extractors(job, min(workers, len(manifest.clips))) if ray is None else Cluster(job, workers, ray)
     with team:
         found = team.facts()
         tasks = _tasks(manifest, found, partial / "parts")

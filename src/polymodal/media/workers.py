@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, Self
+from functools import partial
+from typing import Any, Protocol
 
-from polymodal.core import DataError, OptionError, PolymodalError
+from polymodal.core import DataError, PolymodalError
+from polymodal.data.processes import Processes, joined_cluster
 from polymodal.media.parts import cannot_write
-from polymodal.media.process import begin
 from polymodal.media.work import Facts, Job, Task, facts, work
 
 DIED = "the process that read it died twice: a decoder crashed, or memory ran out"
@@ -31,77 +29,22 @@ class Workers(Protocol):
         ...
 
 
-class Processes:
-    """Worker processes of this machine; a context manager that leaves none behind.
-
-    A process that dies costs only the clip it was on. The executor does not say which one that was: clips that were
-    being read when one died are tried again, each alone.
-    """
+class Extractors(Processes[Task, str]):
+    """Processes of this machine, each with extractors of its own."""
 
     def __init__(self, job: Job, workers: int) -> None:
-        self._job, self._workers = job, workers
-        # Neither torch nor mediapipe survives a fork.
-        self._context = multiprocessing.get_context("spawn")
-        self._stop = self._context.Event()
-        self._pool = self._start(workers)
-
-    def _start(self, workers: int) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(workers, mp_context=self._context, initializer=begin, initargs=(self._stop,))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        if error is not None:  # nobody waits for what is being read; its part will be missing, not broken
-            self._stop.set()
-        self._pool.shutdown(cancel_futures=True)
+        super().__init__(partial(work, job), workers, died=DIED)
+        self._job = job
 
     def facts(self) -> Facts:
         """See ``Workers``; DataError where no process can be started."""
         try:
-            return self._pool.submit(facts, self._job).result()
+            return self.submit(facts, self._job).result()
         except BrokenProcessPool:
             raise DataError(
                 "the extractors cannot be started in a process of their own; a script needs "
                 "if __name__ == '__main__': around what extracts"
             ) from None
-
-    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, str]]:
-        """See ``Workers``."""
-        waiting = deque(tasks)
-        running: dict[Future[str], Task] = {}
-        while waiting or running:
-            # No more than there are processes: what is being read when one dies should be little.
-            while waiting and len(running) < self._workers:
-                task = waiting.popleft()
-                running[self._submit(task)] = task
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
-                done, _ = wait(running)
-            died = []
-            for future in done:
-                task = running.pop(future)
-                if isinstance(future.exception(), BrokenProcessPool):
-                    died.append(task)
-                else:
-                    yield task, future.result()
-            yield from self._alone(died)
-
-    def _submit(self, task: Task) -> Future[str]:
-        try:
-            return self._pool.submit(work, self._job, task)
-        except BrokenProcessPool:  # a process died while it had nothing to do
-            self._pool = self._start(self._workers)
-            return self._pool.submit(work, self._job, task)
-
-    def _alone(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, str]]:
-        for task in tasks:
-            with self._start(1) as pool:
-                try:
-                    reason = pool.submit(work, self._job, task).result()
-                except BrokenProcessPool:
-                    reason = DIED
-            yield task, reason
 
 
 class Cluster(AbstractContextManager["Cluster"]):
@@ -112,29 +55,12 @@ class Cluster(AbstractContextManager["Cluster"]):
     """
 
     def __init__(self, job: Job, workers: int, address: str) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise OptionError("Ray is not installed; try: pip install 'polymodal[scale]'") from None
         self._job, self._workers = job, workers
-        self._joined = not ray.is_initialized()
-        if self._joined:
-            local: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False}
-            try:
-                ray.init(
-                    None if address == "local" else address,
-                    logging_level=logging.ERROR,
-                    log_to_driver=False,
-                    **(local if address == "local" else {}),
-                )
-            except (ConnectionError, ValueError) as error:
-                raise OptionError(f"no Ray cluster at {address!r}: {' '.join(str(error).split())[:200]}") from None
+        self._joined = joined_cluster(workers, address)
+        self._joined.__enter__()
 
-    def __exit__(self, *_: object) -> None:
-        import ray
-
-        if self._joined:
-            ray.shutdown()
+    def __exit__(self, *error: Any) -> None:
+        self._joined.__exit__(*error)
 
     def facts(self) -> Facts:
         """See ``Workers``."""

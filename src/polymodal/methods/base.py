@@ -58,6 +58,10 @@ class View:
 class Method(nn.Module):
     """Base of every method. The subclass's keyword-only constructor arguments are its configuration.
 
+    Its ``state_dict`` is what is kept of a training and shared with others: all that a prediction needs, and nothing
+    that grows with the number of samples. A buffer that only training needs, such as a memory of samples and their
+    labels, is registered with ``persistent=False``: it goes into the checkpoint that training resumes from, no further.
+
     Class attributes:
         paper: reference with venue and arXiv number.
         kinds: modality kinds it accepts.

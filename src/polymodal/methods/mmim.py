@@ -185,8 +185,9 @@ class ClassEntropy(nn.Module):
     def __init__(self, width: int, code: int, components: int, memory: int) -> None:
         super().__init__()
         self.project = nn.Linear(width, code)
-        self.register_buffer("memory", torch.zeros(components, memory, code))
-        self.register_buffer("filled", torch.zeros(components, dtype=torch.long))
+        # Codes of training samples, sorted by their labels: not for those the weights are given to.
+        self.register_buffer("memory", torch.zeros(components, memory, code), persistent=False)
+        self.register_buffer("filled", torch.zeros(components, dtype=torch.long), persistent=False)
 
     def forward(self, y: Tensor, component: Tensor) -> Tensor:
         """Return the entropy, 0 while no class has enough points."""

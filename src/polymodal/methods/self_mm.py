@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -81,12 +81,17 @@ class _Memory(nn.Module):
         super().__init__()
         self.widths = list(widths)
         streams = len(self.widths)
-        self.register_buffer("keys", torch.zeros(0, dtype=torch.long))
-        self.register_buffer("features", torch.zeros(0, sum(self.widths)))
-        self.register_buffer("labels", torch.zeros(0, streams, targets))
-        self.register_buffer("visits", torch.zeros(0, streams, dtype=torch.long))
-        self.register_buffer("middle", torch.zeros(targets))
-        self.register_buffer("limit", torch.full((targets,), torch.inf))
+        buffers = {
+            "keys": torch.zeros(0, dtype=torch.long),
+            "features": torch.zeros(0, sum(self.widths)),
+            "labels": torch.zeros(0, streams, targets),
+            "visits": torch.zeros(0, streams, dtype=torch.long),
+            "middle": torch.zeros(targets),
+            "limit": torch.full((targets,), torch.inf),
+        }
+        for name, start in buffers.items():
+            # Training samples and their labels are not for those the weights are given to, who only predict.
+            self.register_buffer(name, start, persistent=False)
 
     def fill(self, ids: Sequence[str], labels: Tensor, ranges: Sequence[tuple[float, float] | None]) -> None:
         """Make room for the samples ``ids`` with ``labels`` (samples, targets), the same for every stream."""
@@ -142,13 +147,6 @@ class _Memory(nn.Module):
         self.features[rows] = torch.where(columns, torch.cat(features, dim=1), self.features[rows])
         self.visits[rows] = visits
 
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-        # A method that is loaded has not seen the data and does not know how many samples there are.
-        for name, buffer in self.named_buffers():
-            if prefix + name in state_dict:
-                setattr(self, name, buffer.new_empty(state_dict[prefix + name].shape))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-
 
 def _hashes(ids: Sequence[str], device: torch.device) -> Tensor:
     return torch.tensor([derive_seed(i) for i in ids], dtype=torch.long, device=device)
@@ -175,8 +173,8 @@ class SelfMM(Method):
     from where the modality's features lie between the centres of positive and negative samples, compared with where
     the fused features lie. The error of modality s weighs ``tanh(|y_s - y|)``: it learns what is specific to it.
 
-    A memory of features and labels of every training sample is kept with the weights. It is filled in the first epoch;
-    from a sample's second visit on, each visit moves its labels (``momentum``), after the loss has used them.
+    A memory keeps features and labels of every training sample; it is no part of the weights. It is filled in the first
+    epoch; from a sample's second visit on, each visit moves its labels (``momentum``), after the loss has used them.
 
     Departures from MMSA's code: scales are read relative to their middle (of the training labels where the range is
     unknown), so that positive and negative mean something on any of them; a visit of the sample takes the place of the

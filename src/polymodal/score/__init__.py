@@ -1,13 +1,17 @@
 """Task metrics as the field computes them, intervals, significance."""
 
-from polymodal.score.compare import Comparison, align, holm, paired_bootstrap, sign_flip, swap_test
-from polymodal.score.intervals import Summary, score, summarise
+from polymodal.score.compare import Comparison, align, compare_tables, holm, paired_bootstrap, sign_flip, swap_test
+from polymodal.score.curve import area_measures, auilc
+from polymodal.score.intervals import Summary, score, summarise, summarise_tables, tables_by_seed
 from polymodal.score.metrics import evaluate, f1_weighted, main_metric, metric_names, sample_scores
 
 __all__ = [
     "Comparison",
     "Summary",
     "align",
+    "area_measures",
+    "auilc",
+    "compare_tables",
     "evaluate",
     "f1_weighted",
     "holm",
@@ -18,5 +22,7 @@ __all__ = [
     "score",
     "sign_flip",
     "summarise",
+    "summarise_tables",
     "swap_test",
+    "tables_by_seed",
 ]

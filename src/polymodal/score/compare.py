@@ -7,7 +7,7 @@ Monte Carlo p values of "the two are interchangeable"; ``holm`` adjusts p values
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from polymodal.core import DataError, OptionError, Target, nearest, numpy_rng
 from polymodal.score.intervals import BLOCK, check_options, draws, interval, mean_over_seeds, tables_by_seed
-from polymodal.score.metrics import metric_names
+from polymodal.score.metrics import Measure, metric_names
 from polymodal.score.statistics import Array
 
 EXACT = 16
@@ -86,7 +86,20 @@ def paired_bootstrap(
     _check_metric(target, metric)
     tables_a = tables_by_seed(target, true, *_with_seeds(target, a, probability_a))
     tables_b = tables_by_seed(target, true, *_with_seeds(target, b, probability_b))
-    samples = len(true)
+    return compare_tables(tables_a, tables_b, metric, len(true), resamples=resamples, level=level, seed=seed)
+
+
+def compare_tables(
+    tables_a: Sequence[Mapping[str, Measure]],
+    tables_b: Sequence[Mapping[str, Measure]],
+    metric: str,
+    samples: int,
+    *,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Comparison:
+    """``paired_bootstrap`` from measures, one table per seed: of predictions, or of curves (see ``score.curve``)."""
     if not samples:
         return Comparison(*[float("nan")] * 4)
 

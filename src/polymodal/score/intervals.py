@@ -62,7 +62,7 @@ def score(
         true, predicted = (_column(predictions, f"{target.name}/{part}") for part in ("true", "predicted"))
         probability, ids = predictions.get(f"{target.name}/probability"), predictions.get("id")
         table = measures(target, true, predicted, probability, ids)
-        summaries = _summarise([table], len(true), resamples, level, seed)
+        summaries = summarise_tables([table], len(true), resamples=resamples, level=level, seed=seed)
         figures[target.name] = {
             name: Figure(s.mean, s.count) if np.isnan(s.low) else Figure(s.mean, s.count, s.low, s.high)
             for name, s in summaries.items()
@@ -95,7 +95,7 @@ def summarise(
         OptionError: as ``score``.
     """
     tables = tables_by_seed(target, true, predicted_by_seed, probability_by_seed)
-    return _summarise(tables, len(true), resamples, level, seed)
+    return summarise_tables(tables, len(true), resamples=resamples, level=level, seed=seed)
 
 
 def tables_by_seed(target: Target, true: Any, predicted: Any, probability: Any = None) -> list[dict[str, Measure]]:
@@ -149,9 +149,10 @@ def mean_over_seeds(tables: Sequence[Mapping[str, Measure]], metric: str, times:
     return np.mean([table[metric].value(times) for table in tables], axis=0)
 
 
-def _summarise(
-    tables: Sequence[dict[str, Measure]], samples: int, resamples: int, level: float, seed: int
+def summarise_tables(
+    tables: Sequence[Mapping[str, Measure]], samples: int, *, resamples: int = 2000, level: float = 0.95, seed: int = 0
 ) -> dict[str, Summary]:
+    """``summarise`` from measures, one table per seed: of predictions, or of curves (see ``score.curve``)."""
     check_options(resamples, level)
     once = np.ones((1, samples))
     blocks: dict[str, list[Array]] = {name: [np.empty(0)] for name in tables[0]}

@@ -3,9 +3,21 @@
 A protocol is written ``name:modality,...,option=value``; several are joined by ``+`` and applied from left to right::
 
     missing:rate=0.3            noise:audio,snr=0            missing:rate=0.3+noise:vision,snr=10
+
+A test over several strengths separates them by slashes: ``missing:rate=0.1/0.3/0.5``.
 """
 
 from polymodal.stress.absence import missing_shares
 from polymodal.stress.spec import PROTOCOLS, Stress, parse_stress
+from polymodal.stress.sweep import Point, curve_places, sweep, sweeps
 
-__all__ = ["PROTOCOLS", "Stress", "missing_shares", "parse_stress"]
+__all__ = [
+    "PROTOCOLS",
+    "Point",
+    "Stress",
+    "curve_places",
+    "missing_shares",
+    "parse_stress",
+    "sweep",
+    "sweeps",
+]

@@ -84,6 +84,20 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
     optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
+def training_buffers(module: nn.Module) -> dict[str, Tensor]:
+    """Return, as ``buffer.<name>``, the buffers that are no part of ``state_dict``: only training needs them."""
+    weights = module.state_dict()
+    return {f"buffer.{name}": buffer for name, buffer in module.named_buffers() if name not in weights}
+
+
+def restore_buffers(module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Inverse of ``training_buffers``; a buffer takes the shape it had, which may follow from the data."""
+    for name, value in tensors.items():
+        if name.startswith("buffer."):
+            owner, _, leaf = name.removeprefix("buffer.").rpartition(".")
+            setattr(module.get_submodule(owner), leaf, value)
+
+
 def write_json(path: Path, data: Any) -> None:
     """Replace ``path`` by ``data`` as indented JSON, atomically; RunError where it cannot be written."""
     partial = path.with_name(f".{path.name}.partial")

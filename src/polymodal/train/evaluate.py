@@ -1,7 +1,12 @@
-"""``polymodal.evaluate``: a run on complete input and on every subset of modalities. Importing it costs no torch."""
+"""``polymodal.evaluate``: a run on complete input, every subset of modalities, and under stress.
+
+Importing it costs no torch.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,17 +14,26 @@ from polymodal.core.errors import DataError
 
 if TYPE_CHECKING:
     from polymodal.data.corpus import Corpus
+    from polymodal.stress import Point
+    from polymodal.train.infer import Columns
     from polymodal.train.run import Run
 
 PROTOCOL = {
     "selection": "Lowest validation task loss; the same checkpoint for every metric.",
     "seeds": "Mean and population standard deviation over seeds.",
     "interval": "95% percentile bootstrap over samples of the mean over seeds, {resamples} resamples.",
+    "stress": "On standardised features of the test split; a sample's mask follows from its id and the training seed.",
+    "area": "Area under the line through the points (trapezoids, complete input at 0) divided by its width.",
 }
 
 
 def evaluate(
-    run: Run | str | Path, data: str | Corpus | None = None, *, subsets: bool = True, resamples: int = 2000
+    run: Run | str | Path,
+    data: str | Corpus | None = None,
+    *,
+    subsets: bool = True,
+    stress: Sequence[str] = (),
+    resamples: int = 2000,
 ) -> dict[str, Any]:
     """Score a run on every test split and save scores, predictions and representations in its folder.
 
@@ -27,24 +41,31 @@ def evaluate(
         run: a Run or its folder.
         data: another corpus with the same modalities and targets; default: the run's own.
         subsets: also with every proper subset of the modalities present.
+        stress: also under these (see ``polymodal.stress``), for example ``missing:rate=0.1/0.3/0.5``.
         resamples: of the bootstrap behind the intervals.
 
     Returns:
         What is written to ``evaluation/scores.json`` (``evaluation-<name>-<hash>`` for another corpus): ``run``,
-        ``method``, ``data``, ``protocol``, ``seeds``, ``rows``, one per split, subset, target and metric, and
-        ``calibration``, one per split and target (see ``train.calibrate.reliability``).
+        ``method``, ``data``, ``protocol``, ``seeds``, ``rows``, one per split, subset, target and metric,
+        ``calibration``, one per split and target (see ``train.calibrate.reliability``), and ``stress``, like ``rows``
+        with ``stress``, ``series`` and ``value`` (see ``stress.Point``); the area under the curve of a series has
+        ``stress`` ``area``. Predictions are in ``predictions.parquet`` and ``stressed.parquet`` beside it.
 
     Raises:
         RunError, DataError: as ``Run.load``, ``Run.corpus``; no test split.
+        OptionError: as ``stress.sweep``.
     """
+    from polymodal.stress import sweeps
     from polymodal.train.run import Run
+
+    points = sweeps(stress)
 
     opened = run if isinstance(run, Run) else Run.load(run)
     corpus = opened.corpus(data)
     if not corpus.test_splits:
         raise DataError(f"{corpus.source} has no test split, only {', '.join(corpus.splits)}; name one test")
     folder = opened.path / evaluation_name(opened, corpus)
-    return _Evaluation(opened, corpus, folder, resamples).run_all(subsets)
+    return _Evaluation(opened, corpus, folder, resamples).run_all(subsets, points)
 
 
 def evaluation_name(run: Run, corpus: Corpus) -> str:
@@ -54,16 +75,19 @@ def evaluation_name(run: Run, corpus: Corpus) -> str:
 
 
 class _Evaluation:
-    """Collects predictions of all seeds, splits and subsets, then scores them."""
+    """Collects predictions of all seeds, splits and conditions, then scores them."""
 
     def __init__(self, run: Run, corpus: Corpus, folder: Path, resamples: int) -> None:
         self.run, self.corpus, self.folder, self.resamples = run, corpus, folder, resamples
+        self.methods = {seed: run.method(seed) for seed in run.seeds}
         self.rows: list[dict[str, Any]] = []
+        self.stress: list[dict[str, Any]] = []
         self.calibration: list[dict[str, Any]] = []
         self.tables: list[Any] = []
+        self.stressed: list[Any] = []
         self.fused: dict[str, Any] = {}
 
-    def run_all(self, subsets: bool) -> dict[str, Any]:
+    def run_all(self, subsets: bool, points: list[Point]) -> dict[str, Any]:
         from itertools import combinations
 
         from polymodal.data.progress import progress_bar
@@ -72,13 +96,21 @@ class _Evaluation:
         names, seeds = self.corpus.schema.names, self.run.seeds
         sizes = range(len(names), 0, -1) if subsets else [len(names)]
         conditions = [kept for size in sizes for kept in combinations(names, size)]
-        methods = {seed: self.run.method(seed) for seed in seeds}
         with progress_bar() as bar:
-            task = bar.add_task("evaluating", total=len(conditions) * len(self.corpus.test_splits))
+            task = bar.add_task("evaluating", total=(len(conditions) + len(points)) * len(self.corpus.test_splits))
             for split in self.corpus.test_splits:
                 for kept in conditions:
-                    self._condition(methods, split, kept)
+                    columns = self._condition(split, kept)
+                    if kept == names:
+                        complete = columns
                     bar.advance(task)
+                curves: dict[str, list[tuple[float, list[Columns]]]] = {}
+                for point in points:
+                    columns = self._point(split, point)
+                    curves.setdefault(point.series, []).append((point.value, columns))
+                    bar.advance(task)
+                for series, curve in curves.items():
+                    self._area(split, series, complete, curve)
         config = self.run.config
         scores = {
             "run": self.run.path.name,
@@ -92,17 +124,15 @@ class _Evaluation:
             },
             "seeds": seeds,
             "rows": self.rows,
+            "stress": self.stress,
             "calibration": self.calibration,
         }
         self._write_tables()
         write_json(self.folder / "scores.json", scores)
         return scores
 
-    def _condition(self, methods: dict[int, Any], split: str, kept: tuple[str, ...]) -> None:
+    def _condition(self, split: str, kept: tuple[str, ...]) -> list[Columns]:
         """Predict ``split`` with only ``kept`` present, for every seed, and score it."""
-        import numpy as np
-
-        from polymodal.score import main_metric, metric_names, summarise
         from polymodal.train.calibrate import reliability
         from polymodal.train.infer import infer
 
@@ -111,54 +141,63 @@ class _Evaluation:
         absent = [n for n in names if n not in kept]
         loader = self.run.loader(self.corpus, split)
         by_seed = []
-        for seed, method in methods.items():
+        for seed, method in self.methods.items():
             keep = ("fused",) if complete and not self.fused else ()
             columns, _, representations = infer(method, loader.epoch(), absent=absent, keep=keep)
             if keep:
                 self.fused = {"fused": representations["fused"], "id": columns["id"]}
             by_seed.append(columns)
-            self._add_table(columns, seed, split, kept)
+            self.tables.append(_table(columns, seed, split, present="+".join(kept)))
         if complete:
             rows = reliability(self.run, self.corpus[split], by_seed)
             self.calibration += [{"split": split, **row} for row in rows]
-        for target in self.corpus.schema.joint_targets:
-            key = f"{target.name}/probability"
-            found = summarise(
+        self.rows += self._score(by_seed, {"split": split, "present": list(kept), "complete": complete})
+        return by_seed
+
+    def _point(self, split: str, point: Point) -> list[Columns]:
+        """Predict ``split`` under a stress, for every seed, and score it."""
+        from polymodal.train.infer import infer
+        from polymodal.train.stressed import stressed
+
+        loader = self.run.loader(self.corpus, split)
+        by_seed = []
+        for seed, method in self.methods.items():
+            change = stressed(loader, point.stress, seed=seed)
+            by_seed.append(infer(method, map(change, loader.epoch()))[0])
+            self.stressed.append(_table(by_seed[-1], seed, split, stress=point.text))
+        place = {"split": split, "stress": point.text, "series": point.series, "value": _number(point.value)}
+        self.stress += self._score(by_seed, place)
+        return by_seed
+
+    def _score(self, by_seed: list[Columns], place: dict[str, Any]) -> list[dict[str, Any]]:
+        from polymodal.score import summarise_tables
+
+        return [
+            row
+            for target in self.corpus.schema.joint_targets
+            for row in _rows(
                 target,
-                by_seed[0][f"{target.name}/true"],
-                np.stack([c[f"{target.name}/predicted"] for c in by_seed]),
-                np.stack([c[key] for c in by_seed]) if key in by_seed[0] else None,
-                resamples=self.resamples,
+                summarise_tables(_measures(target, by_seed), len(by_seed[0]["id"]), resamples=self.resamples),
+                place,
             )
-            better = metric_names(target)
-            for metric, summary in found.items():
-                self.rows.append(
-                    {
-                        "split": split,
-                        "present": list(kept),
-                        "complete": complete,
-                        "target": target.name,
-                        "metric": metric,
-                        "higher_is_better": better[metric],
-                        "main": metric == main_metric(target),
-                        **{k: _number(getattr(summary, k)) for k in ("mean", "std", "low", "high")},
-                        "count": summary.count,
-                        "seeds": [_number(v) for v in summary.seeds],
-                    }
-                )
+        ]
 
-    def _add_table(self, columns: dict[str, Any], seed: int, split: str, kept: tuple[str, ...]) -> None:
-        import pyarrow as pa
+    def _area(self, split: str, series: str, complete: list[Columns], curve: list[tuple[float, list[Columns]]]) -> None:
+        """Score the area under the curve of ``series``, in its first target's main metric and all the others."""
+        from polymodal.score import area_measures, summarise_tables
+        from polymodal.stress import curve_places
 
-        rows = len(columns["id"])
-        data: dict[str, Any] = {
-            "seed": pa.array([seed] * rows, pa.int64()),
-            "split": pa.array([split] * rows),
-            "present": pa.array(["+".join(kept)] * rows),
-        }
-        for name, values in columns.items():
-            data[name] = pa.array(list(values) if values.ndim > 1 else values.tolist() if name == "id" else values)
-        self.tables.append(pa.table(data))
+        values = [value for value, _ in curve]
+        places = curve_places(series, values, len(self.corpus.schema.names))
+        if places is None:
+            return
+        parts = [complete, *(columns for _, columns in curve)] if len(places) > len(curve) else [c for _, c in curve]
+        place = {"split": split, "stress": "area", "series": series, "value": None}
+        for target in self.corpus.schema.joint_targets:
+            tables = [_measures(target, columns) for columns in parts]
+            by_seed = [area_measures(places, [table[i] for table in tables]) for i in range(len(tables[0]))]
+            found = summarise_tables(by_seed, len(complete[0]["id"]), resamples=self.resamples)
+            self.stress += _rows(target, found, place)
 
     def _write_tables(self) -> None:
         import os
@@ -169,13 +208,18 @@ class _Evaluation:
 
         from polymodal.core import RunError
 
+        stressed = self.folder / "stressed.parquet"
         try:
             self.folder.mkdir(exist_ok=True)
-            partial = self.folder / ".predictions.partial"
-            parquet.write_table(pa.concat_tables(self.tables), partial)
-            os.replace(partial, self.folder / "predictions.parquet")
-            with (self.folder / ".representations.partial").open("wb") as file:
-                np.savez(file, **self.fused)
+            for tables, file in ((self.tables, self.folder / "predictions.parquet"), (self.stressed, stressed)):
+                if tables:
+                    partial = self.folder / ".predictions.partial"
+                    parquet.write_table(pa.concat_tables(tables), partial)
+                    os.replace(partial, file)
+            if not self.stressed:  # an earlier evaluation's
+                stressed.unlink(missing_ok=True)
+            with (self.folder / ".representations.partial").open("wb") as stream:
+                np.savez(stream, **self.fused)
             os.replace(self.folder / ".representations.partial", self.folder / "representations.npz")
         except OSError as error:
             for partial in self.folder.glob(".*.partial"):
@@ -183,6 +227,54 @@ class _Evaluation:
             raise RunError(f"cannot write {self.folder}: {error.strerror or error}; free space and try again") from None
 
 
+def _measures(target: Any, by_seed: list[Columns]) -> list[Any]:
+    """Return the measures of each seed's predictions for ``target``."""
+    import numpy as np
+
+    from polymodal.score import tables_by_seed
+
+    key = f"{target.name}/probability"
+    return tables_by_seed(
+        target,
+        by_seed[0][f"{target.name}/true"],
+        np.stack([c[f"{target.name}/predicted"] for c in by_seed]),
+        np.stack([c[key] for c in by_seed]) if key in by_seed[0] else None,
+    )
+
+
+def _rows(target: Any, found: dict[str, Any], place: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return one row per metric."""
+    from polymodal.score import main_metric, metric_names
+
+    better = metric_names(target)
+    return [
+        {
+            **place,
+            "target": target.name,
+            "metric": metric,
+            "higher_is_better": better[metric],
+            "main": metric == main_metric(target),
+            **{k: _number(getattr(summary, k)) for k in ("mean", "std", "low", "high")},
+            "count": summary.count,
+            "seeds": [_number(v) for v in summary.seeds],
+        }
+        for metric, summary in found.items()
+    ]
+
+
+def _table(columns: Columns, seed: int, split: str, **condition: str) -> Any:
+    """Return the predictions of one seed in one condition as an Arrow table."""
+    import pyarrow as pa
+
+    rows = len(columns["id"])
+    data: dict[str, Any] = {"seed": pa.array([seed] * rows, pa.int64())}
+    for name, value in {"split": split, **condition}.items():
+        data[name] = pa.array([value] * rows)
+    for name, values in columns.items():
+        data[name] = pa.array(list(values) if values.ndim > 1 else values.tolist() if name == "id" else values)
+    return pa.table(data)
+
+
 def _number(value: float | None) -> float | None:
     """JSON has no NaN."""
-    return None if value is None or value != value else float(value)
+    return None if value is None or math.isnan(value) else float(value)

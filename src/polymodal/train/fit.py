@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ def fit(
     batch_size: int | None = None,
     lr: float | None = None,
     precision: str | None = None,
+    train_stress: str | None = None,
     seeds: Sequence[int] = (1111,),
     device: str = "auto",
     out: str | Path | None = None,
@@ -49,6 +51,7 @@ def fit(
         batch_size: samples per step.
         lr: learning rate of new parameters.
         precision: ``32`` or ``bf16-mixed``.
+        train_stress: stress on the training data as augmentation, for example ``missing:rate=0.3`` (see ``Recipe``).
         seeds: one training each.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         out: run folder; default ``runs/<method>-<corpus>``, numbered where taken.
@@ -61,31 +64,73 @@ def fit(
         RunError: ``out`` cannot be written, holds another run, or does not fit what is asked to resume.
         TrainingError: a loss became NaN or infinite.
     """
-    from polymodal.data.encode import encode_corpus
+    given = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "precision": precision,
+        "train_stress": train_stress,
+    }
+    asked = (options or {}) | {name: value for name, value in given.items() if value is not None}
+    plan = prepare(method, data, preset=preset, options=asked, encode=encode or {}, seeds=seeds)
+    folder = _folder(out, f"{plan.config['method']}-{plan.corpus.name}", resume)
+    return train(plan, folder, device=device, resume=resume, checkpoint_seconds=checkpoint_seconds)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training that is decided but not begun.
+
+    Attributes:
+        config: what ``run.json`` will hold.
+        corpus: encoded.
+        recipe: training hyper-parameters.
+    """
+
+    config: dict[str, Any]
+    corpus: Corpus
+    recipe: Recipe
+
+
+def prepare(
+    method: str,
+    data: str | Corpus,
+    *,
+    preset: str | None = None,
+    options: dict[str, Any],
+    encode: dict[str, str],
+    seeds: Sequence[int],
+    load: Callable[[str | Corpus], Corpus] | None = None,
+) -> Plan:
+    """Resolve what ``fit`` was asked for and check it; ``options`` hold those of the method and of ``Recipe``.
+
+    Args:
+        load: returns the corpus of a source; default ``load_corpus``.
+
+    Raises:
+        OptionError, DataError: as ``fit``.
+    """
+    from polymodal.data.encode import encode_corpus, is_plugin
     from polymodal.data.sources import load_corpus
     from polymodal.methods import find_method, method_id
-    from polymodal.train.run import Run
 
     if not seeds or len(set(seeds)) != len(seeds) or not all(0 <= seed < 2**63 for seed in seeds):
         raise OptionError(f"seeds must be different whole numbers, 0 or more and below 2^63, got {list(seeds)}")
     method_class = find_method(method)
     chosen = load_preset(method_id(method_class), preset) if preset else {"method": {}, "training": {}, "encode": {}}
-    given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision}
-    method_options, recipe_options = _sort_options(method_class, options or {})
-    method_options = {**chosen["method"], **method_options}
-    recipe_options |= {name: value for name, value in given.items() if value is not None}
+    method_options, recipe_options = _sort_options(method_class, options)
     recipe = Recipe().with_options({**chosen["training"], **recipe_options})
-    corpus = load_corpus(data)
+    corpus = (load or load_corpus)(data)
     for split in ("train", "valid"):
         if split not in corpus.splits:
             raise DataError(f"{corpus.source} has no {split} split, needed to fit; it has {', '.join(corpus.splits)}")
-    encoders = {name: spec for name, spec in chosen["encode"].items() if name in corpus.schema.names}
-    encoders |= encode or {}
+    # A preset is written for raw text; where a corpus brings features instead, they are used as they are.
+    kinds = {m.name: m.kind for m in corpus.schema.modalities}
+    encoders = {n: e for n, e in chosen["encode"].items() if n in kinds and (kinds[n] == "text" or is_plugin(e))}
+    encoders |= encode
     corpus = encode_corpus(corpus, encoders)
-    config = _config(method, method_class, method_options, recipe, corpus, encoders, seeds)
-    folder = _folder(out, f"{method_id(method_class)}-{corpus.name}", resume)
-    _train(config, corpus, recipe, folder, device=device, resume=resume, checkpoint_seconds=checkpoint_seconds)
-    return Run.load(folder)
+    options = {**chosen["method"], **method_options}
+    return Plan(_config(method, method_class, options, recipe, corpus, encoders, seeds), corpus, recipe)
 
 
 def _sort_options(method_class: Any, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -240,26 +285,19 @@ def _differing(was: Any, wanted: Any) -> tuple[Any, Any]:
     return {n: was[n] for n in names if n in was}, {n: wanted[n] for n in names if n in wanted}
 
 
-def _train(
-    config: dict[str, Any],
-    corpus: Corpus,
-    recipe: Recipe,
-    folder: Path,
-    *,
-    device: str,
-    resume: bool,
-    checkpoint_seconds: float,
-) -> None:
-    """Train every seed that has no result yet, then measure how sure they are together."""
-    from polymodal.core import seed_torch
-    from polymodal.data.progress import console, progress_bar
-    from polymodal.methods import build, find_method
+def train(plan: Plan, folder: Path, *, device: str, resume: bool, checkpoint_seconds: float = 60.0) -> Run:
+    """Train every seed that has no result yet, then measure how sure they are together.
+
+    Raises:
+        OptionError, RunError, TrainingError: as ``fit``.
+    """
+    from polymodal.data.progress import console
     from polymodal.train.calibrate import calibrate
     from polymodal.train.checkpoint import write_json
-    from polymodal.train.loop import Trainer
     from polymodal.train.run import Run
 
-    fabric = _fabric(device, recipe.precision)
+    config, corpus = plan.config, plan.corpus
+    fabric = open_fabric(device, plan.recipe.precision)
     first = fabric.global_rank == 0
     if first:
         _open(folder, config, resume)
@@ -277,10 +315,7 @@ def _train(
             say(f"seed {seed} is done already")
             continue
         place.mkdir(exist_ok=True)
-        seed_torch(seed)
-        method = build(find_method(config["method_source"]), corpus.schema, config["options"])
-        with progress_bar() as bar:
-            result = Trainer(method, corpus, recipe, seed, place, fabric, bar, say, checkpoint_seconds).fit()
+        result = train_seed(plan, seed, place, fabric, say, checkpoint_seconds)
         if first:
             write_json(place / "result.json", result)
         fabric.barrier()
@@ -288,9 +323,25 @@ def _train(
     if first:
         calibrate(Run.load(folder), corpus, fabric.device)
     fabric.barrier()
+    return Run.load(folder)
 
 
-def _fabric(device: str, precision: str) -> Any:
+def train_seed(
+    plan: Plan, seed: int, place: Path, fabric: Any, say: Callable[[str], None], checkpoint_seconds: float
+) -> dict[str, Any]:
+    """Train one seed into ``place`` and return what ``result.json`` holds."""
+    from polymodal.core import seed_torch
+    from polymodal.data.progress import progress_bar
+    from polymodal.methods import build, find_method
+    from polymodal.train.loop import Trainer
+
+    seed_torch(seed)
+    method = build(find_method(plan.config["method_source"]), plan.corpus.schema, plan.config["options"])
+    with progress_bar() as bar:
+        return Trainer(method, plan.corpus, plan.recipe, seed, place, fabric, bar, say, checkpoint_seconds).fit()
+
+
+def open_fabric(device: str, precision: str) -> Any:
     """Return Fabric for ``device``; under torchrun, one process per device with gradients averaged."""
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy

@@ -20,9 +20,18 @@ from polymodal.data.corpus import Corpus
 from polymodal.data.loader import Loader
 from polymodal.methods.base import Method, Phase, View
 from polymodal.score import evaluate
-from polymodal.train.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from polymodal.stress import Stress, parse_stress
+from polymodal.train.checkpoint import (
+    load_checkpoint,
+    optimizer_tensors,
+    restore_buffers,
+    restore_optimizer,
+    save_checkpoint,
+    training_buffers,
+)
 from polymodal.train.infer import infer, task_total
 from polymodal.train.recipe import Recipe
+from polymodal.train.stressed import stressed
 from polymodal.train.tracker import Tracker
 
 IMPROVEMENT = 1e-6
@@ -98,6 +107,7 @@ class Trainer:
             raise OptionError(f"batch_size {recipe.batch_size} is below the number of processes {fabric.world_size}")
         self.train = self._loader("train", shuffle=True)
         self.valid = self._loader("valid", shuffle=False)
+        self.stress = parse_stress(recipe.train_stress) if recipe.train_stress else None
         self.at = Progressed()
         self.tracker = Tracker(folder, enabled=fabric.global_rank == 0)
         self._trainable = [p for p in method.parameters() if p.requires_grad]
@@ -127,6 +137,7 @@ class Trainer:
             except TypeError:
                 raise RunError(f"{checkpoint} is not the checkpoint of a training; train the run again") from None
             self.tracker.rewind(self.at.epoch)
+            restore_buffers(self.method, resumed[0])
         else:
             self.tracker.rewind(0)
             self.method.prepare(self._view())
@@ -201,13 +212,14 @@ class Trainer:
         rank, world, every = self.fabric.global_rank, self.fabric.world_size, self.recipe.accumulate
         steps = -(-len(plan) // every)
         self.method.train()
+        change = _change(self.train, self.stress, self.seed, at.epoch if self.recipe.fresh_masks else None)
         totals = {n: torch.tensor(v, device=self.fabric.device) for n, v in at.sums.items()}
         task = self.bar.add_task(f"seed {self.seed} epoch {at.epoch + 1}", total=len(plan), completed=at.batch)
         for i in range(at.batch, len(plan)):
             rows = plan[i]
             share = len(rows[rank::world])
             # A process beyond the last samples of a small batch still takes part in the averaging, with weight 0.
-            batch = self.train.batch(rows[rank::world] if share else rows[:1]).to(self.fabric.device)
+            batch = change(self.train.batch(rows[rank::world] if share else rows[:1])).to(self.fabric.device)
             last = (i + 1) % every == 0 or i + 1 == len(plan)
             group = min(every, len(plan) - i // every * every)
             with self.fabric.no_backward_sync(step, enabled=not last):
@@ -290,7 +302,8 @@ class Trainer:
 
     def _validate(self, means: dict[str, float]) -> dict[str, Any]:
         """Score the validation split, note whether it is the best so far, and return the epoch's record."""
-        columns, losses, _ = infer(self.method, self.valid.epoch(), autocast=self.fabric.autocast())
+        batches = map(_change(self.valid, self.stress, self.seed, None), self.valid.epoch())
+        columns, losses, _ = infer(self.method, batches, autocast=self.fabric.autocast())
         # Every process scores all of it; rank 0 decides, so that rounding cannot make them disagree.
         loss = self.fabric.broadcast(task_total(losses))
         at = self.at
@@ -337,7 +350,8 @@ class Trainer:
     def _save_last(self, optimizer: Any) -> None:
         self._saved = time.monotonic()
         if self.fabric.global_rank == 0:
-            tensors = self._weights() | optimizer_tensors(optimizer) | {"rng.cpu": torch.get_rng_state()}
+            tensors = self._weights() | training_buffers(self.method) | optimizer_tensors(optimizer)
+            tensors["rng.cpu"] = torch.get_rng_state()
             if self.fabric.device.type == "cuda":
                 tensors["rng.cuda"] = torch.cuda.get_rng_state()
             save_checkpoint(self.folder / "last.safetensors", tensors, asdict(self.at))
@@ -353,6 +367,11 @@ class Trainer:
         torch.set_rng_state(tensors["rng.cpu"])
         if "rng.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["rng.cuda"])
+
+
+def _change(loader: Loader, stress: Stress | None, seed: int, epoch: int | None) -> Callable[[Batch], Batch]:
+    """Return what ``stress`` does to the batches of ``loader``; nothing where there is none."""
+    return stressed(loader, stress, seed=seed, epoch=epoch) if stress else lambda batch: batch
 
 
 @contextmanager

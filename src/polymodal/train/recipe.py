@@ -30,6 +30,9 @@ class Recipe:
         precision: ``32`` or ``bf16-mixed``.
         drop_last: leave out a smaller last batch in training.
         bucket: batches of similar length (see ``data.Loader``).
+        train_stress: stress on training batches as augmentation, and on validation batches with static masks, so that
+            the epoch is chosen that stands it best; for example ``missing:rate=0.3``. Empty for none.
+        fresh_masks: new masks of ``train_stress`` in each epoch; otherwise the same ones in all.
     """
 
     epochs: int = 40
@@ -45,8 +48,14 @@ class Recipe:
     precision: Literal["32", "bf16-mixed"] = "32"
     drop_last: bool = True
     bucket: bool = True
+    train_stress: str = ""
+    fresh_masks: bool = True
 
     def __post_init__(self) -> None:
+        if self.train_stress:
+            from polymodal.stress import parse_stress
+
+            parse_stress(self.train_stress)
         for name in ("epochs", "batch_size", "accumulate", "patience", "lr"):
             if not getattr(self, name) > 0:
                 raise OptionError(f"{name} must be above 0, got {getattr(self, name)}")

@@ -9,15 +9,16 @@ import threading
 from typing import Any
 
 
-def begin(stop: Any) -> None:
-    """Make this process single-threaded, deaf to Ctrl-C, and mortal.
+def begin(stop: Any, threads: int = 1) -> None:
+    """Make this process modest with threads, deaf to Ctrl-C, and mortal.
 
     Args:
         stop: event; the process ends when it is set, or when the process that started it is gone: an executor's workers
             would wait for work for ever.
+        threads: of numerical libraries.
     """
     for library in ("OMP", "OPENBLAS", "MKL"):
-        os.environ[f"{library}_NUM_THREADS"] = "1"
+        os.environ[f"{library}_NUM_THREADS"] = str(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_watch, args=(stop,), daemon=True).start()
 

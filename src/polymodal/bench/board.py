@@ -1,0 +1,209 @@
+"""What a benchmark found: typed records, stored as one JSON file, from which every table and plot is made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from polymodal.core import RunError
+
+AREA = "area"
+"""``Figure.condition`` of the area under a curve."""
+
+
+@dataclass(frozen=True)
+class CorpusInfo:
+    """One corpus of the board.
+
+    Attributes:
+        name: what the board calls it.
+        sources: what was loaded; several are folds, whose test samples are pooled.
+        hashes: of their content, in the same order.
+        modalities, target: names.
+        task: of the target.
+        metric: its main metric; all figures of rankings and curves are of this metric.
+        higher_is_better: of that metric.
+        sizes: samples per split, summed over folds.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    hashes: tuple[str, ...]
+    modalities: tuple[str, ...]
+    target: str
+    task: str
+    metric: str
+    higher_is_better: bool
+    sizes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the board: a method with its settings.
+
+    Attributes:
+        name: what the board calls it.
+        method: its id.
+        paper: its reference.
+        preset: what its settings came from; empty for defaults.
+        settings: what was changed beyond that.
+        aware: made or trained for absent or broken input, as the board's author declares.
+        floor: the linear model that is always there.
+        handles_absence: False: absent modalities are fed to it as zeros.
+    """
+
+    name: str
+    method: str
+    paper: str
+    preset: str
+    settings: dict[str, Any]
+    aware: bool
+    floor: bool
+    handles_absence: bool
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One metric of one entry on one corpus in one condition, test split.
+
+    Attributes:
+        condition: ``complete``, ``subset:text,audio``, any stress (``missing:rate=0.3``), or ``area``.
+        series: for points of a curve and areas: the stress without its number, for example ``missing:rate``; else
+            empty.
+        value: place of the point on its curve's axis (NaN where there is none). ``complete`` itself belongs to no
+            series: curves over a share of damage start with it at 0.
+        main: the corpus's main metric.
+        mean, std: over seeds (population standard deviation).
+        low, high: 95% interval of the mean over resamples of test samples; NaN where undefined.
+        seeds: the value of each seed.
+    """
+
+    entry: str
+    corpus: str
+    condition: str
+    series: str
+    value: float
+    metric: str
+    higher_is_better: bool
+    main: bool
+    mean: float
+    std: float
+    low: float
+    high: float
+    count: int
+    seeds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an entry cost on a corpus, means over seeds (and sums over folds for the training time).
+
+    Attributes:
+        parameters: trainable ones.
+        train_seconds: wall clock of one seed.
+        latency_ms: of one sample alone, median, one thread.
+        memory_mib: highest memory of the training process over where it stood before, the lowest over seeds.
+        epochs: that were run.
+    """
+
+    entry: str
+    corpus: str
+    parameters: int
+    train_seconds: float
+    latency_ms: float
+    memory_mib: float
+    epochs: float
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The best entry made for absence against the best plain one, both chosen on validation, compared on test.
+
+    Attributes:
+        series: the curve whose area is compared.
+        aware, plain: names of the two entries.
+        difference, low, high, p: aware minus plain in the area, paired bootstrap over test samples.
+        better: whether the difference favours the aware one and its interval leaves zero out.
+    """
+
+    corpus: str
+    series: str
+    aware: str
+    plain: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    better: bool
+
+
+@dataclass(frozen=True)
+class Left:
+    """A pair that has no figures, and why; ``failed``: it should have had some."""
+
+    entry: str
+    corpus: str
+    reason: str
+    failed: bool
+
+
+@dataclass(frozen=True)
+class Board:
+    """A whole benchmark.
+
+    Attributes:
+        title: of tables and page.
+        seeds: of every training.
+        notes: sentences on protocol, selection, search budget, seeds and intervals, for captions.
+        made: date, machine, versions, wall-clock seconds, command.
+    """
+
+    title: str
+    seeds: tuple[int, ...]
+    notes: tuple[str, ...]
+    made: dict[str, Any]
+    corpora: tuple[CorpusInfo, ...]
+    entries: tuple[Entry, ...]
+    figures: tuple[Figure, ...]
+    costs: tuple[Cost, ...] = ()
+    contrasts: tuple[Contrast, ...] = ()
+    left: tuple[Left, ...] = field(default=())
+
+    def save(self, file: Path) -> None:
+        """Write it as JSON (NaN as null)."""
+        from polymodal.train.checkpoint import write_json
+
+        write_json(file, _plain(asdict(self)))
+
+    @classmethod
+    def load(cls, file: Path) -> Board:
+        """Read it; RunError where it is missing or damaged."""
+        kinds = {"corpora": CorpusInfo, "entries": Entry, "figures": Figure, "costs": Cost, "contrasts": Contrast}
+        try:
+            stored = json.loads(file.read_text())
+            lists: dict[str, Any] = {n: _typed(kind, stored[n]) for n, kind in (kinds | {"left": Left}).items()}
+            plain = {"title": stored["title"], "made": stored["made"]}
+            return cls(**plain, seeds=tuple(stored["seeds"]), notes=tuple(stored["notes"]), **lists)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{file} cannot be read ({error!r}); run polymodal bench again") from None
+
+
+def _typed(kind: Any, rows: Sequence[dict[str, Any]]) -> tuple[Any, ...]:
+    def value(name: str, stored: Any) -> Any:
+        if stored is None:
+            return float("nan")
+        return tuple(stored) if isinstance(stored, list) else stored
+
+    return tuple(kind(**{n: value(n, v) for n, v in row.items()}) for row in rows)
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and value != value else value

@@ -1,0 +1,278 @@
+"""From the predictions of all cells to the figures of a board."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pyarrow import parquet
+
+from polymodal.bench.board import AREA, Board, Contrast, CorpusInfo, Cost, Entry, Figure, Left
+from polymodal.bench.job import Cell, Outcome, read_cell
+from polymodal.bench.plan import FLOOR, BenchPlan, EntryPlan
+from polymodal.core import Target
+from polymodal.methods import find_method, method_id
+from polymodal.score import (
+    area_measures,
+    compare_tables,
+    main_metric,
+    metric_names,
+    summarise_tables,
+    tables_by_seed,
+)
+from polymodal.score.metrics import Measure
+from polymodal.stress import Point, curve_places, sweeps
+from polymodal.train.run import Run
+
+Array = np.ndarray[Any, Any]
+Tables = list[dict[str, Measure]]
+"""Measures of one condition, one table per seed."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """An entry on a corpus: split -> condition -> measures; samples per split."""
+
+    entry: EntryPlan
+    runs: list[Run]
+    tables: dict[str, dict[str, Tables]]
+    counts: dict[str, int]
+
+
+def collect(
+    plan: BenchPlan, outcomes: Sequence[tuple[Cell, Outcome]], made: dict[str, Any], say: Callable[[], None]
+) -> Board:
+    """Return the board of all cells that have results.
+
+    Args:
+        say: called after each entry on each corpus.
+    """
+    corpora, figures, costs, contrasts, left = [], [], [], [], []
+    for name, sources in plan.corpora.items():
+        found: list[Results] = []
+        for entry in plan.entries:
+            cells = [(c, o) for c, o in outcomes if c.entry == entry and c.corpus == name]
+            reasons = [o for _, o in cells if o.run is None]
+            if reasons:
+                worst = max(reasons, key=lambda o: o.failed)
+                left.append(Left(entry.name, name, worst.reason, worst.failed))
+            elif cells:
+                results = _read(plan, entry, sources, cells)
+                found.append(results)
+                figures += _figures(plan, name, results)
+                costs.append(_cost(name, entry, [o.run for _, o in cells if o.run], len(plan.seeds)))
+            say()
+        if found:
+            corpora.append(_info(name, sources, found[0].runs))
+            contrasts += _contrast(plan, name, found)
+    return Board(
+        title=plan.title,
+        seeds=plan.seeds,
+        notes=tuple(_notes(plan)),
+        made=made,
+        corpora=tuple(corpora),
+        entries=tuple(_entry(entry) for entry in plan.entries),
+        figures=tuple(figures),
+        costs=tuple(costs),
+        contrasts=tuple(contrasts),
+        left=tuple(left),
+    )
+
+
+def _read(plan: BenchPlan, entry: EntryPlan, sources: Sequence[str], cells: Sequence[tuple[Cell, Outcome]]) -> Results:
+    """Return the measures of an entry: seeds side by side, the test samples of folds pooled."""
+    place = {(c.source, c.seed): o.run for c, o in cells}
+    runs = [Run.load(place[s, plan.seeds[0]]) for s in sources]  # type: ignore[arg-type]
+    target = runs[0].schema.joint_targets[0]
+    columns = {seed: _pooled([place[s, seed] for s in sources], target) for seed in plan.seeds}
+    tables: dict[str, dict[str, Tables]] = {}
+    counts = {}
+    for split, condition in columns[plan.seeds[0]]:
+        parts = [columns[seed][split, condition] for seed in plan.seeds]
+        shares = [p["probability"] for p in parts] if "probability" in parts[0] else None
+        true = parts[0]["true"]
+        counts[split] = len(true)
+        tables.setdefault(split, {})[condition] = tables_by_seed(target, true, [p["predicted"] for p in parts], shares)
+    return Results(entry, runs, tables, counts)
+
+
+def _pooled(folders: Sequence[Path | None], target: Target) -> dict[tuple[str, str], dict[str, Array]]:
+    """Return (split, condition) -> columns of one seed, in an order that does not depend on the entry."""
+    names = {part: f"{target.name}/{part}" for part in ("true", "predicted", "probability")}
+    pooled: dict[tuple[str, str], list[dict[str, Array]]] = {}
+    for folder in folders:
+        table = parquet.read_table(Path(str(folder)) / "conditions.parquet")
+        keys = np.char.add(
+            np.char.add(table["split"].to_numpy().astype(str), "\n"), table["condition"].to_numpy().astype(str)
+        )
+        ids = np.array(table["id"].to_pylist())
+        values = {p: _matrix(table[n]) for p, n in names.items() if n in table.column_names}
+        for key in dict.fromkeys(keys.tolist()):
+            rows = np.flatnonzero(keys == key)
+            rows = rows[np.argsort(ids[rows], kind="stable")]
+            split, _, condition = key.partition("\n")
+            pooled.setdefault((split, condition), []).append({p: v[rows] for p, v in values.items()})
+    return {key: {p: np.concatenate([c[p] for c in parts]) for p in parts[0]} for key, parts in pooled.items()}
+
+
+def _matrix(column: Any) -> Array:
+    plain: Any = column.to_numpy()
+    return np.stack(list(plain)) if plain.dtype == object else np.asarray(plain)
+
+
+def _figures(plan: BenchPlan, corpus: str, results: Results) -> list[Figure]:
+    target = results.runs[0].schema.joint_targets[0]
+    points = {point.text: point for point in sweeps(plan.stress)}
+    found = []
+    for condition, tables in results.tables["test"].items():
+        point = points.get(condition)
+        place = (condition, point.series, point.value) if point else (condition, "", math.nan)
+        # Intervals cost time: all metrics have one on complete input, elsewhere the main one.
+        found += _rows(results, corpus, target, tables, place, plan.resamples, everything=condition == "complete")
+    for series, areas in curves(plan, results, "test").items():
+        found += _rows(results, corpus, target, areas, (AREA, series, math.nan), plan.resamples, everything=False)
+    return found
+
+
+def _rows(
+    results: Results,
+    corpus: str,
+    target: Target,
+    tables: Tables,
+    place: tuple[str, str, float],
+    resamples: int,
+    *,
+    everything: bool,
+) -> list[Figure]:
+    count, main, better = results.counts["test"], main_metric(target), metric_names(target)
+    summaries = summarise_tables(tables, count, resamples=resamples if everything else 0)
+    if not everything:
+        summaries |= summarise_tables([{main: t[main]} for t in tables], count, resamples=resamples)
+    condition, series, value = place
+    return [
+        Figure(
+            entry=results.entry.name,
+            corpus=corpus,
+            condition=condition,
+            series=series,
+            value=value,
+            metric=metric,
+            higher_is_better=better[metric],
+            main=metric == main,
+            **{k: getattr(s, k) for k in ("mean", "std", "low", "high", "count", "seeds")},
+        )
+        for metric, s in summaries.items()
+    ]
+
+
+def curves(plan: BenchPlan, results: Results, split: str) -> dict[str, Tables]:
+    """Return the area under each curve that has one: series -> measures per seed."""
+    by_series: dict[str, list[Point]] = {}
+    for point in sweeps(plan.stress):
+        by_series.setdefault(point.series, []).append(point)
+    areas = {}
+    for series, points in by_series.items():
+        places = curve_places(series, [p.value for p in points], len(results.runs[0].schema.names))
+        if places is None:
+            continue
+        names = [p.text for p in points]
+        names = ["complete", *names] if len(places) > len(names) else names
+        tables = [results.tables[split][name] for name in names]
+        areas[series] = [area_measures(places, [t[seed] for t in tables]) for seed in range(len(plan.seeds))]
+    return areas
+
+
+def _contrast(plan: BenchPlan, corpus: str, found: Sequence[Results]) -> list[Contrast]:
+    """Compare the best aware with the best plain entry, chosen on validation, in the first area there is."""
+    target = found[0].runs[0].schema.joint_targets[0]
+    metric = main_metric(target)
+    sign = 1 if metric_names(target)[metric] else -1
+
+    def on_validation(results: Results) -> float:
+        once = np.ones((1, results.counts["valid"]))
+        values = [t[metric].value(once)[0] for t in next(iter(curves(plan, results, "valid").values()))]
+        return sign * float(np.mean(values))
+
+    sides = [[r for r in found if r.entry.aware is aware] for aware in (True, False)]
+    if not all(sides) or not curves(plan, found[0], "test"):
+        return []
+    aware, plain = (max(side, key=on_validation) for side in sides)
+    series = next(iter(curves(plan, aware, "test")))
+    a, b = (curves(plan, r, "test")[series] for r in (aware, plain))
+    result = compare_tables(a, b, metric, aware.counts["test"], resamples=max(1, plan.resamples))
+    better = min(sign * result.low, sign * result.high) > 0
+    difference = (result.difference, result.low, result.high, result.p)
+    return [Contrast(corpus, series, aware.entry.name, plain.entry.name, *difference, better)]
+
+
+def _cost(corpus: str, entry: EntryPlan, folders: Sequence[Path], seeds: int) -> Cost:
+    cells = [read_cell(folder) or {} for folder in folders]
+    memory = [c["memory_mib"] for c in cells if c["memory_mib"] is not None]
+    return Cost(
+        entry=entry.name,
+        corpus=corpus,
+        parameters=cells[0]["parameters"],
+        train_seconds=sum(c["seconds"] for c in cells) / seeds,
+        latency_ms=float(np.median([c["latency_ms"] for c in cells])),
+        # The lowest: the first cell of a process also pays for what libraries load once.
+        memory_mib=min(memory, default=math.nan),
+        epochs=float(np.mean([c["epochs"] for c in cells])),
+    )
+
+
+def _info(name: str, sources: Sequence[str], runs: Sequence[Run]) -> CorpusInfo:
+    target = runs[0].schema.joint_targets[0]
+    metric = main_metric(target)
+    about = [run.config["data"] for run in runs]
+    return CorpusInfo(
+        name=name,
+        sources=tuple(sources),
+        hashes=tuple(a["hash"] for a in about),
+        modalities=runs[0].schema.names,
+        target=target.name,
+        task=target.task,
+        metric=metric,
+        higher_is_better=metric_names(target)[metric],
+        sizes={split: sum(a["sizes"].get(split, 0) for a in about) for split in about[0]["sizes"]},
+    )
+
+
+def _entry(plan: EntryPlan) -> Entry:
+    kind = find_method(plan.method)
+    return Entry(
+        name=plan.name,
+        method=method_id(kind),
+        paper=kind.paper,
+        preset=plan.preset,
+        settings={**plan.options, **({"encode": plan.encode} if plan.encode else {})},
+        aware=plan.aware,
+        floor=plan.method == FLOOR,
+        handles_absence=kind.handles_absence,
+    )
+
+
+def _notes(plan: BenchPlan) -> list[str]:
+    seeds = ", ".join(map(str, plan.seeds))
+    search = (
+        f"Hyper-parameters: {plan.search.trials} trials of Optuna for every entry and corpus, chosen by the validation "
+        f"loss of seed {plan.seeds[0]}, the entry's own settings first."
+        if plan.search.trials
+        else "Hyper-parameters: the presets as they are, no search."
+    )
+    return [
+        f"Mean over the seeds {seeds} with the population standard deviation over them.",
+        f"Intervals: 95% percentile bootstrap over test samples of the mean over seeds, {plan.resamples} resamples.",
+        "The epoch with the lowest validation task loss is tested; the test split chooses nothing.",
+        search,
+        "Stress acts on standardised features, the same masks for every entry: a sample's mask follows from its id "
+        "and the training seed.",
+        "Areas: under the line through the points (trapezoids, complete input at 0), divided by the width. With two "
+        "modalities a missing rate ends at 0.5, where one of them is left; with three at 0.667.",
+        "Where a corpus comes in folds, their test samples are pooled.",
+        "Training time is that of one seed (all folds), with as many trainings side by side as the board says; latency "
+        "is of one sample alone, features to prediction.",
+    ]

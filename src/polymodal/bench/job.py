@@ -1,0 +1,280 @@
+"""One cell of a benchmark: an entry trained with one seed on one source, tested in every condition, measured."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import hashlib
+import inspect
+import json
+import math
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from polymodal.bench.plan import EntryPlan
+from polymodal.core import Batch, DataError, PolymodalError, Schema
+from polymodal.data.corpus import Corpus
+from polymodal.data.progress import console
+from polymodal.data.sources import load_corpus
+from polymodal.methods import build, find_method
+from polymodal.methods.base import Method
+from polymodal.stress import sweeps
+from polymodal.train.checkpoint import write_json
+from polymodal.train.fit import Plan, prepare, train
+from polymodal.train.infer import infer
+from polymodal.train.run import Run
+from polymodal.train.stressed import stressed
+
+PACKAGE = Path(__file__).parents[1]
+
+TIMED = 30
+"""Samples whose latency is measured."""
+
+ROOMS = ("core", "nn", "data", "stress", "train")
+"""Rooms whose code every result depends on; of ``methods`` only the files that a model is made of."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is to be run.
+
+    Attributes:
+        folder: of all runs of the benchmark.
+        tuned: options found by a search, over those of the entry.
+    """
+
+    entry: EntryPlan
+    corpus: str
+    source: str
+    seed: int
+    stress: tuple[str, ...]
+    subsets: bool
+    folder: Path
+    device: str = "auto"
+    tuned: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell.
+
+    Attributes:
+        run: its folder, with ``cell.json`` and ``conditions.parquet``; None where there are no results.
+        reason: why there are none.
+        failed: whether there should have been some.
+        reused: whether all of it was there before.
+    """
+
+    run: Path | None = None
+    reason: str = ""
+    failed: bool = False
+    reused: bool = False
+
+
+def broken(error: BaseException | None) -> Outcome:
+    """Return the outcome of a cell that raised what it should not have (a bug), or whose process died (None)."""
+    if error is None:
+        reason = "the process that trained it died twice: memory ran out, or a library crashed"
+    else:
+        reason = f"{type(error).__name__}: {error}; polymodal fit with the same method shows where"
+    return Outcome(reason=reason, failed=True)
+
+
+def run_cell(cell: Cell) -> Outcome:
+    """Train, test and measure ``cell``; what is done already is not done again.
+
+    A cell that cannot be (the method does not fit the corpus) or fails becomes an ``Outcome`` that says why.
+    """
+    console.quiet = True  # the benchmark has one progress bar of its own
+    try:
+        _ = _corpus(cell.source)  # what cannot be read is a failure; a method that cannot read it is none
+        try:
+            plan, method = prepared(cell)
+        except DataError as error:
+            return Outcome(reason=str(error))
+        return _run(cell, plan, method)
+    except PolymodalError as error:
+        return Outcome(reason=str(error), failed=True)
+    except RuntimeError as error:  # of torch: memory, an operation that the device lacks
+        return Outcome(reason=f"{type(error).__name__}: {str(error).splitlines()[0]}", failed=True)
+
+
+def prepared(cell: Cell) -> tuple[Plan, Method]:
+    """Return the resolved training of a cell, and the untrained method.
+
+    Raises:
+        DataError, OptionError: as ``fit``.
+    """
+    entry = cell.entry
+    plan = prepare(
+        entry.method,
+        cell.source,
+        preset=entry.preset or None,
+        options={**entry.options, **cell.tuned},
+        encode={n: e for n, e in entry.encode.items() if n in _corpus(cell.source).schema.names},
+        seeds=[cell.seed],
+        load=lambda source: _corpus(str(source)),
+    )
+    if not plan.corpus.test_splits:
+        raise DataError(f"{cell.source} has no test split")
+    method = build(find_method(entry.method), plan.corpus.schema, plan.config["options"])
+    return plan, method
+
+
+@lru_cache(maxsize=2)
+def _corpus(source: str) -> Corpus:
+    """A process keeps the last corpora: cells come ordered by source."""
+    return load_corpus(source)
+
+
+def _run(cell: Cell, plan: Plan, method: Method) -> Outcome:
+    key = content_key(plan, method, cell.device)
+    folder = cell.folder / f"{plan.config['method']}-{cell.corpus}-{cell.seed}-{key}"
+    asked = list(conditions(plan.corpus.schema, cell))
+    done = read_cell(folder)
+    if done and set(asked) <= set(done["conditions"]):
+        return Outcome(folder, reused=True)
+    memory = PeakMemory()
+    fitted = (folder / f"seed-{cell.seed}" / "result.json").is_file()
+    run = train(plan, folder, device=cell.device, resume=(folder / "run.json").is_file(), checkpoint_seconds=math.inf)
+    # Not known where the training was another process's.
+    peak = done["memory_mib"] if done else math.nan if fitted else memory.mib()
+    (folder / f"seed-{cell.seed}" / "last.safetensors").unlink(missing_ok=True)
+    corpus = replace(plan.corpus, stored_normalizer=run.normalizer)
+    _predict(run, corpus, asked, cell.seed)
+    write_json(
+        folder / "cell.json",
+        {
+            "conditions": asked,
+            "parameters": run.config["parameters"],
+            **{k: run.results()[cell.seed][k] for k in ("seconds", "epochs", "best_epoch", "valid_loss", "stopped")},
+            "latency_ms": _latency(run, corpus),
+            "memory_mib": None if math.isnan(peak) else peak,
+            "code": key,
+            "tuned": cell.tuned,
+        },
+    )
+    return Outcome(folder)
+
+
+def read_cell(folder: Path) -> dict[str, Any] | None:
+    """Return ``cell.json`` of a finished cell, None where it is not finished."""
+    try:
+        found = dict(json.loads((folder / "cell.json").read_text()))
+    except (OSError, ValueError):
+        return None
+    return found if (folder / "conditions.parquet").is_file() else None
+
+
+def conditions(schema: Schema, cell: Cell) -> Iterator[str]:
+    """Yield the names of what a method is tested on: ``complete``, ``subset:...``, stresses."""
+    yield "complete"
+    if cell.subsets:
+        for size in range(len(schema.names) - 1, 0, -1):
+            yield from ("subset:" + ",".join(kept) for kept in combinations(schema.names, size))
+    yield from (point.text for point in sweeps(cell.stress))
+
+
+def content_key(plan: Plan, method: Method, device: str) -> str:
+    """Return a digest of all that a result depends on: settings, data, seed, device and code."""
+    named = {k: plan.config[k] for k in ("method", "options", "recipe", "seeds")}
+    named["data"] = {k: plan.config["data"][k] for k in ("hash", "encode")}
+    digest = hashlib.sha256(json.dumps([named, device], sort_keys=True).encode())
+    files = {Path(inspect.getfile(kind)) for module in method.modules() for kind in type(module).__mro__[:-1]}
+    own = {f for f in files if "site-packages" not in f.parts and not any(f.is_relative_to(PACKAGE / r) for r in ROOMS)}
+    digest.update(_rooms_digest())
+    for file in sorted(own):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@lru_cache(maxsize=1)
+def _rooms_digest() -> bytes:
+    digest = hashlib.sha256()
+    for room in ROOMS:
+        for file in sorted((PACKAGE / room).rglob("*.py")):
+            digest.update(file.relative_to(PACKAGE).as_posix().encode() + file.read_bytes())
+    return digest.digest()
+
+
+def _predict(run: Run, corpus: Corpus, asked: list[str], seed: int) -> None:
+    """Write the predictions of every condition, on validation (to choose by) and on the test split."""
+    import os
+
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    method = run.method(seed)
+    points = {point.text: point.stress for text in asked if text != "complete" for point in sweeps([text])}
+    tables = []
+    for split in ("valid", "test" if "test" in corpus.splits else corpus.test_splits[0]):
+        loader = run.loader(corpus, split)
+        # Batches are made once and kept: a small corpus is tested twenty times.
+        batches = list(loader.epoch())
+        for text in asked:
+            change = stressed(loader, points[text], seed=seed) if text in points else None
+            columns = infer(method, map(change, batches) if change else batches)[0]
+            rows = len(columns["id"])
+            data: dict[str, Any] = {
+                "split": ["valid" if split == "valid" else "test"] * rows,
+                "condition": [text] * rows,
+            }
+            data |= {n: list(v) if v.ndim > 1 else v for n, v in columns.items()}
+            tables.append(pa.table(data))
+    partial = run.path / ".conditions.partial"
+    parquet.write_table(pa.concat_tables(tables), partial)
+    os.replace(partial, run.path / "conditions.parquet")
+
+
+def _latency(run: Run, corpus: Corpus) -> float:
+    """Return the median milliseconds of one sample alone, features to prediction."""
+    method = run.method()
+    loader = run.loader(corpus, corpus.test_splits[0])
+    rows = [r for batch in loader.plan(0) for r in batch]
+    spread = rows[:: max(1, len(rows) // TIMED)][:TIMED]
+    singles: list[Batch] = [loader.batch(torch.tensor([r]).numpy()) for r in spread]
+    infer(method, singles[:3])
+    taken = []
+    for single in singles:
+        began = time.perf_counter()
+        infer(method, [single])
+        taken.append(1000 * (time.perf_counter() - began))
+    return round(sorted(taken)[len(taken) // 2], 3)
+
+
+class PeakMemory:
+    """Highest memory of this process over where it stood when this was made, in MiB; NaN where it cannot be known."""
+
+    def __init__(self) -> None:
+        gc.collect()
+        with suppress(OSError, AttributeError):  # give back what an earlier cell left, where the C library is glibc
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        self._start = _status("VmRSS")
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from now on
+        except OSError:
+            self._start = math.nan
+
+    def mib(self) -> float:
+        """Return the peak so far."""
+        if torch.cuda.is_available():
+            return torch.cuda.max_memory_allocated() / 2**20
+        return round(max(0.0, _status("VmHWM") - self._start), 1)
+
+
+def _status(name: str) -> float:
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return math.nan
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:")), math.nan)

@@ -1,0 +1,203 @@
+"""``polymodal.bench``: every entry on every corpus with every seed; what is done is not done again."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from polymodal.bench.board import Board
+from polymodal.bench.collect import collect
+from polymodal.bench.job import Cell, Outcome, broken, run_cell
+from polymodal.bench.plan import BenchPlan, Search
+from polymodal.bench.search import check_optuna, run_search
+from polymodal.core import OptionError, RunError
+from polymodal.data.processes import Processes, joined_cluster
+from polymodal.data.progress import console, progress_bar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def bench(
+    plan: BenchPlan, out: str | Path, *, workers: int | None = None, ray: str | None = None, device: str = "auto"
+) -> Board:
+    """Run what is missing of ``plan`` into ``out`` and return the board, also written to ``out/board.json``.
+
+    Every cell (entry, source, seed) lies under ``out/runs`` in a folder named by a digest of settings, data, seed and
+    the code it depends on: the same cell is never run twice, another benchmark in the same folder shares it, and a
+    benchmark that was stopped goes on.
+
+    Args:
+        workers: trainings side by side; default one per processor, a single one on a GPU.
+        ray: address of a Ray cluster that sees ``out``, or ``local``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+    Raises:
+        OptionError: no such cluster, no Optuna for a search.
+        RunError: ``out`` cannot be written, or nothing could be run.
+    """
+    folder = Path(out).absolute()
+    try:
+        (folder / "runs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot create {folder}: {error.strerror}; choose another --out") from None
+    if plan.search.trials:
+        check_optuna()
+    if workers is not None and workers < 1:
+        raise OptionError(f"workers must be at least 1, got {workers}")
+    count = workers or _default_workers(device)
+    began = time.perf_counter()
+    cells = _cells(plan, folder / "runs", device)
+    console.print(
+        f"{len(plan.entries)} entries, {len(plan.corpora)} corpora, {len(plan.seeds)} seeds: {len(cells)} trainings, "
+        f"{count} side by side, into {folder}",
+        soft_wrap=True,
+    )
+    if plan.search.trials:
+        cells = _searched(plan, cells, count, ray)
+    outcomes = list(_all(run_cell, cells, count, ray, broken, "training and testing", _line))
+    made = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{platform.machine()}, {_processors()} processors, {platform.system()}",
+        "python": platform.python_version(),
+        "torch": _version("torch"),
+        "polymodal": _version("polymodal"),
+        "device": device,
+        "side_by_side": count,
+        "trainings": len(cells),
+        "reused": sum(o.reused for _, o in outcomes),
+        "seconds": 0.0,
+        "command": " ".join(["polymodal", *sys.argv[1:]]) if Path(sys.argv[0]).name.startswith("polymodal") else "",
+    }
+    with progress_bar() as bar:
+        task = bar.add_task("intervals", total=len(plan.entries) * len(plan.corpora))
+        board = collect(plan, outcomes, made, lambda: bar.advance(task))
+    if not board.figures:
+        raise RunError(f"nothing could be run; the first reason: {board.left[0].reason}")
+    board.made["seconds"] = round(time.perf_counter() - began, 1)
+    board.save(folder / "board.json")
+    return board
+
+
+def _cells(plan: BenchPlan, folder: Path, device: str) -> list[Cell]:
+    """Return all cells, those of a source together: a process keeps the corpus it has read."""
+    return [
+        Cell(entry, corpus, source, seed, plan.stress, plan.subsets, folder, device)
+        for corpus, sources in plan.corpora.items()
+        for source in sources
+        for entry in plan.entries
+        if not entry.only or corpus in entry.only
+        for seed in plan.seeds
+    ]
+
+
+def _searched(plan: BenchPlan, cells: Sequence[Cell], workers: int, ray: str | None) -> list[Cell]:
+    """Return the cells with the options that a search found for their entry and source."""
+    first = [(c, plan.search) for c in cells if c.seed == plan.seeds[0]]
+    none: dict[str, Any] = {}
+    found = {
+        (c.entry.name, c.source): options
+        for (c, _), options in _all(run_search, first, workers, ray, lambda error: none, "searching", _tuned_line)
+    }
+    return [replace(c, tuned=found[c.entry.name, c.source]) for c in cells]
+
+
+def _all(
+    function: Callable[[T], R],
+    tasks: Sequence[T],
+    workers: int,
+    ray: str | None,
+    failed: Callable[[BaseException | None], R],
+    what: str,
+    line: Callable[[T, R], str],
+) -> Iterator[tuple[T, R]]:
+    """Yield each task with its result, showing progress and the time left."""
+    began = time.perf_counter()
+    run = _on_cluster if ray else _in_processes
+    worked = 0
+    with progress_bar() as bar:
+        task = bar.add_task(what, total=len(tasks))
+        for number, (one, result) in enumerate(run(function, tasks, workers, ray, failed), start=1):
+            bar.advance(task)
+            worked += not getattr(result, "reused", False)
+            text = line(one, result)
+            if text:
+                each = (time.perf_counter() - began) / max(1, worked)
+                left = f", about {each * (len(tasks) - number) / 60:.0f} min left" if number < len(tasks) else ""
+                console.print(f"{number}/{len(tasks)}  {text}{left}", soft_wrap=True, markup=False)
+            yield one, result
+
+
+def _tuned_line(task: tuple[Cell, Search], found: dict[str, Any]) -> str:
+    cell, settings = (
+        task[0],
+        ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items()),
+    )
+    return f"{cell.entry.name} on {cell.corpus}: {settings or 'nothing to search'}"
+
+
+def _line(cell: Cell, outcome: Outcome) -> str:
+    """Return what is said of a finished cell; nothing of one that was there before."""
+    name = f"{cell.entry.name} on {cell.corpus}, seed {cell.seed}"
+    if outcome.reused:
+        return ""
+    return f"{name}: {'FAILED: ' if outcome.failed else 'left out: '}{outcome.reason}" if outcome.reason else name
+
+
+def _in_processes(
+    function: Callable[[T], R],
+    tasks: Sequence[T],
+    workers: int,
+    ray: str | None,
+    failed: Callable[[BaseException | None], R],
+) -> Iterator[tuple[T, R]]:
+    threads = max(1, _processors() // workers)
+    with Processes(function, min(workers, max(1, len(tasks))), failed(None), threads, failed) as pool:
+        yield from pool.run(tasks)
+
+
+def _on_cluster(
+    function: Callable[[T], R],
+    tasks: Sequence[T],
+    workers: int,
+    ray: str | None,
+    failed: Callable[[BaseException | None], R],
+) -> Iterator[tuple[T, R]]:
+    with joined_cluster(workers, str(ray)):
+        import ray as cluster
+
+        remote = cluster.remote(function).options(num_cpus=1, max_retries=1)
+        running = {remote.remote(task): task for task in tasks}
+        while running:
+            (ready, *_), _ = cluster.wait(list(running))
+            try:
+                result = cluster.get(ready)
+            except cluster.exceptions.RayTaskError as error:
+                result = failed(error.cause)
+            except cluster.exceptions.RayError:  # its process died
+                result = failed(None)
+            yield running.pop(ready), result
+
+
+def _default_workers(device: str) -> int:
+    import torch
+
+    on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    return _processors() if on_cpu else 1
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import version
+
+    return version(package)

@@ -1,0 +1,105 @@
+"""Search of hyper-parameters with Optuna, on the validation loss of one seed: the same budget for every entry."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import math
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polymodal.bench.job import Cell, content_key, prepared
+from polymodal.bench.plan import Search
+from polymodal.core import DataError, OptionError, PolymodalError
+from polymodal.data.progress import console
+from polymodal.methods import find_method
+from polymodal.train.fit import Plan, open_fabric, train_seed
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+DEFAULT_SPACE = {"lr": [1e-4, 3e-3], "weight_decay": [1e-4, 1e-1]}
+DROPOUT = [0.0, 0.6]
+
+
+def check_optuna() -> None:
+    """OptionError where Optuna is not installed."""
+    try:
+        import optuna  # noqa: F401
+    except ImportError:
+        raise OptionError("a search needs Optuna; try: pip install 'polymodal[search]'") from None
+
+
+def run_search(task: tuple[Cell, Search]) -> dict[str, Any]:
+    """Return the best options of an entry on a source; an empty dictionary where there is nothing to search.
+
+    The first trial has the entry's own settings, so that a search cannot end worse on validation. Trials that fail
+    (options that do not go together, a loss that becomes infinite) count. A search goes on where it was stopped.
+    """
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    cell, search = task
+    console.quiet = True
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        plan, method = prepared(cell)
+    except (DataError, OptionError):
+        return {}  # `run_cell` will say why
+    space = search.space or _default_space(cell)
+    if not method.phases():  # fitted in closed form: it chooses on validation by itself
+        return {}
+    digest = hashlib.sha256(json.dumps([content_key(plan, method, cell.device), space], sort_keys=True).encode())
+    place = cell.folder / "search"
+    place.mkdir(parents=True, exist_ok=True)
+    log = place / f"{plan.config['method']}-{cell.corpus}-{digest.hexdigest()[:12]}.log"
+    study = optuna.create_study(
+        study_name="search",
+        storage=JournalStorage(JournalFileBackend(str(log))),
+        sampler=optuna.samplers.TPESampler(seed=cell.seed),
+        load_if_exists=True,
+    )
+    done = len(study.get_trials(deepcopy=False, states=tuple(s for s in optuna.trial.TrialState if s.is_finished())))
+    if not study.trials:
+        own = {**plan.config["options"], **plan.config["recipe"]}
+        study.enqueue_trial({name: own[name] for name in space if name in own})
+    study.optimize(
+        lambda trial: _try(trial, cell, space),
+        n_trials=max(0, search.trials - done),
+        catch=(PolymodalError, RuntimeError),
+    )
+    finished = [t for t in study.trials if t.value is not None and math.isfinite(t.value)]
+    return dict(min(finished, key=lambda t: t.value or 0.0).params) if finished else {}
+
+
+def _default_space(cell: Cell) -> dict[str, Any]:
+    """Return the space every entry has: rate, decay, and each dropout of its method."""
+    options = inspect.signature(find_method(cell.entry.method).__init__).parameters
+    return DEFAULT_SPACE | {n: DROPOUT for n in options if "dropout" in n}
+
+
+def _try(trial: Trial, cell: Cell, space: dict[str, Any]) -> float:
+    plan, _ = prepared(replace(cell, tuned={name: suggest(trial, name, what) for name, what in space.items()}))
+    return trained_loss(plan, cell)
+
+
+def suggest(trial: Trial, name: str, what: Any) -> Any:
+    """Draw option ``name`` from ``[low, high]`` or ``{choices: [...]}``."""
+    if isinstance(what, dict):
+        return trial.suggest_categorical(name, what["choices"])
+    low, high = what
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(name, low, high)
+    return trial.suggest_float(name, low, high, log=low > 0 and high >= 10 * low)
+
+
+def trained_loss(plan: Plan, cell: Cell) -> float:
+    """Train once and return the best validation loss; nothing is kept."""
+    fabric = open_fabric(cell.device, plan.recipe.precision)
+    with tempfile.TemporaryDirectory(dir=cell.folder) as place:
+        found = train_seed(plan, cell.seed, Path(place), fabric, lambda line: None, math.inf)
+    return float(found["valid_loss"])

@@ -1,0 +1,85 @@
+"""``polymodal bench``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from polymodal.cli.text import print_json, whole_numbers
+
+EXAMPLES = {
+    "bench": """\
+  polymodal bench leaderboard.yaml
+  polymodal bench --methods late-fusion mmcl cyin --corpora mosi.pkl synthetic:talk --out runs/board
+  polymodal bench leaderboard.yaml --seeds 1111 --stress missing:rate=0.1/0.3/0.5 noise:audio,snr=0
+  polymodal bench leaderboard.yaml --trials 20            search hyper-parameters first, on validation
+  polymodal bench leaderboard.yaml --ray auto --format latex > table.tex"""
+}
+
+
+def bench(
+    plan: str | None = None,
+    *,
+    methods: list[str] = [],  # noqa: B006 (never changed)
+    corpora: list[str] = [],  # noqa: B006
+    stress: list[str] = [],  # noqa: B006
+    seeds: str | None = None,
+    preset: str | None = None,
+    trials: int | None = None,
+    workers: int | None = None,
+    ray: str | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    out: str = "runs/bench",
+    format: Literal["terminal", "markdown", "latex", "csv"] = "terminal",
+    json: bool = False,
+) -> int:
+    """Train methods on corpora, test them complete, with modalities missing and under noise; one leaderboard.
+
+    What was run before is not run again; a benchmark that was stopped goes on with the same command.
+
+    Args:
+        plan: YAML file with methods, corpora and what else is below (docs/bench.md); flags win over it
+        methods: ids; linear, the floor, is always added
+        corpora: sources as for fit
+        stress: what to test under, several strengths separated by slashes (docs/stress.md)
+        seeds: whole numbers separated by commas; default 1111,1112,1113
+        preset: of every method that has it; default cpu
+        trials: of a search of hyper-parameters, for every method and corpus
+        workers: trainings side by side; default one per processor
+        ray: address of a Ray cluster to work on instead, or local
+        device: where to compute
+        out: folder of runs, tables, plots and page
+        format: of what is printed
+        json: print the board as JSON
+    """
+    from polymodal.bench.page import write_board
+    from polymodal.bench.plan import read_plan
+    from polymodal.bench.run import bench as run
+    from polymodal.bench.tables import board_tables, print_tables
+    from polymodal.data.progress import console
+
+    flags: dict[str, Any] = {
+        "methods": methods,
+        "corpora": corpora,
+        "stress": stress,
+        "preset": preset,
+        "trials": trials,
+    }
+    flags = {name: value for name, value in flags.items() if value not in ([], None)}
+    if seeds is not None:
+        flags["seeds"] = whole_numbers(seeds, "--seeds")
+    board = run(read_plan(Path(plan) if plan else None, flags), out, workers=workers, ray=ray, device=device)
+    written = write_board(board, Path(out))
+    if json:
+        from dataclasses import asdict
+
+        print_json(asdict(board))
+    else:
+        print_tables(board_tables(board), format)
+    for failure in board.left:
+        if failure.failed:
+            console.print(
+                f"failed: {failure.entry} on {failure.corpus}: {failure.reason}", soft_wrap=True, markup=False
+            )
+    console.print(f"page: {written['html']}", soft_wrap=True)
+    return 1 if any(failure.failed for failure in board.left) else 0

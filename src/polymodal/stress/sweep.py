@@ -1,0 +1,91 @@
+"""Several strengths of one stress: the points of a curve."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from polymodal.core import OptionError
+from polymodal.stress.spec import Stress, parse_stress
+
+_SWEPT = re.compile(r"(?P<key>[\w-]+)=(?P<values>[^,+]*/[^,+]*)")
+
+DAMAGE = ("rate", "p")
+"""Options that are shares of damage: at 0 nothing happens, so a curve over them begins with complete input."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One condition of a test.
+
+    Attributes:
+        text: the stress in its compact form.
+        series: the stress without the swept number, for example ``missing:rate``; empty where none is swept.
+        value: the swept number; NaN where none is.
+        stress: what to apply.
+    """
+
+    text: str
+    series: str
+    value: float
+    stress: Stress
+
+
+def sweep(text: str) -> list[Point]:
+    """Return the points of ``missing:rate=0.1/0.3/0.5``: one per value, or a single one where nothing is swept.
+
+    Raises:
+        OptionError: as ``parse_stress``; two options are swept, a value is no number or is there twice.
+    """
+    found = _SWEPT.findall(text)
+    if len(found) > 1:
+        raise OptionError(f"stress {text!r} sweeps {found[0][0]} and {found[1][0]}; sweep one number at a time")
+    if not found:
+        return [Point(text, "", math.nan, parse_stress(text))]
+    key, values = found[0][0], found[0][1].split("/")
+    points = []
+    for value in values:
+        one = _SWEPT.sub(f"{key}={value}", text)
+        try:
+            number = float(value)
+        except ValueError:
+            raise OptionError(f"stress {text!r}: {value!r} is no number; write for example {key}=0.1/0.3/0.5") from None
+        points.append(Point(one, _SWEPT.sub(key, text), number, parse_stress(one)))
+    if len({point.value for point in points}) < len(points):
+        raise OptionError(f"stress {text!r} names a value of {key} twice")
+    return sorted(points, key=lambda point: point.value)
+
+
+def sweeps(texts: Iterable[str]) -> list[Point]:
+    """Return the points of several stresses in order; OptionError where one comes twice."""
+    points = [point for text in texts for point in sweep(text)]
+    seen = set()
+    for point in points:
+        if point.text in seen:
+            raise OptionError(f"stress {point.text!r} is asked for twice")
+        seen.add(point.text)
+    return points
+
+
+def curve_places(series: str, values: Sequence[float], modalities: int) -> list[float] | None:
+    """Return the places of a curve's points on its axis: shares of damage, beginning with 0 for complete input.
+
+    One of M modalities is always kept by ``missing``, so that its rates end at (M - 1) / M.
+
+    Args:
+        series: as in ``Point``.
+        values: of its points, rising.
+        modalities: of the corpus.
+
+    Returns:
+        one place more than ``values``, for complete input; as many where 0 is among them; None where the strength is
+        no share of damage (a signal-to-noise ratio, say), so that there is no area to speak of.
+    """
+    if "+" in series or re.split("[:,]", series)[-1] not in DAMAGE:
+        return None
+    end = (modalities - 1) / modalities if series.startswith("missing:") else 1.0
+    places = [min(value, end) for value in values]
+    places = places if places[0] == 0 else [0.0, *places]
+    return places if places[-1] > 0 else None

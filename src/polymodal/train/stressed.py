@@ -1,0 +1,29 @@
+"""A stress on the batches of one split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from polymodal.core import Batch
+from polymodal.data.loader import Loader
+from polymodal.stress import Stress
+
+
+def stressed(loader: Loader, stress: Stress, *, seed: int, epoch: int | None = None) -> Callable[[Batch], Batch]:
+    """Return what applies ``stress`` to the batches of ``loader``.
+
+    Args:
+        loader: knows the whole split, for the protocols that look beyond a sample.
+        stress: acts on standardised features, after frozen encoders.
+        seed: of the masks.
+        epoch: fresh masks for each epoch; None: static masks.
+    """
+    ids = loader.split.ids
+    rows = {name: row for row, name in enumerate(ids)}
+
+    def donors(wanted: list[str]) -> Batch:
+        return loader.batch(np.array([rows[name] for name in wanted]))
+
+    return lambda batch: stress(batch, seed=seed, epoch=epoch, population=ids, donors=donors)

@@ -1,0 +1,102 @@
+"""What a benchmark is to run: YAML and flags, checked before the first training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from polymodal.bench import read_plan
+from polymodal.core import OptionError
+
+YAML = """
+title: Two corpora
+preset: cpu
+methods:
+  - mib
+  - {method: mib, name: wide, set: {hidden: 64}, only: [talk]}
+  - {method: late-fusion, train_stress: "missing:rate=0.3"}
+aware: [mib]
+corpora:
+  talk: synthetic:talk
+  folds: ["synthetic:xor?n=20", "synthetic:xor?n=24"]
+stress: ["missing:rate=0.1/0.5"]
+seeds: [1, 2]
+trials: 3
+space: {lr: [0.0001, 0.01], width: {choices: [16, 32]}}
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "plan.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_a_plan_says_what_is_run(tmp_path: Path) -> None:
+    plan = read_plan(written(tmp_path, YAML), {})
+    assert [e.name for e in plan.entries] == ["linear", "mib", "wide", "late-fusion + missing:rate=0.3"]
+    assert [e.aware for e in plan.entries] == [False, True, False, True]
+    assert [e.preset for e in plan.entries] == ["cpu"] * 4
+    assert plan.entries[2].options == {"hidden": 64}
+    assert plan.entries[2].only == ("talk",)
+    assert plan.entries[3].options == {"train_stress": "missing:rate=0.3"}
+    assert plan.corpora == {"talk": ("synthetic:talk",), "folds": ("synthetic:xor?n=20", "synthetic:xor?n=24")}
+    assert (plan.seeds, plan.search.trials, plan.subsets) == ((1, 2), 3, True)
+
+
+def test_flags_win_over_the_file(tmp_path: Path) -> None:
+    plan = read_plan(written(tmp_path, YAML.replace("aware: [mib]", "")), {"methods": ["mmcl"], "seeds": [7]})
+    assert [e.name for e in plan.entries] == ["linear", "mmcl"]
+    assert (plan.seeds, plan.title) == ((7,), "Two corpora")
+
+
+def test_corpora_on_the_command_line_are_named_after_their_source() -> None:
+    plan = read_plan(None, {"methods": ["mmcl"], "corpora": ["benchmarks/corpora.py:cmu_mosi?split=a", "d/mosei.pkl"]})
+    assert list(plan.corpora) == ["cmu_mosi", "mosei"]
+
+
+def test_the_floor_is_always_there_and_only_once() -> None:
+    for methods in (["mmcl"], ["mmcl", "linear"]):
+        plan = read_plan(None, {"methods": methods, "corpora": ["synthetic:talk"]})
+        assert [e.method for e in plan.entries].count("linear") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"methods": ["mcml"], "corpora": ["a"]}, "mmcl"),
+        ({"methods": [], "corpora": ["a"]}, "needs methods and corpora"),
+        ({"methods": ["mmcl"], "corpora": []}, "needs methods and corpora"),
+        ({"methods": ["mmcl", "mmcl"], "corpora": ["a"]}, "two entries are called 'mmcl'"),
+        ({"methods": [{"method": "mmcl", "epochs": 3}], "corpora": ["a"]}, "unknown key 'epochs'"),
+        ({"methods": [{"name": "x"}], "corpora": ["a"]}, "an entry of methods is an id or holds 'method: id'"),
+        ({"methods": [{"method": "mmcl", "only": ["b"]}], "corpora": ["a"]}, "to run on corpus 'b'"),
+        ({"methods": ["mmcl"], "corpora": ["a", "x/a"]}, "two corpora are called 'a'"),
+        ({"methods": ["mmcl"], "corpora": ["a"], "aware": ["mib"]}, "aware names 'mib', which is no entry"),
+        ({"methods": ["mmcl"], "corpora": ["a"], "stress": ["mising:rate=1"]}, "there is no stress 'mising'"),
+        ({"methods": ["mmcl"], "corpora": ["a"], "seeds": [1, 1]}, "seeds must be different"),
+        ({"methods": ["mmcl"], "corpora": ["a"], "seeds": ["x"]}, "seeds must be a whole number"),
+        ({"methods": ["mmcl"], "corpora": ["a"], "trials": -1}, "trials must be a whole number"),
+        ({"methods": ["mmcl"], "corpora": ["a"], "trials": 2, "space": {"lr": [1, 0]}}, "space of 'lr' must be"),
+        ({"methods": {"mmcl": 1}, "corpora": ["a"]}, "methods must be a list"),
+    ],
+)
+def test_what_is_wrong_is_named_before_any_work(flags: dict, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        read_plan(None, flags)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("methds: [mmcl]", "unknown key 'methds'; did you mean 'methods'"),
+        ("- a", "must hold"),
+        ("a: [", "not valid YAML"),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        read_plan(written(tmp_path, text), {})
+    with pytest.raises(OptionError, match="cannot be read"):
+        read_plan(tmp_path / "none.yaml", {})

@@ -1,0 +1,78 @@
+"""A search tries an entry's own settings first, stays within its budget, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("optuna", reason="the extra 'search' is not installed")
+
+from polymodal.bench import Search, search
+from polymodal.bench.job import Cell
+from polymodal.bench.plan import EntryPlan
+from polymodal.data.progress import console
+
+
+@pytest.fixture(autouse=True)
+def _loud():
+    yield
+    console.quiet = False
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
+    """What was trained with; its loss is the distance of the rate from 2e-3."""
+    seen: list[dict] = []
+
+    def loss(plan, cell):
+        seen.append({"lr": plan.recipe.lr, "width": plan.config["options"]["width"]})
+        return abs(plan.recipe.lr - 2e-3)
+
+    monkeypatch.setattr(search, "trained_loss", loss)
+    return seen
+
+
+def cell(folder: Path, **changes) -> Cell:
+    entry = EntryPlan("late-fusion", "late-fusion", options={"width": 8, "lr": 5e-4, "epochs": 1})
+    return replace(Cell(entry, "xor", "synthetic:xor?n=24", 3, (), False, folder, "cpu"), **changes)
+
+
+SPACE = {"lr": [1e-4, 3e-3], "width": {"choices": [8, 16]}}
+
+
+def test_own_settings_come_first_and_the_best_is_returned(tmp_path: Path, tried: list[dict]) -> None:
+    best = search.run_search((cell(tmp_path), Search(5, SPACE)))
+    assert tried[0] == {"lr": 5e-4, "width": 8}
+    assert len(tried) == 5
+    assert best == min(tried, key=lambda t: abs(t["lr"] - 2e-3))
+
+
+def test_a_search_is_not_repeated_and_can_be_continued(tmp_path: Path, tried: list[dict]) -> None:
+    first = search.run_search((cell(tmp_path), Search(3, SPACE)))
+    assert search.run_search((cell(tmp_path), Search(3, SPACE))) == first
+    assert len(tried) == 3
+    search.run_search((cell(tmp_path), Search(4, SPACE)))
+    assert len(tried) == 4
+
+
+def test_settings_that_do_not_go_together_are_a_lost_trial(tmp_path: Path, tried: list[dict]) -> None:
+    best = search.run_search((cell(tmp_path), Search(4, {"width": {"choices": [-1, 8]}})))
+    assert best == {"width": 8}
+    assert len(tried) < 4 or all(t["width"] == 8 for t in tried)
+
+
+def test_a_closed_form_has_nothing_to_search(tmp_path: Path, tried: list[dict]) -> None:
+    assert search.run_search((cell(tmp_path, entry=EntryPlan("linear", "linear")), Search(3))) == {}
+    assert tried == []
+
+
+def test_the_space_of_every_method_has_its_dropouts(tmp_path: Path) -> None:
+    assert set(search._default_space(cell(tmp_path))) == {"lr", "weight_decay", "dropout"}
+
+
+def test_a_trial_trains(tmp_path: Path) -> None:
+    best = search.run_search((cell(tmp_path), Search(1, {"lr": [1e-4, 3e-3]})))
+    assert best == {"lr": 5e-4}
+    assert [p.name for p in tmp_path.iterdir()] == ["search"]  # nothing of the training is kept
