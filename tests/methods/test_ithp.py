@@ -89,6 +89,26 @@ def test_the_loss_is_the_papers_sum(make_batch: MakeBatch) -> None:
     assert torch.allclose(total, squared + 0.05 * bottlenecks)
 
 
+def test_the_last_code_shifts_the_prime_features(make_batch: MakeBatch) -> None:
+    batch, method = make_batch(SMALL), ITHP(SMALL).eval()
+    assert method.shift is not None
+    with torch.no_grad():
+        method.shift.weight.zero_()
+        method.shift.bias.copy_(torch.arange(6.0))
+        wanted = torch.tanh(method.pooler(method.norm(batch["text"].tensor[:, 0] + torch.arange(6.0))))
+        assert torch.allclose(method(batch).representations["fused"], wanted)
+
+
+def test_absent_detectors_do_not_dilute_the_loss(make_batch: MakeBatch) -> None:
+    batch, method = make_batch(SMALL), ITHP(SMALL, **STILL)
+    some = batch.without("audio", rows=torch.arange(8) > 2).without("text", rows=torch.arange(8) == 0)
+    output = method(some)
+    losses, found = method.losses(some, output), output.representations
+    assert torch.allclose(losses["error_audio"], 0.05 * 8 * found["error_audio"][1:3].mean())
+    assert torch.allclose(losses["error_vision"], 0.05 * 0.3 * 32 * found["error_vision"][1:].mean())
+    assert torch.allclose(losses["kl_audio"], 0.05 * found["kl_audio"][1:].mean())
+
+
 def test_gradients_run_down_the_chain_and_not_up(make_batch: MakeBatch) -> None:
     batch = make_batch(SMALL)
     method = ITHP(SMALL)
@@ -170,6 +190,14 @@ def test_raw_text_is_no_target() -> None:
     schema = Schema((Modality("text", "text"), Modality("audio", "vector", 3)), SCORE)
     with pytest.raises(OptionError, match="put it first in order, or turn it into features with --encode text=minilm"):
         ITHP(schema, order=("audio",))
+
+
+def test_losses_are_finite_in_half_precision(make_batch: MakeBatch) -> None:
+    method, batch = ITHP(SMALL), make_batch(SMALL)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = method.losses(batch, method(batch))
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(p.grad.isfinite().all() for p in method.parameters())
 
 
 def factors(rows: int) -> tuple[Batch, Tensor]:

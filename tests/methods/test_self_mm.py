@@ -14,7 +14,7 @@ from torch import Tensor
 from polymodal.core import Batch, DataError, Modality, OptionError, Schema, Stream, Target
 from polymodal.methods import build, find_method
 from polymodal.methods.base import View
-from polymodal.methods.self_mm import SelfMM, _Memory, generate_label, momentum, relative_position
+from polymodal.methods.self_mm import SampleMemory, SelfMM, generate_label, momentum, relative_position
 from polymodal.train.checkpoint import restore_buffers, training_buffers
 
 MakeBatch = Callable[..., Batch]
@@ -110,7 +110,7 @@ def test_labels_settle_with_the_visits() -> None:
 
 
 def test_centres_are_means_by_the_streams_own_labels_without_zeros_and_unseen_samples() -> None:
-    memory = _Memory([1, 2], 1)
+    memory = SampleMemory([1, 2], 1)
     memory.fill(["a", "b", "c", "d", "e"], torch.tensor([[1.0], [2], [-1], [0], [3]]), [(-3.0, 3.0)])
     _, rows = memory.find(["a", "b", "c", "d"])
     features = torch.tensor([[1.0, 10, 0], [3, 20, 0], [5, 30, 1], [100, 100, 100]])
@@ -126,7 +126,7 @@ def test_centres_are_means_by_the_streams_own_labels_without_zeros_and_unseen_sa
 def test_two_targets_are_two_memories_of_the_same_features() -> None:
     ids, here = [f"s{i}" for i in range(12)], torch.ones(12, 3, dtype=torch.bool)
     labels, features = torch.randn(12, 2), [torch.randn(12, w) for w in (3, 4, 2)]
-    joint, alone = _Memory([3, 4, 2], 2), [_Memory([3, 4, 2], 1) for _ in range(2)]
+    joint, alone = SampleMemory([3, 4, 2], 2), [SampleMemory([3, 4, 2], 1) for _ in range(2)]
     joint.fill(ids, labels, [(-3.0, 3.0)] * 2)
     for i, memory in enumerate(alone):
         memory.fill(ids, labels[:, i : i + 1], [(-3.0, 3.0)])
@@ -152,7 +152,20 @@ def test_before_its_second_visit_a_sample_has_the_label_of_the_whole() -> None:
     assert labels_of(method, data).abs().max() <= 3
 
 
-def test_the_first_epoch_does_not_train_the_branches() -> None:
+def test_labels_move_by_the_centres_that_the_batch_before_left() -> None:
+    memory = SampleMemory([1, 1], 1)
+    memory.fill(["a", "b"], torch.tensor([[1.0], [-1.0]]), [(-3.0, 3.0)])
+    here = torch.ones(1, 2, dtype=torch.bool)
+    for name, place in (("a", 4.0), ("b", 0.0)):
+        memory.update(memory.find([name])[1], [torch.tensor([[place]])] * 2, here)
+    _, rows = memory.find(["a"])
+    memory.update(rows, [torch.tensor([[3.0]]), torch.tensor([[2.0]])], here)
+    # Centres 4 and 0: a_m = (3 - 1) / 1, a_s = 0, so y_s = (0 + (1 + 0 - 2)) / 2; with momentum 1 / 3 - 2 / 3 * 0.5.
+    assert memory.labels[rows, :, 0][0].tolist() == pytest.approx([1.0, 0.0], abs=1e-6)
+    assert memory.features[rows].tolist() == [[3.0, 2.0]]
+
+
+def test_branches_are_not_trained_before_the_third_epoch() -> None:
     data = samples()
     method = prepared(cut(data))
     optimiser = torch.optim.Adam(method.parameters(), 0.01)
@@ -161,9 +174,9 @@ def test_the_first_epoch_does_not_train_the_branches() -> None:
         return any((p != before[n]).any() for n, p in method.branches.named_parameters())
 
     before = {n: p.detach().clone() for n, p in method.branches.named_parameters()}
-    epoch(method, cut(data), optimiser)
-    assert not moved()
-    epoch(method, cut(data), optimiser)
+    for _ in range(2):  # the second one makes labels that differ, after the loss has used the equal ones
+        epoch(method, cut(data), optimiser)
+        assert not moved()
     epoch(method, cut(data), optimiser)
     assert moved()
 

@@ -347,3 +347,27 @@ def test_a_curve_begins_with_complete_input_and_ends_where_one_modality_is_left(
     assert curve_places("swap:p", [0.2], 3) == [0.0, 0.2]
     for series in ("", "noise:snr", "rate:keep", "missing:rate+clip:at=2"):
         assert curve_places(series, [0.1, 0.2], 3) is None
+
+
+def test_masks_are_the_same_in_another_process(tmp_path):
+    from subprocess import run
+    from sys import executable
+
+    script = tmp_path / "masks.py"
+    script.write_text(
+        "import torch\n"
+        "from polymodal.core import Batch, Stream\n"
+        "from polymodal.stress import parse_stress\n"
+        "here = torch.ones(9, dtype=torch.bool)\n"
+        "batch = Batch({n: Stream(torch.ones(9, 2), None, here) for n in 'abc'}, {}, [f's{i}' for i in range(9)])\n"
+        "print(parse_stress('missing:rate=0.4')(batch, seed=5).present.int().tolist())\n"
+    )
+    printed = {
+        run([executable, script], check=True, capture_output=True, env={"PYTHONHASHSEED": seed}).stdout
+        for seed in ("1", "2")
+    }
+    here = torch.ones(9, dtype=torch.bool)
+    batch = Batch({n: Stream(torch.ones(9, 2), None, here) for n in "abc"}, {}, [f"s{i}" for i in range(9)])
+    own = parse_stress("missing:rate=0.4")(batch, seed=5).present.int().tolist()
+    assert printed == {f"{own}\n".encode()}
+    assert 0 < np.sum(own) < 27

@@ -173,10 +173,15 @@ class Board:
     left: tuple[Left, ...] = field(default=())
 
     def save(self, file: Path) -> None:
-        """Write it as JSON (NaN as null)."""
+        """Write it as JSON."""
         from polymodal.train.checkpoint import write_json
 
-        write_json(file, _plain(asdict(self)))
+        write_json(file, self.plain())
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON holds it, NaN as None."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
 
     @classmethod
     def load(cls, file: Path) -> Board:

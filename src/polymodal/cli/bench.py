@@ -52,10 +52,10 @@ def bench(
         format: of what is printed
         json: print the board as JSON
     """
+    from polymodal.bench.output import print_tables
     from polymodal.bench.page import write_board
     from polymodal.bench.plan import read_plan
     from polymodal.bench.run import bench as run
-    from polymodal.bench.tables import board_tables, print_tables
     from polymodal.data.progress import console
 
     flags: dict[str, Any] = {
@@ -71,11 +71,9 @@ def bench(
     board = run(read_plan(Path(plan) if plan else None, flags), out, workers=workers, ray=ray, device=device)
     written = write_board(board, Path(out))
     if json:
-        from dataclasses import asdict
-
-        print_json(asdict(board))
+        print_json(board.plain())
     else:
-        print_tables(board_tables(board), format)
+        print_tables(board, format)
     for failure in board.left:
         if failure.failed:
             console.print(

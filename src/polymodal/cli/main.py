@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; a fit goes on from its last checkpoint with --resume", file=sys.stderr)
+        print("stopped; the same command goes on where it was (a fit with --resume)", file=sys.stderr)
         return 130
 
 

@@ -33,7 +33,7 @@ class DLF(Method):
        modalities C_m. A decoder rebuilds H_m from both, and S_m must come out again of what it rebuilt.
     2. The language-focused attractor: language steps attend to those of each other modality in S (never the reverse).
        The last steps are the specific vectors; the last steps of transformers over C_m are together the shared one.
-    3. Each vector predicts by itself; gated by sigmoids, all of them together predict the result.
+    3. Each vector predicts by itself, in training; all of them, through sigmoids, predict the result together.
 
     Loss: task + own heads (language ``focus_weight``-fold) + shared head + ``refine`` * (reconstruction + cycle +
     ``separate`` * (orthogonality + triplet)), each summed over modalities, the triplet over all pairs of them.
@@ -44,7 +44,8 @@ class DLF(Method):
     tasks. Reconstructed: no dropout in a transformer's layers but on attention weights; labels in the triplet loss are
     scaled to [-3, 3]; two classes are 1 apart, two sets of labels as many as they differ in; of several targets the
     first one counts. Absent modalities are left out of the refinement and seen as zeros elsewhere; without language
-    only the shared vector says anything.
+    only the shared vector says anything. Not shown here: that this attraction beats one between all pairs. On planted
+    data a linear probe still finds the modality in C_m, more often than by chance, if less than in S_m.
 
     Args:
         schema: what the batches hold.
@@ -58,7 +59,8 @@ class DLF(Method):
         separate: weight, within ``refine``, of orthogonality and triplet.
         cosine_width: features per cosine of orthogonality; null for ``width`` (the code's MOSEI setting has 10).
         focus_dropout: on the features of ``focus``.
-        attention_dropout: on attention weights, for all modalities or by name; shared encoders use that of ``focus``.
+        attention_dropout: on attention weights, for all modalities or by name; an attraction uses that of the modality
+            attended to, the common encoder and the transformers after an attraction that of ``focus``.
         embed_dropout: on the input of each transformer.
         output_dropout: in the residual perceptrons before the heads.
         text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
@@ -115,7 +117,7 @@ class DLF(Method):
             }
         )
         self._transformers(width, heads, layers, per_modality(attention_dropout, names), embed_dropout)
-        self.decoders = nn.ModuleDict({n: nn.Linear(2 * width, width) for n in names})
+        self.decoders = nn.ModuleDict({n: nn.Linear(2 * width, width, bias=False) for n in names})
         self.aligners = nn.ModuleDict({n: nn.Linear(STEPS * width, width) for n in names})
         self._readers(schema, width, output_dropout)
 
@@ -130,7 +132,7 @@ class DLF(Method):
         self.common = stack(self.focus)
         self.gatherers = nn.ModuleDict({n: stack(n) for n in dropouts})
         self.attractors = nn.ModuleDict({n: stack(n) for n in dropouts})
-        self.memories = nn.ModuleDict({n: stack(n, layers + 1) for n in dropouts if n != self.focus})
+        self.memories = nn.ModuleDict({n: stack(self.focus, layers + 1) for n in dropouts if n != self.focus})
 
     def _readers(self, schema: Schema, width: int, dropout: float) -> None:
         names, total = schema.names, width * len(schema.names)
@@ -147,8 +149,7 @@ class DLF(Method):
         own = {n: replace(s, values=self.specific[n](s)) for n, s in low.items()}
         common = {n: replace(s, values=self.common(s)) for n, s in low.items()}
         vectors = {n: self.residuals[n](self.attracted(n, own)) for n in own}
-        gathered = [final_state(self.gatherers[n](s), _lengths(s)) for n, s in common.items()]
-        shared = self.shared_residual(torch.cat(gathered, dim=1))
+        shared = torch.cat([final_state(self.gatherers[n](s), _lengths(s)) for n, s in common.items()], dim=1)
         gated = [torch.sigmoid(self.gates[n](v)) for n, v in vectors.items()]
         fused = self.residual(torch.cat([*gated, torch.sigmoid(self.shared_gate(shared))], dim=1))
         found = {f"h_{n}": v for n, v in vectors.items()} | {"shared": shared, "fused": fused}
@@ -197,7 +198,7 @@ class DLF(Method):
         if not self.training:
             return losses
         found = output.representations
-        losses["shared"] = self.head_loss(batch, self.shared_heads(found["shared"]))
+        losses["shared"] = self.head_loss(batch, self.shared_heads(self.shared_residual(found["shared"])))
         for n, heads in self.own_heads.items():
             weight = self.focus_weight if n == self.focus else 1.0
             losses[f"own_{n}"] = weight * self.head_loss(batch, heads(found[f"h_{n}"]))

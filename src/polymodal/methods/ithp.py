@@ -123,7 +123,7 @@ class ITHP(Method):
             code, mean, log_variance = level(code)
             found[f"code_{name}"] = masked_mean(code, mask)
             if self.training:
-                kl = kl_to_standard_normal(mean, log_variance) / mean.shape[-1]
+                kl = kl_to_standard_normal(mean.float(), log_variance.float()) / mean.shape[-1]
                 found[f"kl_{name}"] = masked_mean(kl.unsqueeze(-1), mask)[:, 0]
                 found[f"error_{name}"] = detection_error(level.detector(code), streams[name], mask)
         x = code if self.shift is None else self.norm(self.shift(code) + prime)

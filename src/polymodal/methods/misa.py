@@ -73,9 +73,9 @@ class MISA(Method):
     modalities). Text is the mean of its token states; other sequences go through two bidirectional LSTMs.
 
     Departures from the released code and MMSA's: every stream is read to its own end (theirs cuts audio and video to
-    the number of text tokens); the discrepancy has a gradient where two batches coincide; no adversarial similarity
-    instead of central moments (the paper prefers those too) and no idle modules. Any number of modalities; a single one
-    has no similarity term, and vectors need no LSTM. An absent modality has no token and takes part in no loss.
+    the number of text tokens); the discrepancy has a gradient where two batches coincide; no idle modules. The
+    adversarial variant, a discriminator in place of central moments, is left out. Any number of modalities; a single
+    one has no similarity term, and vectors need no LSTM. An absent modality has no token and takes part in no loss.
 
     Args:
         schema: what the batches hold.

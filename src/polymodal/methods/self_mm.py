@@ -57,7 +57,7 @@ def momentum(old: Tensor, new: Tensor, visit: Tensor) -> Tensor:
     return ((visit - 1) * old + 2 * new) / (visit + 1)
 
 
-class _Memory(nn.Module):
+class SampleMemory(nn.Module):
     """What training remembers of every sample: features and labels of each stream, and how often it was seen.
 
     Stream 0 is the fusion, then come the modalities. Labels are relative to the neutral point of their target.
@@ -152,7 +152,7 @@ def _hashes(ids: Sequence[str], device: torch.device) -> Tensor:
     return torch.tensor([derive_seed(i) for i in ids], dtype=torch.long, device=device)
 
 
-class _Branch(nn.Module):
+class Branch(nn.Module):
     """Three linear maps: ``(batch, width_in)`` -> the first one's features ``(batch, width)``, and predictions."""
 
     def __init__(self, schema: Schema, width_in: int, width: int, dropout: float) -> None:
@@ -162,6 +162,7 @@ class _Branch(nn.Module):
         self.heads = Heads(schema, width)
 
     def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the features and the predictions by target."""
         features = self.lower(x)
         return features, self.heads(self.upper(features))
 
@@ -179,8 +180,8 @@ class SelfMM(Method):
     Departures from MMSA's code: scales are read relative to their middle (of the training labels where the range is
     unknown), so that positive and negative mean something on any of them; a visit of the sample takes the place of the
     epoch, as an absent modality is not seen in every one; a class without a sample leaves labels as they are (MMSA:
-    NaN), and so does a modality's absence. All modalities' encoders have the rate of the rest. Training in several
-    processes, the memory follows the samples of the first one.
+    NaN), and so does a modality's absence; no ratio to a fused position of 0 is taken. All modalities' encoders have
+    the rate of the rest. Training in several processes, the memory follows the samples of the first one.
 
     Args:
         schema: what the batches hold.
@@ -239,11 +240,11 @@ class SelfMM(Method):
                     VectorEncoder(modality.width, size) if vector else FinalState(modality.width, size, size, 0.0)
                 )
             given = modality.width if name in texts else size
-            self.branches[name] = _Branch(schema, given, size, dropout)
+            self.branches[name] = Branch(schema, given, size, dropout)
             joined += given
             sizes.append(size)
-        self.fusion = _Branch(schema, joined, fused, fused_dropout)
-        self.memory = _Memory(sizes, len(schema.joint_targets))
+        self.fusion = Branch(schema, joined, fused, fused_dropout)
+        self.memory = SampleMemory(sizes, len(schema.joint_targets))
 
     def forward(self, batch: Batch) -> Output:
         """Return predictions for ``batch`` and the representations named above."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import os
 import shlex
@@ -16,6 +17,7 @@ from polymodal.report.tables import to_csv, to_latex, to_markdown
 from polymodal.report.verdict import over_targets, verdict
 
 if TYPE_CHECKING:
+    from jinja2 import Template
     from matplotlib.figure import Figure
 
 
@@ -39,7 +41,7 @@ def write_report(run: Path, *, evaluation: str = "evaluation") -> Path:
     place = loaded.path if evaluation == "evaluation" else loaded.path / evaluation
     for part in parts:
         if part.figure is not None:
-            _write(place / "figures" / f"{part.name}.png", _png(part.figure))
+            write_whole(place / "figures" / f"{part.name}.png", png_bytes(part.figure))
     if loaded.rows:
         tables = [part.table for part in parts if part.table is not None]
         for suffix, text in (
@@ -47,30 +49,35 @@ def write_report(run: Path, *, evaluation: str = "evaluation") -> Path:
             ("tex", "\n".join(map(to_latex, tables))),
             ("csv", to_csv(loaded.rows)),
         ):
-            _write(place / "tables" / f"scores.{suffix}", text.encode())
+            write_whole(place / "tables" / f"scores.{suffix}", text.encode())
     page = place / "report.html"
-    _write(page, _render(loaded, parts).encode())
+    write_whole(page, _render(loaded, parts).encode())
     return page
 
 
-def _render(run: Run, parts: list[Section]) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def read_template(*packages: str) -> Template:
+    """Return ``page.html.jinja`` of the first of ``packages``; it may include the templates of the others."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("polymodal.report", ""),
+        loader=ChoiceLoader([PackageLoader(name, "") for name in packages]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    return environment.get_template("page.html.jinja")
+
+
+def _render(run: Run, parts: list[Section]) -> str:
     data = (run.scores or run.info)["data"]["name"]
-    return environment.get_template("page.html.jinja").render(
+    return read_template("polymodal.report").render(
         name=run.path.resolve().name,
         info=run.info,
         data=data,
         verdict=[*verdict(run.main, run.split, data), *over_targets(main_of_targets(run))] if run.rows else [],
         parts=parts,
-        svg=_svg,
+        svg=svg_address,
         configuration=_configuration(run),
         commands=_commands(run),
         origin=_origin(run),
@@ -122,7 +129,7 @@ def _origin(run: Run) -> list[tuple[str, str]]:
 _INK_STYLE = "<style>svg{color:#33363b}@media (prefers-color-scheme:dark){svg{color:#c9ccd1}}</style>"
 
 
-def _svg(figure: Figure) -> str:
+def svg_address(figure: Figure) -> str:
     """Return ``figure`` as a data address whose text is dark on a light page and light on a dark one."""
     import matplotlib
 
@@ -137,13 +144,14 @@ def _svg(figure: Figure) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(text.encode()).decode()
 
 
-def _png(figure: Figure) -> bytes:
+def png_bytes(figure: Figure) -> bytes:
+    """Return ``figure`` as the content of a PNG file, on a transparent background."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
     return buffer.getvalue()
 
 
-def _write(file: Path, content: bytes) -> None:
+def write_whole(file: Path, content: bytes) -> None:
     """Write ``file`` whole or not at all."""
     temporary = file.with_name(f".{file.name}.partial")
     try:
@@ -151,5 +159,6 @@ def _write(file: Path, content: bytes) -> None:
         temporary.write_bytes(content)
         os.replace(temporary, file)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there is nothing to remove below what is not a folder
+            temporary.unlink()
         raise RunError(f"cannot write {file}: {error.strerror or error}; free space and try again") from None

@@ -31,7 +31,7 @@ WIDTH = 5.6
 """Inches: wide enough on a desk, and text is still legible when a phone shrinks it."""
 
 
-def _figure(height: float, columns: int = 1, rows: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
+def new_figure(height: float, columns: int = 1, rows: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
     """Return a figure ``WIDTH`` wide and its axes, left to right and top to bottom."""
     from matplotlib.figure import Figure
 
@@ -57,13 +57,14 @@ def _tidy(ax: Axes) -> None:
         text.set_fontsize(10)
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Escape ``$``: a name is not a formula."""
     return text.replace("$", r"\$")
 
 
-def _shorten(text: str, width: int = 34) -> str:
-    return _plain(text if len(text) <= width else text[: width - 1] + "…")
+def shorten(text: str, width: int = 34) -> str:
+    """Return at most ``width`` characters of ``text``, escaped as ``plain_text`` does."""
+    return plain_text(text if len(text) <= width else text[: width - 1] + "…")
 
 
 def _intervals(rows: Sequence[Row]) -> tuple[Array, Array]:
@@ -74,7 +75,7 @@ def _intervals(rows: Sequence[Row]) -> tuple[Array, Array]:
 
 def _bars(rows: Sequence[Row], names: Sequence[str], colors: Sequence[str]) -> Figure:
     """Return horizontal bars with intervals, first row on top, the value written beside each bar."""
-    figure, (ax,) = _figure(0.7 + 0.3 * len(rows))
+    figure, (ax,) = new_figure(0.7 + 0.3 * len(rows))
     mean, error = _intervals(rows)
     shown = np.nan_to_num(mean)
     # Half transparent, so that the interval can be seen where it lies on the bar.
@@ -88,12 +89,12 @@ def _bars(rows: Sequence[Row], names: Sequence[str], colors: Sequence[str]) -> F
         ax.text(end + gap, i, write_value(row.metric, row.mean), va="center", ha=side, color=INK, fontsize=9)
     lowest = min(0, (shown - error[0]).min())
     ax.set_xlim(lowest - span * 0.2 * (ends.min() < 0), max(0, ends.max() + span * 0.15) or 1)
-    ax.set_yticks(range(len(rows)), [_shorten(n) for n in names])
+    ax.set_yticks(range(len(rows)), [shorten(n) for n in names])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
     ax.axvline(0, color=INK, linewidth=0.8)
     ax.spines["left"].set_visible(False)
-    ax.set_xlabel(f"{_plain(label(rows[0].metric))} {arrow(rows[0].higher_is_better)}")
+    ax.set_xlabel(f"{plain_text(label(rows[0].metric))} {arrow(rows[0].higher_is_better)}")
     return figure
 
 
@@ -117,15 +118,15 @@ def comparison_plot(rows: Sequence[Row]) -> Figure:
     """Return a dot with its interval per method, best on top, for the main metric of ``leaderboard(...).rows``."""
     kept = [r for r in rows if r.main]
     kept.sort(key=lambda r: (np.isnan(r.mean), -r.mean if r.higher_is_better else r.mean))
-    figure, (ax,) = _figure(0.8 + 0.32 * len(kept))
+    figure, (ax,) = new_figure(0.8 + 0.32 * len(kept))
     mean, error = _intervals(kept)
     ax.errorbar(mean, range(len(kept)), xerr=error, fmt="o", color=BLUE, ecolor=INK, capsize=3, markersize=6)
-    ax.set_yticks(range(len(kept)), [_shorten(r.method) for r in kept])
+    ax.set_yticks(range(len(kept)), [shorten(r.method) for r in kept])
     ax.set_ylim(len(kept) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color=INK, alpha=0.25)
     if kept:
-        ax.set_xlabel(f"{_plain(label(kept[0].metric))} {arrow(kept[0].higher_is_better)}")
+        ax.set_xlabel(f"{plain_text(label(kept[0].metric))} {arrow(kept[0].higher_is_better)}")
     return figure
 
 
@@ -143,14 +144,14 @@ def loss_curves(curves: dict[str, dict[int, dict[str, Curve]]], best: dict[int, 
 
     columns = min(3 if len(curves) > 6 else 2, len(curves))
     rows = -(-len(curves) // columns)
-    figure, axes = _figure(0.5 + 1.65 * rows, columns, rows, sharex=True)
+    figure, axes = new_figure(0.5 + 1.65 * rows, columns, rows, sharex=True)
     for ax in axes[len(curves) :]:
         ax.set_axis_off()
     for i, (ax, (term, seeds)) in enumerate(zip(axes, curves.items(), strict=False)):
         for seed, parts in seeds.items():
             for part, color in (("train", BLUE), ("valid", ORANGE)):
                 _curve(ax, parts.get(part, []), color, best.get(seed))
-        ax.set_title(_shorten(term), fontsize=10, loc="left", color=INK)
+        ax.set_title(shorten(term), fontsize=10, loc="left", color=INK)
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
         ax.yaxis.set_major_locator(MaxNLocator(4))
         if i + columns >= len(curves):
@@ -181,17 +182,17 @@ def _curve_legend(figure: Figure) -> None:
 
 def predicted_against_true(true: Array, predicted: Array, target: str) -> Figure:
     """Return a scatter with the diagonal and, beside it, quantiles of the residual along the true label."""
-    figure, (left, right) = _figure(2.9, 2)
+    figure, (left, right) = new_figure(2.9, 2)
     ends = [min(true.min(), predicted.min()), max(true.max(), predicted.max())]
     left.plot(ends, ends, color=INK, linewidth=1)
     left.plot(true, predicted, "o", color=BLUE, markersize=3, alpha=0.6, markeredgewidth=0, rasterized=len(true) > MANY)
-    left.set(xlabel=f"true {_shorten(target, 20)}", ylabel=f"predicted {_shorten(target, 20)}")
+    left.set(xlabel=f"true {shorten(target, 20)}", ylabel=f"predicted {shorten(target, 20)}")
     centres, quantiles = residual_quantiles(true, predicted)
     right.axhline(0, color=INK, linewidth=1)
     right.fill_between(centres, quantiles[0], quantiles[4], color=BLUE, alpha=0.22, linewidth=0, label="5–95%")  # noqa: RUF001
     right.fill_between(centres, quantiles[1], quantiles[3], color=BLUE, alpha=0.4, linewidth=0, label="25–75%")  # noqa: RUF001
     right.plot(centres, quantiles[2], color=BLUE, marker=".", label="median")
-    right.set(xlabel=f"true {_shorten(target, 20)}", ylabel="predicted − true")  # noqa: RUF001
+    right.set(xlabel=f"true {shorten(target, 20)}", ylabel="predicted − true")  # noqa: RUF001
     figure.legend(loc="outside upper right", ncols=3, frameon=False, labelcolor=INK, fontsize=8)
     return figure
 
@@ -213,7 +214,7 @@ def residual_quantiles(true: Array, predicted: Array, bins: int = 8) -> tuple[Ar
 def confusion_matrix(counts: Array, classes: Sequence[str]) -> Figure:
     """Return the (true, predicted) ``counts`` coloured by the share of the true class, with the counts written in."""
     size = len(classes)
-    figure, (ax,) = _figure(1.5 + 0.5 * size)
+    figure, (ax,) = new_figure(1.5 + 0.5 * size)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     # Opaque, unlike everything else here: text must be legible on every shade, whatever the page.
     ax.imshow(share, cmap=_ramp("#e6eef5", "#0f5f9a"), vmin=0, vmax=1)
@@ -221,7 +222,7 @@ def confusion_matrix(counts: Array, classes: Sequence[str]) -> Figure:
         color = "white" if share[row, column] > 0.75 else "#1b1f24"  # where both have a contrast of 4:1
         text = f"{share[row, column]:.0%}\n{counts[row, column]}"
         ax.text(column, row, text, ha="center", va="center", color=color, fontsize=9 if size < 7 else 7)
-    names = [_shorten(c, 16) for c in classes]
+    names = [shorten(c, 16) for c in classes]
     turn = sum(map(len, names)) > 34
     ax.set_xticks(range(size), names, rotation=35 if turn else 0, ha="right" if turn else "center")
     ax.set_yticks(range(size), names)
@@ -233,12 +234,12 @@ def confusion_matrix(counts: Array, classes: Sequence[str]) -> Figure:
 
 def class_bars(scores: Array, positives: Array, classes: Sequence[str]) -> Figure:
     """Return F1 per class (n,) as bars, with the number of true samples of each class in its name."""
-    figure, (ax,) = _figure(0.7 + 0.3 * len(classes))
+    figure, (ax,) = new_figure(0.7 + 0.3 * len(classes))
     ax.barh(range(len(classes)), scores * 100, color=BLUE, height=0.68)
     for i, value in enumerate(scores * 100):
         ax.text(value + 1, i, f"{value:.1f}", va="center", color=INK, fontsize=9)
     ax.set_yticks(
-        range(len(classes)), [f"{_shorten(c)} (n = {n})" for c, n in zip(classes, positives.tolist(), strict=True)]
+        range(len(classes)), [f"{shorten(c)} (n = {n})" for c, n in zip(classes, positives.tolist(), strict=True)]
     )
     ax.tick_params(axis="y", length=0)
     ax.set(xlim=(0, 110), ylim=(len(classes) - 0.5, -0.5))
@@ -254,19 +255,19 @@ def projection(points: Array, labels: Array, explained: Sequence[float], target:
         explained: share of the variance on each axis.
         names: the classes; empty where ``labels`` are numbers.
     """
-    figure, (ax,) = _figure(3.6)
+    figure, (ax,) = new_figure(3.6)
     style: dict[str, Any] = {"linewidths": 0, "rasterized": len(points) > MANY, "s": 12 if len(points) > MANY else 20}
     if names:
         for i, name in enumerate(names):
             color, marker = PALETTE[i % len(PALETTE)], MARKERS[i // len(PALETTE) % len(MARKERS)]
             x, y = points[labels == i].T
-            ax.scatter(x, y, color=color, marker=marker, alpha=0.7, label=_shorten(name), **style)
+            ax.scatter(x, y, color=color, marker=marker, alpha=0.7, label=shorten(name), **style)
         figure.legend(loc="outside right upper", frameon=False, labelcolor=INK, fontsize=9)
     else:
         x, y = points.T
         dots = ax.scatter(x, y, c=labels, cmap=_ramp(BLUE, "#b9a8b4", ORANGE), **style)
         bar = figure.colorbar(dots, ax=ax)
-        bar.set_label(f"true {_shorten(target)}", color=INK)
+        bar.set_label(f"true {shorten(target)}", color=INK)
         bar.ax.tick_params(colors=INK, labelsize=9)
         bar.outline.set_visible(False)
     ax.set(xlabel=f"component 1 ({explained[0]:.0%} of variance)", ylabel=f"component 2 ({explained[1]:.0%})")

@@ -11,6 +11,7 @@ from polymodal.report import plots
 from polymodal.report.folder import Run, best_epochs, read_epochs, read_fused, read_predictions
 from polymodal.report.metrics import label, write_value
 from polymodal.report.rows import Row
+from polymodal.report.stress import spell, stress_curves, stress_rows, stress_table
 from polymodal.report.tables import Table, score_table, subset_table, target_table
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Section:
 
 def sections(run: Run) -> list[Section]:
     """Return every part of the report of ``run`` in reading order."""
-    makers = (_scores, _targets, _subsets, _losses, _predictions, _projection)
+    makers = (_scores, _targets, _subsets, _stress, _losses, _predictions, _projection)
     return [part for maker in makers for part in [maker(run)] if part is not None]
 
 
@@ -95,6 +96,23 @@ def _subsets(run: Run) -> Section | None:
         f"{label(rows[0].metric)} of {run.target.name} on {run.split} by the modalities that were present; lines: "
         f"95% intervals. Absent modalities: {rows[0].absence.rstrip('.')}.",
         subset_table(run.rows, run.target.name, run.split),
+    )
+
+
+def _stress(run: Run) -> Section | None:
+    """Only where the run was tested under stress."""
+    rows = stress_rows(run)
+    if not rows:
+        return None
+    complete = next(r for r in run.main if r.complete and r.split == run.split)
+    return Section(
+        "stress",
+        "Absence and noise",
+        stress_curves(rows, complete),
+        f"Lines of {label(complete.metric)} against the strength of a stress: {spell(rows)}.",
+        f"{label(complete.metric)} of {run.target.name} on {run.split} against the strength of each stress; band: 95% "
+        "interval, dashed: complete input. A sample's mask follows from its id and the training seed.",
+        stress_table(rows, complete),
     )
 
 

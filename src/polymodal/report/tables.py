@@ -31,13 +31,15 @@ class Table:
         caption: one or two sentences.
         head: text of every column's head, the first for the lines' names.
         lines: cells, as many per line as ``head``.
-        rows: the unrounded figures behind the cells.
+        rows: the unrounded figures behind the cells; empty where they are not those of one evaluation.
+        words: cells are words, set from the left, not figures.
     """
 
     caption: str
     head: tuple[str, ...]
     lines: tuple[tuple[Cell, ...], ...]
-    rows: tuple[Row, ...]
+    rows: tuple[Row, ...] = ()
+    words: bool = False
 
 
 def score_table(rows: Sequence[Row], target: str) -> Table:
@@ -179,13 +181,18 @@ def to_markdown(table: Table) -> str:
     """Return ``table`` as a GitHub-flavoured Markdown table, the caption below it."""
 
     def cell(c: Cell) -> str:
-        text = _escape(c.text, _MARKDOWN)
+        text = escape_markdown(c.text)
         return " ".join(filter(None, (f"**{text}**" if c.best else text, c.detail)))
 
     body = [[cell(c) for c in line] for line in table.lines]
-    rule = ["---"] + ["---:"] * (len(table.head) - 1)
-    lines = [[_escape(h, _MARKDOWN) for h in table.head], rule, *body]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{_escape(table.caption, _MARKDOWN)}\n"
+    rule = ["---"] + ["---" if table.words else "---:"] * (len(table.head) - 1)
+    lines = [[escape_markdown(h) for h in table.head], rule, *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{escape_markdown(table.caption)}\n"
+
+
+def escape_markdown(text: str) -> str:
+    """Return ``text`` as Markdown shows it, on one line."""
+    return _escape(text, _MARKDOWN)
 
 
 def to_latex(table: Table) -> str:
@@ -202,7 +209,7 @@ def to_latex(table: Table) -> str:
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{_escape(table.caption, _LATEX)}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(table.head) - 1)}}}",
+            rf"\begin{{tabular}}{{l{('l' if table.words else 'r') * (len(table.head) - 1)}}}",
             r"\toprule",
             " & ".join(_escape(h, _LATEX) for h in table.head) + r" \\",
             r"\midrule",

@@ -1,0 +1,260 @@
+"""The tables of a benchmark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from polymodal.bench.board import Board, Cost, Figure
+from polymodal.bench.figures import (
+    COMPLETE,
+    area_key,
+    corpus_info,
+    entry_info,
+    headline,
+    main_figures,
+    mean_figure,
+    option_of,
+    order,
+    others,
+    points,
+    series_of,
+    subsets,
+    title_of,
+)
+from polymodal.bench.ranks import Ranking, rank_entries
+from polymodal.report.metrics import MISSING, arrow, is_percent, label, of_one_class, write_value
+from polymodal.report.tables import Cell, Table
+
+WIDEST = 7
+"""Columns of figures that a table may have: more cannot be read on a page of code hosting or paper."""
+
+
+@dataclass(frozen=True)
+class _Column:
+    """Cells of one column by entry; an entry without one gets a dash."""
+
+    head: str
+    cells: Mapping[str, Cell]
+
+
+def board_tables(board: Board) -> list[Table]:
+    """Return all tables: the overall ones, those of each corpus, the entries, and what is left out."""
+    made = overall_tables(board, rank_entries(board))
+    for corpus in board.corpora:
+        made += corpus_tables(board, corpus.name)
+    made.append(entry_table(board))
+    return [*made, left_table(board)] if board.left else made
+
+
+def overall_tables(board: Board, ranking: Ranking) -> list[Table]:
+    """Return mean ranks beside complete input and areas of every corpus, best rank first."""
+    ranks = dict(zip(ranking.names, ranking.ranks, strict=True))
+    best = min(ranking.ranks, default=math.nan)
+    rank = _Column("Mean rank ↓", {n: Cell(f"{r:.2f}", "", f"{r:.2f}" == f"{best:.2f}") for n, r in ranks.items()})
+    names = [*ranking.names, *ranking.unranked]
+    series = list(dict.fromkeys(s for c in board.corpora for s in series_of(board, c.name)))
+    legend = (
+        f"{_legend(board)} Mean rank over {ranking.blocks} conditions of {len(ranking.corpora)} corpora; entries that "
+        "lack a condition are not ranked, and conditions of one corpus are not independent. Bold: best."
+    )
+    groups = [(key, _across(board, key)) for key in (COMPLETE, *map(area_key, series))]
+    tables: list[Table] = []
+    for keys, columns in _packed([(key, columns) for key, columns in groups if columns], WIDEST - 1):
+        caption = f"All corpora: {', '.join(keys)}. {legend}"
+        tables.append(_table(caption, names, [rank, *columns], board, mark=not tables))
+    return tables
+
+
+def _across(board: Board, key: str) -> list[_Column]:
+    """Return a column per corpus that has the condition ``key``."""
+    columns = []
+    for corpus in board.corpora:
+        found = main_figures(board, corpus.name).get(key)
+        if found:
+            what = label(corpus.metric) if key == COMPLETE else key
+            columns.append(_figure_column(f"{corpus.name}: {what} {arrow(corpus.higher_is_better)}", found, False))
+    return columns
+
+
+def _packed(groups: Sequence[tuple[str, list[_Column]]], room: int) -> list[tuple[list[str], list[_Column]]]:
+    """Put whole groups beside each other while they fit into ``room``; one that is wider is cut."""
+    packed: list[tuple[list[str], list[_Column]]] = []
+    for key, columns in groups:
+        if packed and len(packed[-1][1]) + len(columns) <= room:
+            packed[-1][0].append(key)
+            packed[-1][1].extend(columns)
+        else:
+            packed += [([key], columns[i : i + room]) for i in range(0, len(columns), room)]
+    return packed
+
+
+def corpus_tables(board: Board, corpus: str) -> list[Table]:
+    """Return the leaderboard of one corpus, then other metrics, subsets, curves and single stresses in detail."""
+    main, names = main_figures(board, corpus), order(board, corpus)
+    info = corpus_info(board, corpus)
+    what = f"{label(info.metric)} {arrow(info.higher_is_better)}"
+    best = "Best first by " + headline(board, corpus)
+    tables = leaderboard_tables(board, corpus)
+    for title, columns in (
+        ("other metrics, complete input", _other_metrics(board, corpus)),
+        (f"{what} by the modalities that are present", _columns(main, subsets(main))),
+        *((f"{what} along {s}", _points(main, s)) for s in series_of(board, corpus)),
+        (f"{what} under single stresses", _columns(main, others(main))),
+    ):
+        parts = _packed([(title, columns)], WIDEST)
+        for number, (_, part) in enumerate(parts, 1):
+            which = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
+            tables.append(_table(f"{corpus}: {title}{which}. {best}; bold: best.", names, part, board))
+    return tables
+
+
+def leaderboard_tables(board: Board, corpus: str) -> list[Table]:
+    """Return the leaderboard of one corpus: scores and costs in one table, or in two where that is too wide."""
+    main, names, info = main_figures(board, corpus), order(board, corpus), corpus_info(board, corpus)
+    caption = (
+        f"{corpus}: {label(info.metric)} {arrow(info.higher_is_better)} of {info.target}. {_legend(board, corpus)} "
+        f"Best first by {headline(board, corpus)}."
+    )
+    by_entry = {n: mean_figure([main[k][n] for k in subsets(main) if n in main[k]]) for n in names}
+    complete = {n: f for n, f in by_entry.items() if f and all(n in main[k] for k in subsets(main))}
+    scores = [_figure_column(COMPLETE, main.get(COMPLETE, {}), True)]
+    if complete:
+        scores.append(_figure_column("mean of subsets", complete, True))
+    areas = [area_key(s) for s in series_of(board, corpus) if area_key(s) in main]
+    scores += [_figure_column(key, main[key], True) for key in areas]
+    costs = _cost_columns([c for c in board.costs if c.corpus == corpus])
+    detail = f"{caption} 95% interval in brackets; an area is the mean height of its curve. Bold: best."
+    if len(scores) + len(costs) <= WIDEST + 1:
+        return [_table(f"{detail} {_COST_LEGEND}" if costs else detail, names, scores + costs, board, mark=True)]
+    return [
+        _table(detail, names, scores, board, mark=True),
+        _table(f"{corpus}: what each entry costs. {_COST_LEGEND}", names, costs, board),
+    ]
+
+
+_COST_LEGEND = (
+    "Training: wall clock of one seed; latency: one sample alone on one thread, median; memory: highest of training."
+)
+
+
+def _cost_columns(costs: Sequence[Cost]) -> list[_Column]:
+    writers: dict[str, Callable[[Cost], Cell]] = {
+        "Parameters": lambda c: Cell(f"{c.parameters:,}"),
+        "Training": lambda c: Cell(write_seconds(c.train_seconds)),
+        "Latency": lambda c: Cell(_number(c.latency_ms, "ms")),
+        "Memory": lambda c: Cell(_number(c.memory_mib, "MiB")),
+    }
+    return [_Column(head, {c.entry: write(c) for c in costs}) for head, write in writers.items() if costs]
+
+
+def write_seconds(value: float) -> str:
+    """Return a duration with the unit that suits it; NaN as a dash."""
+    if not math.isfinite(value):
+        return MISSING
+    for unit, size in (("h", 3600.0), ("min", 60.0)):
+        if value >= 2 * size:
+            return f"{value / size:.1f} {unit}"
+    return f"{value:.1f} s" if value >= 1 else f"{value * 1000:.0f} ms"
+
+
+def _number(value: float, unit: str) -> str:
+    if not math.isfinite(value):
+        return MISSING
+    return f"{value:.0f} {unit}" if value >= 100 else f"{value:.2g} {unit}" if value < 10 else f"{value:.1f} {unit}"
+
+
+def _other_metrics(board: Board, corpus: str) -> list[_Column]:
+    found: dict[str, dict[str, Figure]] = {}
+    for f in board.figures:
+        if f.corpus == corpus and f.condition == COMPLETE and not f.main and not of_one_class(f.metric):
+            found.setdefault(f.metric, {})[f.entry] = f
+    return [
+        _figure_column(f"{label(m)} {arrow(next(iter(at.values())).higher_is_better)}", at, False)
+        for m, at in found.items()
+    ]
+
+
+def _columns(main: dict[str, dict[str, Figure]], keys: Sequence[str]) -> list[_Column]:
+    return [_figure_column(title_of(key), main[key], False) for key in keys]
+
+
+def _points(main: dict[str, dict[str, Figure]], series: str) -> list[_Column]:
+    """Return a column per point of a curve; its head has the number only, as the caption names the curve."""
+    option = option_of(series)
+    found = [main[key] for key in points(main, series)]
+    return [_figure_column(f"{option}={next(iter(at.values())).value:g}", at, False) for at in found]
+
+
+def _figure_column(head: str, found: Mapping[str, Figure], interval: bool) -> _Column:
+    best = _best(list(found.values()))
+    return _Column(head, {n: Cell(_value(f), _interval(f) if interval else "", _is(f, best)) for n, f in found.items()})
+
+
+def _value(figure: Figure) -> str:
+    text = write_value(figure.metric, figure.mean)
+    spread = len(figure.seeds) > 1 and math.isfinite(figure.mean) and math.isfinite(figure.std)
+    return f"{text} ± {write_value(figure.metric, figure.std)}" if spread else text
+
+
+def _interval(figure: Figure) -> str:
+    if not (math.isfinite(figure.low) and math.isfinite(figure.high)):
+        return ""
+    return f"[{write_value(figure.metric, figure.low)}, {write_value(figure.metric, figure.high)}]"
+
+
+def _best(figures: Sequence[Figure]) -> str | None:
+    known = [f for f in figures if math.isfinite(f.mean)]
+    if len(known) < 2:
+        return None
+    top = max(known, key=lambda f: f.mean if f.higher_is_better else -f.mean)
+    return write_value(top.metric, top.mean)
+
+
+def _is(figure: Figure, best: str | None) -> bool:
+    # What reads the same is equally good: compare as written.
+    return best is not None and write_value(figure.metric, figure.mean) == best
+
+
+def _legend(board: Board, corpus: str | None = None) -> str:
+    spread = f"Mean ± standard deviation over {len(board.seeds)} seeds" if len(board.seeds) > 1 else "One seed"
+    chosen = [c.metric for c in board.corpora if corpus in (None, c.name)]
+    percent = "; shares such as accuracy and F1 in percent" if any(map(is_percent, chosen)) else ""
+    return f"{spread}{percent}."
+
+
+def _table(caption: str, names: Sequence[str], columns: Sequence[_Column], board: Board, mark: bool = False) -> Table:
+    """Put ``columns`` side by side; ``mark``: say which entries are the floor or made for absence."""
+    entries = entry_info(board)
+
+    def kind(name: str) -> str:
+        return "(floor)" if entries[name].floor else "(aware)" if entries[name].aware else ""
+
+    stub = {name: Cell(name, kind(name) if mark else "") for name in names}
+    lines = tuple((stub[n], *(c.cells.get(n, Cell(MISSING)) for c in columns)) for n in names)
+    if mark:
+        caption += " aware: made or trained for absent or broken input; floor: the linear model."
+    return Table(caption, ("Entry", *(c.head for c in columns)), lines)
+
+
+def entry_table(board: Board) -> Table:
+    """Return what every entry is and how it was set."""
+    head = ("Entry", "Method", "Paper", "Settings", "Kind", "Absent modalities")
+    lines = []
+    for e in board.entries:
+        changed = ", ".join(f"{k}={v}" for k, v in e.settings.items())
+        settings = "; ".join(filter(None, (e.preset and f"preset {e.preset}", changed))) or "defaults"
+        absent = "handled" if e.handles_absence else "fed as zeros"
+        kind = "floor" if e.floor else "aware" if e.aware else "plain"
+        lines.append(tuple(map(Cell, (e.name, e.method, e.paper or MISSING, settings, kind, absent))))
+    return Table("The entries and their settings.", head, tuple(lines), words=True)
+
+
+def left_table(board: Board) -> Table:
+    """Return the pairs without figures and why; failures are named as such."""
+    lines = tuple(
+        (Cell(x.entry), Cell(x.corpus), Cell("failed" if x.failed else "not compatible"), Cell(x.reason))
+        for x in board.left
+    )
+    return Table("Pairs without figures.", ("Entry", "Corpus", "What", "Why"), lines, words=True)
