@@ -105,7 +105,7 @@ def pom() -> Corpus:
     return _aligned("pom", schema, {"audio": "audio", "vision": "video"})
 
 
-def real_life_trial(fold: int = 0) -> Corpus:
+def real_life_trial(fold: int = 0, rate: int = 10) -> Corpus:
     """Real-life Trial (Perez-Rosas et al., 2015): deceptive or truthful clips of testimony, audio and video at 10 Hz.
 
     Frames without a tracked face are zeros; a clip without audio frames or without any face lacks that modality. The
@@ -113,13 +113,17 @@ def real_life_trial(fold: int = 0) -> Corpus:
 
     Args:
         fold: the test fold, 0 to 4; the next one is validation. No court case is in two folds.
+        rate: steps per second, a divisor of 10; below 10, steps are means (of the frames with a face).
     """
     if fold not in range(FOLDS):
         raise OptionError(f"fold must be a whole number from 0 to {FOLDS - 1}, got {fold}")
+    if rate not in (1, 2, 5, 10):
+        raise OptionError(f"rate must be 1, 2, 5 or 10 steps per second, got {rate}")
     folder = _folder("real_life_trial")
     table, stored = _table(folder / "clips.csv"), _arrays(folder / "features.npz")
     tracked = _ragged(stored["video_mask"], stored["video_offsets"])
     video = _ragged(stored["video"] * stored["video_mask"][:, None], stored["video_offsets"])
+    audio = _ragged(stored["audio"], stored["audio_offsets"])
     parts = {fold: "test", (fold + 1) % FOLDS: "valid"}
     schema = Schema(
         (Modality("audio", "sequence", 29), Modality("vision", "sequence", 49)),
@@ -131,8 +135,10 @@ def real_life_trial(fold: int = 0) -> Corpus:
         ids=table["clip"],
         split=[parts.get(f, "train") for f in stored["fold"].tolist()],
         columns={
-            "audio": _ragged(stored["audio"], stored["audio_offsets"]),
-            "vision": [row if mask.any() else None for row, mask in zip(video, tracked, strict=True)],
+            "audio": [_means(row, np.ones(len(row)), 10 // rate) for row in audio],
+            "vision": [
+                _means(row, mask, 10 // rate) if mask.any() else None for row, mask in zip(video, tracked, strict=True)
+            ],
         },
         targets={"deception": stored["label_id"]},
         groups=table["case"],
@@ -213,6 +219,17 @@ def _table(file: Path) -> dict[str, list[str]]:
 def _arrays(file: Path) -> dict[str, Array]:
     with np.load(file, allow_pickle=False) as stored:
         return dict(stored)
+
+
+def _means(row: Array, counted: Array, size: int) -> Array:
+    """Return means of every ``size`` steps, of those ``counted``; zeros where none is."""
+    if size == 1 or not len(row):
+        return row
+    starts = np.arange(0, len(row), size)
+    weights = counted.astype(float)
+    sums, counts = np.add.reduceat(row * weights[:, None], starts), np.add.reduceat(weights, starts)
+    means: Array = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
+    return means
 
 
 def _ragged(values: Array, offsets: Array) -> list[Array]:

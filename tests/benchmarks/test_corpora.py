@@ -173,3 +173,17 @@ def test_a_linear_model_on_words_reaches_the_known_mosi_accuracy(load, tmp_path:
 def score(run: polymodal.Run, corpus: Corpus, metric: str) -> float:
     rows = polymodal.evaluate(run, corpus, subsets=False, resamples=20)["rows"]
     return next(row["mean"] for row in rows if row["metric"] == metric)
+
+
+def test_real_life_trial_at_a_lower_rate_has_means_of_frames_with_a_face(load) -> None:
+    fine, coarse = (load(f"real_life_trial?rate={rate}")["train"] for rate in (10, 2))
+    for name in ("audio", "vision"):
+        assert (fine.present[name] == coarse.present[name]).all()
+    row = int(np.flatnonzero(fine.present["vision"])[0])
+    full, thin = fine.columns["vision"][row], coarse.columns["vision"][row]
+    assert len(thin) == -(-len(full) // 5)
+    seen = [part[np.any(part != 0, axis=1)] for part in np.split(full, range(5, len(full), 5))]
+    expected = np.stack([part.mean(0) if len(part) else np.zeros(full.shape[1]) for part in seen])
+    np.testing.assert_allclose(thin, expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(OptionError, match="rate must be"):
+        load("real_life_trial?rate=3")
