@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is loaded
@@ -30,3 +32,38 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "very", "##ly", "film", "a", "not", "."]
+
+
+@pytest.fixture(scope="session")
+def make_bert(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], str]:
+    """Returns a function: number of layers -> folder of a random BERT of width 16 that knows ``WORDS``, no dropout."""
+    transformers = pytest.importorskip("transformers")
+
+    @cache
+    def make(layers: int) -> str:
+        folder = tmp_path_factory.mktemp(f"bert{layers}")
+        (folder / "vocab.txt").write_text("\n".join(WORDS))
+        torch.manual_seed(0)
+        config = transformers.BertConfig(
+            vocab_size=len(WORDS),
+            hidden_size=16,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            intermediate_size=32,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        )
+        transformers.BertModel(config).save_pretrained(folder)
+        transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+        return str(folder)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def bert(make_bert: Callable[[int], str]) -> str:
+    """Folder of a random BERT with two layers."""
+    return make_bert(2)

@@ -19,32 +19,16 @@ AUDIO, VISION = Modality("audio", "sequence", 5), Modality("vision", "sequence",
 SMALL = Schema((Modality("text", "sequence", 6), AUDIO, VISION), (SCORE,))
 SPOKEN = Schema((Modality("text", "text"), AUDIO, VISION), (SCORE,))
 BERT_BASE = 109_482_240  # with its pooler, 590,592 parameters that nothing reads in MMSA and that are not built here
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "very", "film", "a", "not", "."]
 
 
 def size(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Folder of a random BERT with 3 layers of width 16."""
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("bert")
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(VOCABULARY),
-        hidden_size=16,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=32,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
-    transformers.BertModel(config).save_pretrained(folder)
-    transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
-    return str(folder)
+@pytest.fixture
+def bert(make_bert: Callable[[int], str]) -> str:
+    """Folder of a random BERT with three layers."""
+    return make_bert(3)
 
 
 def spoken(*texts: str, seed: int = 0) -> Batch:

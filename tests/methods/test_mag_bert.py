@@ -18,32 +18,10 @@ SCORE = Target("sentiment", "regression", (-3.0, 3.0))
 AUDIO, VISION = Modality("audio", "sequence", 5), Modality("vision", "sequence", 4)
 SMALL = Schema((Modality("text", "sequence", 6), AUDIO, VISION), (SCORE,))
 SPOKEN = Schema((Modality("text", "text"), AUDIO, VISION), (SCORE,))
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "very", "##ly", "film", "a", "not", "."]
 
 
 def size(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
-
-
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Folder of a random BERT with 2 layers of width 16."""
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("bert")
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(VOCABULARY),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
-    transformers.BertModel(config).save_pretrained(folder)
-    transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
-    return str(folder)
 
 
 def spoken(*texts: str, seed: int = 0) -> Batch:

@@ -21,7 +21,6 @@ SMALL = Schema(
     (Modality("text", "sequence", 6), Modality("audio", "sequence", 5), Modality("vision", "sequence", 4)), (SCORE,)
 )
 TINY = {"width": 6, "heads": 2, "layers": 1, "pooled": 8, "hidden": 8}
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "very", "##ly", "film", "a", "not", "."]
 
 
 def size(module: torch.nn.Module) -> int:
@@ -176,27 +175,6 @@ def test_the_pool_reads_true_steps_only() -> None:
     torch.testing.assert_close(pooled[1:2], pool(Stream(x[1:2, :2], lengths[1:2], here[1:2])))
     assert not pooled[2].any()
     assert (pooled.abs() <= 1).all()
-
-
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Folder of a random BERT with 2 layers of width 16."""
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("bert")
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(VOCABULARY),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
-    transformers.BertModel(config).save_pretrained(folder)
-    transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
-    return str(folder)
 
 
 def spoken(*texts: str) -> tuple[Schema, Batch]:

@@ -14,31 +14,9 @@ from polymodal.core import OptionError, Stream
 from polymodal.nn.sequence import masked_mean
 from polymodal.nn.text import HashedWords, TextEncoder, hash_words, load_transformer
 
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "very", "film", "a", "not", "."]
-
 
 def texts(*rows: str) -> Stream:
     return Stream(list(rows), None, torch.tensor([bool(r) for r in rows]))
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Folder of a random BERT with 2 layers of width 16 and 12 words."""
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("tiny")
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(VOCABULARY),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=128,
-    )
-    transformers.BertModel(config).save_pretrained(folder)
-    transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
-    return str(folder)
 
 
 def test_hashes_are_the_same_in_every_process() -> None:
@@ -83,8 +61,8 @@ def test_hashed_words_survive_a_batch_without_any_text() -> None:
     assert not out.tensor.any()
 
 
-def test_token_states_do_not_depend_on_batch_mates(tiny: str) -> None:
-    encoder = TextEncoder(tiny).eval()
+def test_token_states_do_not_depend_on_batch_mates(bert: str) -> None:
+    encoder = TextEncoder(bert).eval()
     together = encoder(texts("a good film", "", "a film not very good . not very bad ."))
     assert together.lengths is not None
     assert together.lengths.tolist() == [5, 0, 12]
@@ -95,17 +73,17 @@ def test_token_states_do_not_depend_on_batch_mates(tiny: str) -> None:
     torch.testing.assert_close(alone.tensor[0], together.tensor[0, :5], atol=1e-5, rtol=1e-5)
 
 
-def test_long_texts_are_cut(tiny: str) -> None:
-    out = TextEncoder(tiny, max_tokens=6)(texts("good " * 50))
+def test_long_texts_are_cut(bert: str) -> None:
+    out = TextEncoder(bert, max_tokens=6)(texts("good " * 50))
     assert out.lengths is not None
     assert out.lengths.tolist() == [6]
 
 
 @pytest.mark.parametrize("tuning", ["full", "lora"])
-def test_every_trainable_parameter_gets_a_gradient(tiny: str, tuning: str) -> None:
+def test_every_trainable_parameter_gets_a_gradient(bert: str, tuning: str) -> None:
     if tuning == "lora":
         pytest.importorskip("peft")
-    encoder = TextEncoder(tiny, tuning=tuning)
+    encoder = TextEncoder(bert, tuning=tuning)
     assert encoder.is_pretrained == (tuning == "full")
     trainable = {n: p for n, p in encoder.named_parameters() if p.requires_grad}
     if tuning == "lora":
