@@ -15,7 +15,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 @pytest.fixture
 def behaviours(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(FOLDER))
-    for name in ("behaviours", "planted", "measure"):
+    for name in ("behaviours", "planted", "measure", "verdicts"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     import behaviours
 
@@ -24,10 +24,12 @@ def behaviours(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.mark.parametrize("claim", ["cyin", "mib", "umq"])
 def test_every_rule_is_decided_and_explained(claim: str, behaviours: ModuleType, tmp_path: Path) -> None:
+    from verdicts import RULES
+
     row = behaviours.CLAIMS[claim](1, tmp_path, n=40, changes={"epochs": 1})
     rules = {name.removeprefix("passes: ") for name in row if name.startswith("passes: ")}
     assert rules
-    assert rules <= set(behaviours.RULES)
+    assert rules <= set(RULES)
     assert all(np.isfinite(value) for value in row.values())
 
 
@@ -46,12 +48,14 @@ def test_ranks_are_one_in_order_and_minus_one_against_it(behaviours: ModuleType)
 
 
 def test_a_rule_that_fails_in_one_seed_is_said_to_fail_with_its_cause(behaviours: ModuleType) -> None:
+    from verdicts import CAUSES
+
     held = {"quality orders noisy vectors": 3, "quality orders noise in raw features": 2}
     result = {"seeds": [1, 2, 3], "held": held, "processor_seconds": 1, "figures": {"x": [0.5, 0.1]}}
     text = behaviours.table({"umq": result})
     assert "| PASS | quality orders noisy vectors | 3 of 3 |" in text
     assert "| FAILS | quality orders noise in raw features | 2 of 3 |" in text
-    assert behaviours.CAUSES["quality orders noise in raw features"] in text
+    assert CAUSES["quality orders noise in raw features"] in text
     assert "| x | 0.500 +- 0.100 |" in text
 
 

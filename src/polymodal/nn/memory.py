@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from polymodal.core import Modality, OptionError, Stream, nearest
 from polymodal.nn.axis import common_axis
 from polymodal.nn.inputs import as_sequence
+from polymodal.nn.linear import Linear, linear
+from polymodal.nn.recurrent import unroll
 from polymodal.nn.sequence import masked_softmax
 from polymodal.nn.subnet import final_state
 
@@ -48,7 +50,7 @@ class Perceptron(nn.Module):
 
     def __init__(self, width_in: int, hidden: int, width: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.first, self.last = nn.Linear(width_in, hidden), nn.Linear(hidden, width)
+        self.first, self.last = Linear(width_in, hidden), Linear(hidden, width)
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,11 +59,10 @@ class Perceptron(nn.Module):
 
 
 def run_lstms(projected: Sequence[Tensor], recurrent: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Step independent LSTMs together from zero states.
+    """Step independent LSTMs from zero states.
 
-    torch's fused LSTM is faster but keeps its cells to itself. Here the inputs are projected beforehand, for all steps
-    at once, and one step is one product per LSTM and one set of element-wise operations for all. Time comes first: a
-    step is then one block of memory.
+    torch's fused LSTM keeps its cells to itself. Here the inputs are projected beforehand, for all steps at once. Time
+    comes first: a step is then one block of memory.
 
     Args:
         projected: per LSTM ``(time, batch, 4 * hidden)``, its input and biases; gates in torch's order (i, f, g, o).
@@ -70,21 +71,8 @@ def run_lstms(projected: Sequence[Tensor], recurrent: Sequence[Tensor]) -> tuple
     Returns:
         hidden states and cells, each ``(time, batch, sum of hidden)``.
     """
-    widths = [w.shape[1] for w in recurrent]
-    turned = [w.t() for w in recurrent]
-    rows = projected[0].shape[1]
-    # In the weights' precision: under autocast the products are half precision, the cells must not be.
-    h = c = recurrent[0].new_zeros(rows, sum(widths))
-    hidden, cells = [], []
-    for inputs in zip(*(p.unbind(0) for p in projected), strict=True):
-        parts = zip(inputs, h.split(widths, 1), turned, strict=True)
-        gates = torch.cat([torch.addmm(x, part, w).view(rows, 4, -1) for x, part, w in parts], 2).to(c.dtype)
-        i, f, g, o = gates.unbind(1)
-        c = torch.addcmul(f.sigmoid() * c, i.sigmoid(), g.tanh())
-        h = o.sigmoid() * c.tanh()
-        hidden.append(h)
-        cells.append(c)
-    return torch.stack(hidden), torch.stack(cells)
+    pairs = [unroll(x, w) for x, w in zip(projected, recurrent, strict=True)]
+    return torch.cat([hidden for hidden, _ in pairs], 2), torch.cat([cells for _, cells in pairs], 2)
 
 
 class CellStates(nn.Module):
@@ -106,9 +94,8 @@ class CellStates(nn.Module):
         projected, recurrent = [], []
         for name, cell in self.lstms.items():
             assert isinstance(cell, nn.LSTMCell)
-            projected.append(
-                F.linear(streams[name].tensor.transpose(0, 1), cell.weight_ih, cell.bias_ih + cell.bias_hh)
-            )
+            x = linear(streams[name].tensor, cell.weight_ih, cell.bias_ih + cell.bias_hh)
+            projected.append(x.transpose(0, 1))
             recurrent.append(cell.weight_hh)
         hidden, cells = run_lstms(projected, recurrent)
         pairs = zip(self.lstms, self.widths, strict=True)
@@ -141,7 +128,7 @@ class GatedMemory(nn.Module):
         gates = (self.retain, self.update)
         first = torch.cat([gate.first.weight for gate in gates])
         # What does not depend on the memory is computed for all steps at once.
-        from_x = F.linear(x, first[:, : x.shape[2]], torch.cat([gate.first.bias for gate in gates]))
+        from_x = linear(x, first[:, : x.shape[2]], torch.cat([gate.first.bias for gate in gates]))
         from_u = first[:, x.shape[2] :].t()
         sizes = [gate.first.out_features for gate in gates]
         kept = [gate.drop(from_x.new_ones(*x.shape[:2], n)) for gate, n in zip(gates, sizes, strict=True)]

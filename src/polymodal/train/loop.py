@@ -205,7 +205,7 @@ class Trainer:
             # What does not train in this phase still passes gradients on to what does.
             parameter.requires_grad_(id(parameter) in trained)
         self._rates = [float(g["lr"]) for g in groups]  # type: ignore[arg-type]
-        return self.fabric.setup(Step(self.method), torch.optim.AdamW(groups))
+        return self.fabric.setup(Step(self.method), torch.optim.AdamW(groups, fused=True))
 
     def _epoch(self, step: Any, optimizer: Any, epochs: int) -> None:
         started, plan, at = time.monotonic(), self.train.plan(self.at.epoch), self.at
