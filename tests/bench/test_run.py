@@ -14,6 +14,7 @@ from pyarrow import parquet
 from polymodal.bench import Board, bench, read_plan
 from polymodal.bench.job import Cell, Outcome, broken, conditions, run_cell
 from polymodal.bench.plan import BenchPlan, EntryPlan
+from polymodal.bench.run import _alone
 from polymodal.core import OptionError, RunError
 from polymodal.data.progress import console
 
@@ -168,6 +169,11 @@ def test_a_second_time_nothing_is_run(done: tuple[Board, Path], plan: BenchPlan)
     again = bench(plan, folder, workers=2, device="cpu")
     assert again.made["reused"] == again.made["trainings"] - 4  # those that cannot be run leave nothing to reuse
     assert repr(again.figures) == repr(board.figures)
+
+
+def test_two_benchmarks_do_not_share_a_folder_at_the_same_time(plan: BenchPlan, tmp_path: Path) -> None:
+    with _alone(tmp_path), pytest.raises(RunError, match="another polymodal bench works in"):
+        bench(plan, tmp_path, workers=1, device="cpu")
 
 
 def test_nothing_to_run_is_an_error(tmp_path: Path) -> None:

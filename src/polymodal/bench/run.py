@@ -7,6 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from polymodal.bench.search import check_optuna, run_search
 from polymodal.core import OptionError, RunError
 from polymodal.data.processes import Processes, joined_cluster
 from polymodal.data.progress import console, progress_bar
+from polymodal.train.fit import code_digest
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -41,7 +43,7 @@ def bench(
 
     Raises:
         OptionError: no such cluster, no Optuna for a search.
-        RunError: ``out`` cannot be written, or nothing could be run.
+        RunError: ``out`` cannot be written, another process works in it, or nothing could be run.
     """
     folder = Path(out).absolute()
     try:
@@ -52,7 +54,11 @@ def bench(
         check_optuna()
     if workers is not None and workers < 1:
         raise OptionError(f"workers must be at least 1, got {workers}")
-    count = workers or _default_workers(device)
+    with _alone(folder):
+        return _bench(plan, folder, workers or _default_workers(device), ray, device)
+
+
+def _bench(plan: BenchPlan, folder: Path, count: int, ray: str | None, device: str) -> Board:
     began = time.perf_counter()
     cells = _cells(plan, folder / "runs", device)
     console.print(
@@ -69,6 +75,7 @@ def bench(
         "python": platform.python_version(),
         "torch": _version("torch"),
         "polymodal": _version("polymodal"),
+        "code": code_digest(),
         "device": device,
         "side_by_side": count,
         "trainings": len(cells),
@@ -84,6 +91,22 @@ def bench(
     board.made["seconds"] = round(time.perf_counter() - began, 1)
     board.save(folder / "board.json")
     return board
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold ``folder`` while the block runs; RunError where another process does. The system lets go of it at a kill."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(f"another polymodal bench works in {folder}; wait for it or choose another --out") from None
+        yield
 
 
 def _cells(plan: BenchPlan, folder: Path, device: str) -> list[Cell]:
