@@ -54,7 +54,7 @@ def test_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_recipe_is_documented_whole_with_its_defaults() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\S+) \| ", (DOCS / "training.md").read_text(), flags=re.MULTILINE)
-    defaults = {n: str(v).lower() if isinstance(v, bool) else str(v) for n, v in asdict(Recipe()).items()}
+    defaults = {n: (str(v).lower() if isinstance(v, bool) else str(v)) or "none" for n, v in asdict(Recipe()).items()}
     assert dict(rows) == defaults
 
 
