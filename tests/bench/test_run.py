@@ -62,6 +62,19 @@ def test_a_finished_cell_is_not_run_again_and_a_new_condition_costs_no_training(
     assert (more.run, more.reused) == (folder, False)
     assert weights.stat().st_mtime_ns == before[0]
     assert "swap:p=0.5" in parquet.read_table(predictions)["condition"].to_pylist()
+    # A benchmark with fewer conditions finds its own among them, and the others stay.
+    assert run_cell(first).reused
+    assert "swap:p=0.5" in parquet.read_table(predictions)["condition"].to_pylist()
+
+
+def test_a_cell_without_a_known_peak_of_memory_takes_further_conditions(tmp_path: Path) -> None:
+    first = cell(tmp_path)
+    folder = one_run(run_cell(first))
+    facts = json.loads((folder / "cell.json").read_text()) | {"memory_mib": None}
+    (folder / "cell.json").write_text(json.dumps(facts))
+    assert one_run(run_cell(replace(first, stress=("swap:p=0.5",)))) == folder
+    kept = set(parquet.read_table(folder / "conditions.parquet")["condition"].to_pylist())
+    assert {"missing:rate=0.2", "swap:p=0.5"} <= kept
 
 
 def test_settings_seed_and_data_make_another_cell(tmp_path: Path) -> None:
@@ -171,6 +184,12 @@ def test_a_second_time_nothing_is_run(done: tuple[Board, Path], plan: BenchPlan)
     assert repr(again.figures) == repr(board.figures)
 
 
+def test_a_board_shows_its_own_conditions_of_shared_cells(done: tuple[Board, Path], plan: BenchPlan) -> None:
+    less = bench(replace(plan, stress=(), subsets=False), done[1], workers=2, device="cpu")
+    assert {f.condition for f in less.figures} == {"complete"}
+    assert less.made["reused"] == less.made["trainings"] - 4
+
+
 def test_two_benchmarks_do_not_share_a_folder_at_the_same_time(plan: BenchPlan, tmp_path: Path) -> None:
     with _alone(tmp_path), pytest.raises(RunError, match="another polymodal bench works in"):
         bench(plan, tmp_path, workers=1, device="cpu")
@@ -187,11 +206,11 @@ def test_nothing_to_run_is_an_error(tmp_path: Path) -> None:
         bench(plan, tmp_path / "file")
 
 
-def test_conditions_are_named_as_stresses(tmp_path: Path) -> None:
+def test_conditions_are_named_as_stresses() -> None:
     from polymodal import load_corpus
 
     schema = load_corpus("synthetic:talk?n=20").schema
-    names = list(conditions(schema, replace(cell(tmp_path), stress=())))
+    names = list(conditions(schema, (), subsets=True))
     assert names[:4] == ["complete", "subset:text,audio", "subset:text,vision", "subset:audio,vision"]
     assert len(names) == 7
 

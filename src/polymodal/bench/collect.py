@@ -12,7 +12,7 @@ import numpy as np
 from pyarrow import parquet
 
 from polymodal.bench.board import AREA, Board, Contrast, CorpusInfo, Cost, Entry, Figure, Left
-from polymodal.bench.job import Cell, Outcome, read_cell
+from polymodal.bench.job import Cell, Outcome, conditions, read_cell
 from polymodal.bench.plan import FLOOR, BenchPlan, EntryPlan
 from polymodal.core import Target
 from polymodal.methods import find_method, method_id
@@ -91,7 +91,10 @@ def _read(plan: BenchPlan, entry: EntryPlan, sources: Sequence[str], cells: Sequ
     columns = {seed: _pooled([place[s, seed] for s in sources], target) for seed in plan.seeds}
     tables: dict[str, dict[str, Tables]] = {}
     counts = {}
+    wanted = set(conditions(runs[0].schema, plan.stress, subsets=plan.subsets))
     for split, condition in columns[plan.seeds[0]]:
+        if condition not in wanted:  # another benchmark's, which shares the cell
+            continue
         parts = [columns[seed][split, condition] for seed in plan.seeds]
         shares = [p["probability"] for p in parts] if "probability" in parts[0] else None
         true = parts[0]["true"]

@@ -9,7 +9,7 @@ import inspect
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -138,15 +138,17 @@ def _corpus(source: str) -> Corpus:
 def _run(cell: Cell, plan: Plan, method: Method) -> Outcome:
     key = content_key(plan, method, cell.device)
     folder = cell.folder / f"{plan.config['method']}-{cell.corpus}-{cell.seed}-{key}"
-    asked = list(conditions(plan.corpus.schema, cell))
+    asked = list(conditions(plan.corpus.schema, cell.stress, subsets=cell.subsets))
     done = read_cell(folder)
     if done and set(asked) <= set(done["conditions"]):
         return Outcome(folder, reused=True)
+    if done:  # of another benchmark in the same folder: kept, so that the two do not undo each other's work
+        asked = list(dict.fromkeys([*done["conditions"], *asked]))
     memory = PeakMemory()
     fitted = (folder / f"seed-{cell.seed}" / "result.json").is_file()
     run = train(plan, folder, device=cell.device, resume=(folder / "run.json").is_file(), checkpoint_seconds=math.inf)
     # Not known where the training was another process's.
-    peak = done["memory_mib"] if done else math.nan if fitted else memory.mib()
+    peak = done["memory_mib"] if done else None if fitted else memory.mib()
     (folder / f"seed-{cell.seed}" / "last.safetensors").unlink(missing_ok=True)
     corpus = replace(plan.corpus, stored_normalizer=run.normalizer)
     _predict(run, corpus, asked, cell.seed)
@@ -157,7 +159,7 @@ def _run(cell: Cell, plan: Plan, method: Method) -> Outcome:
             "parameters": run.config["parameters"],
             **{k: run.results()[cell.seed][k] for k in ("seconds", "epochs", "best_epoch", "valid_loss", "stopped")},
             "latency_ms": _latency(run, corpus),
-            "memory_mib": None if math.isnan(peak) else peak,
+            "memory_mib": peak,
             "code": key,
             "tuned": cell.tuned,
         },
@@ -174,13 +176,13 @@ def read_cell(folder: Path) -> dict[str, Any] | None:
     return found if (folder / "conditions.parquet").is_file() else None
 
 
-def conditions(schema: Schema, cell: Cell) -> Iterator[str]:
+def conditions(schema: Schema, stress: Sequence[str], *, subsets: bool) -> Iterator[str]:
     """Yield the names of what a method is tested on: ``complete``, ``subset:...``, stresses."""
     yield "complete"
-    if cell.subsets:
+    if subsets:
         for size in range(len(schema.names) - 1, 0, -1):
             yield from ("subset:" + ",".join(kept) for kept in combinations(schema.names, size))
-    yield from (point.text for point in sweeps(cell.stress))
+    yield from (point.text for point in sweeps(stress))
 
 
 def content_key(plan: Plan, method: Method, device: str) -> str:
@@ -251,7 +253,7 @@ def _latency(run: Run, corpus: Corpus) -> float:
 
 
 class PeakMemory:
-    """Highest memory of this process over where it stood when this was made, in MiB; NaN where it cannot be known."""
+    """Highest memory of this process over where it stood when this was made, in MiB; None where it cannot be known."""
 
     def __init__(self) -> None:
         gc.collect()
@@ -265,11 +267,12 @@ class PeakMemory:
         except OSError:
             self._start = math.nan
 
-    def mib(self) -> float:
+    def mib(self) -> float | None:
         """Return the peak so far."""
         if torch.cuda.is_available():
             return torch.cuda.max_memory_allocated() / 2**20
-        return round(max(0.0, _status("VmHWM") - self._start), 1)
+        peak = _status("VmHWM") - self._start
+        return None if math.isnan(peak) else round(max(0.0, peak), 1)
 
 
 def _status(name: str) -> float:

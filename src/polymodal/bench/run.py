@@ -143,26 +143,26 @@ def _all(
 ) -> Iterator[tuple[T, R]]:
     """Yield each task with its result, showing progress and the time left."""
     began = time.perf_counter()
-    run = _on_cluster if ray else _in_processes
-    worked = 0
+    if ray:
+        results = _on_cluster(function, tasks, workers, ray, failed)
+    else:
+        threads = max(1, _processors() // workers)
+        results = _in_processes(function, tasks, min(workers, len(tasks)), threads, failed)
     with progress_bar() as bar:
         task = bar.add_task(what, total=len(tasks))
-        for number, (one, result) in enumerate(run(function, tasks, workers, ray, failed), start=1):
+        for number, (one, result) in enumerate(results, start=1):
             bar.advance(task)
-            worked += not getattr(result, "reused", False)
             text = line(one, result)
             if text:
-                each = (time.perf_counter() - began) / max(1, worked)
+                each = (time.perf_counter() - began) / number
                 left = f", about {each * (len(tasks) - number) / 60:.0f} min left" if number < len(tasks) else ""
                 console.print(f"{number}/{len(tasks)}  {text}{left}", soft_wrap=True, markup=False)
             yield one, result
 
 
 def _tuned_line(task: tuple[Cell, Search], found: dict[str, Any]) -> str:
-    cell, settings = (
-        task[0],
-        ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items()),
-    )
+    cell = task[0]
+    settings = ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items())
     return f"{cell.entry.name} on {cell.corpus}: {settings or 'nothing to search'}"
 
 
@@ -178,11 +178,10 @@ def _in_processes(
     function: Callable[[T], R],
     tasks: Sequence[T],
     workers: int,
-    ray: str | None,
+    threads: int,
     failed: Callable[[BaseException | None], R],
 ) -> Iterator[tuple[T, R]]:
-    threads = max(1, _processors() // workers)
-    with Processes(function, min(workers, max(1, len(tasks))), failed(None), threads, failed) as pool:
+    with Processes(function, workers, failed(None), threads, failed) as pool:
         yield from pool.run(tasks)
 
 
@@ -190,10 +189,10 @@ def _on_cluster(
     function: Callable[[T], R],
     tasks: Sequence[T],
     workers: int,
-    ray: str | None,
+    ray: str,
     failed: Callable[[BaseException | None], R],
 ) -> Iterator[tuple[T, R]]:
-    with joined_cluster(workers, str(ray)):
+    with joined_cluster(workers, ray):
         import ray as cluster
 
         remote = cluster.remote(function).options(num_cpus=1, max_retries=1)
