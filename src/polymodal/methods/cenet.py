@@ -91,15 +91,11 @@ class CENet(Method):
     @property
     def transformer(self) -> TextEncoder | None:
         """The pre-trained encoder of the text, if it has one."""
-        found = dict(self.inputs.texts.items()).get(self.anchor)
-        return found if isinstance(found, TextEncoder) else None
+        return self.inputs.transformer(self.anchor)
 
     def forward(self, batch: Batch) -> Output:
         """Return predictions and, as ``fused``, the pooled vector."""
-        texts, streams = dict(self.inputs.texts.items()), dict(batch.streams)
-        for name, encoder in texts.items():
-            if name != self.anchor or self.transformer is None:
-                streams[name] = encoder(batch[name])
+        streams = self.inputs(batch, raw=() if self.transformer is None else (self.anchor,))
         own = streams.pop(self.anchor)
         fused = self.pooler(self.read(own, {n: as_sequence(s) for n, s in streams.items()}))
         return Output(self.heads(fused), {"fused": fused})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, Schema, Stream
@@ -32,9 +34,15 @@ class Inputs(nn.Module):
                 modality = Modality(modality.name, "sequence", module.width)
             self.modalities[modality.name] = modality
 
-    def forward(self, batch: Batch) -> dict[str, Stream]:
-        """Return modality name -> stream with a tensor, in schema order."""
-        return {n: self.texts[n](s) if n in self.texts else s for n, s in batch.streams.items()}
+    def forward(self, batch: Batch, *, raw: Collection[str] = ()) -> dict[str, Stream]:
+        """Return modality name -> stream with a tensor, in schema order; those named in ``raw`` as they come."""
+        encoded = self.texts.keys() - set(raw)
+        return {n: self.texts[n](s) if n in encoded else s for n, s in batch.streams.items()}
+
+    def transformer(self, name: str) -> TextEncoder | None:
+        """Return the pre-trained encoder of modality ``name``, None where it has none."""
+        found = dict(self.texts.items()).get(name)
+        return found if isinstance(found, TextEncoder) else None
 
 
 def as_sequence(stream: Stream) -> Stream:
