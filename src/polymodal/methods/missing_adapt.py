@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from polymodal.core import Batch, OptionError, Output, Schema, Stream
+from polymodal.core import Batch, OptionError, Output, Schema
 from polymodal.methods import build, find_method
 from polymodal.methods.base import Method, Phase, View, fraction, positive
 from polymodal.nn.heads import Heads, task_losses
@@ -95,14 +95,15 @@ class MissingAdapt(Method):
 
     def forward(self, batch: Batch) -> Output:
         """Return what the base makes of each sample with the parameters of its subset."""
-        self.base.phase = self.phase.removeprefix(BASE) if self.phase.startswith(BASE) else "train"
-        return self.base(batch) if self.phase.startswith(BASE) else self.adapted(batch)
+        phase = self.now.phase.removeprefix(BASE) if self.now.phase.startswith(BASE) else "train"
+        self.base.now = replace(self.now, phase=phase)
+        return self.base(batch) if self.now.phase.startswith(BASE) else self.adapted(batch)
 
     def adapted(self, batch: Batch) -> Output:
         """Return predictions for a batch of mixed subsets: one pass of the base for each."""
         patterns, member = batch.present.unique(dim=0, return_inverse=True)
         rows = [(member == i).nonzero()[:, 0] for i in range(len(patterns))]
-        parts = [self._modulated(_pick(batch, r), p) for r, p in zip(rows, patterns.tolist(), strict=True)]
+        parts = [self._modulated(batch.select(r), p) for r, p in zip(rows, patterns.tolist(), strict=True)]
         back = torch.cat(rows).argsort()
         return Output(
             {n: torch.cat([p.predictions[n] for p in parts])[back] for n in parts[0].predictions},
@@ -112,7 +113,7 @@ class MissingAdapt(Method):
     def _modulated(self, batch: Batch, pattern: list[bool]) -> Output:
         key = _key(n for n, here in zip(self.schema.names, pattern, strict=True) if here)
         tensors = self.folded(key) if key in self.adapters else {}
-        if self.phase == ADAPT:
+        if self.now.phase == ADAPT:
             # The base may count something while it trains: it counts on copies, what is frozen stays as it is.
             tensors |= {n: b.clone() for n, b in self.base.named_buffers()}
         output: Output = functional_call(self.base, tensors, (batch,))
@@ -137,7 +138,7 @@ class MissingAdapt(Method):
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """Return the base's losses; in stage 2 the task terms, averaged over all subsets of the batch."""
-        if self.phase != ADAPT:
+        if self.now.phase != ADAPT:
             return self.base.losses(batch, output)
         terms = []
         for key in self.adapters:
@@ -148,7 +149,7 @@ class MissingAdapt(Method):
     def train(self, mode: bool = True) -> MissingAdapt:
         """Set training mode; in stage 2 batch normalisation keeps its statistics."""
         super().train(mode)
-        if self.phase == ADAPT:
+        if self.now.phase == ADAPT:
             for module in self.base.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
@@ -237,20 +238,3 @@ def _folded(adapter: Adapter, parts: list[Tensor], weight: Tensor, bias: Tensor 
 def _key(names: Iterable[str]) -> str:
     # No name holds a "+", so the key is as good as the frozen set and can be stored as a parameter's name.
     return "+".join(names)
-
-
-def _pick(batch: Batch, rows: Tensor) -> Batch:
-    """Return the samples ``rows``, cut to the longest of them: an absent modality then costs one step."""
-    streams = {}
-    for name, stream in batch.streams.items():
-        lengths = None if stream.lengths is None else stream.lengths[rows]
-        values: Tensor | list[str]
-        if isinstance(stream.values, list):
-            values = [stream.values[i] for i in rows.tolist()]
-        else:
-            values = stream.values[rows]
-            if lengths is not None:
-                values = values[:, : max(1, int(lengths.max()))]
-        streams[name] = Stream(values, lengths, stream.present[rows])
-    targets = {n: t[rows] for n, t in batch.targets.items()}
-    return Batch(streams, targets, [batch.ids[i] for i in rows.tolist()])
