@@ -76,8 +76,3 @@ def _columns(schema: Schema, batch: Batch, output: Output) -> dict[str, Tensor]:
         chosen = share.argmax(1) if target.task == "classification" else (share > 0.5).float()
         columns[f"{target.name}/predicted"] = chosen
     return columns
-
-
-def task_total(losses: dict[str, float]) -> float:
-    """What validation looks at: the sum of the losses whose name starts with ``task``."""
-    return sum(value for name, value in losses.items() if name.startswith("task"))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, RunError, TrainingError, derive_seed, seed_torch
+from polymodal.core.errors import nearest
 from polymodal.data.corpus import Corpus
 from polymodal.data.loader import Loader
 from polymodal.methods.base import Method, Now, Phase, View
@@ -23,16 +25,18 @@ from polymodal.score import evaluate
 from polymodal.stress import Stress, parse_stress
 from polymodal.train.checkpoint import (
     load_checkpoint,
+    load_weights,
     optimizer_tensors,
     restore_buffers,
-    restore_optimizer,
+    restore_optimizers,
     save_checkpoint,
     training_buffers,
 )
-from polymodal.train.infer import infer, task_total
+from polymodal.train.infer import infer
 from polymodal.train.recipe import Recipe
 from polymodal.train.stressed import stressed
 from polymodal.train.tracker import Tracker
+from polymodal.train.updates import Turn, choose, make_optimizer
 
 IMPROVEMENT = 1e-6
 """Smallest fall of the validation loss that counts, as in the field's trainers."""
@@ -40,19 +44,42 @@ IMPROVEMENT = 1e-6
 
 @dataclass
 class Progressed:
-    """How far training of one seed has come: all that a checkpoint holds beside tensors."""
+    """How far training of one seed has come: all that a checkpoint holds beside tensors.
+
+    ``phase_epoch``, ``step``, ``best`` and what follows are those of the phase; ``batch``, ``sums`` (update -> loss ->
+    sum over samples) and ``counts`` (update -> samples) those of the epoch.
+    """
 
     phase: int = 0
     phase_epoch: int = 0
     epoch: int = 0
     step: int = 0
     batch: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    seen: int = 0
+    sums: dict[str, dict[str, float]] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
     best: float = math.inf
     best_epoch: int = 0
     stale: int = 0
     plateau: float = 1.0
+
+
+@dataclass
+class Stage:
+    """A phase at work.
+
+    Attributes:
+        phase: what the method asks for.
+        epochs: passes over the training split at most.
+        step: forward pass and losses, wrapped by Fabric.
+        turns: its updates in order.
+        steps: planned for all epochs.
+    """
+
+    phase: Phase
+    epochs: int
+    step: Any
+    turns: list[Turn]
+    steps: int = 1
 
 
 class Hidden:
@@ -127,30 +154,25 @@ class Trainer:
         )
 
     def fit(self) -> dict[str, Any]:
-        """Train to the end and return ``best_epoch``, ``epochs``, ``best`` (validation loss) and ``stopped``."""
+        """Train to the end and return ``best_epoch``, ``epochs``, ``best`` (validation loss) and ``stopped``.
+
+        Raises:
+            OptionError: a phase of the method contradicts itself.
+            RunError: the folder cannot be written, or its checkpoint not be used.
+            TrainingError: a loss is no finite number, or the one that chooses the epoch is not there.
+        """
         started, phases = time.monotonic(), self.method.phases()
-        checkpoint = self.folder / "last.safetensors"
-        resumed = load_checkpoint(checkpoint) if checkpoint.is_file() else None
-        if resumed:
-            try:
-                self.at = Progressed(**resumed[1])
-            except TypeError:
-                raise RunError(f"{checkpoint} is not the checkpoint of a training; train the run again") from None
-            self.tracker.rewind(self.at.epoch)
-            restore_buffers(self.method, resumed[0])
-        else:
-            self.tracker.rewind(0)
-            self.method.prepare(self._view())
-            # A rank of its own stream of random numbers; rank 0 of one process is the reference.
-            seed_torch(derive_seed("train", self.seed, self.fabric.global_rank))
+        for phase in phases:
+            choose(self.method, phase)  # mistakes are told before the first step
+        tensors = self._start()
         stopped = "closed form"
         with deterministic(self.fabric.device.type == "cpu"):
             for number in range(self.at.phase, len(phases)):
-                stopped = self._phase(phases, number, resumed[0] if resumed else None)
-                resumed = None
+                stopped = self._phase(phases, number, tensors)
+                tensors = None
         if not phases:
             self.fabric.to_device(self.method)
-            self._validate({})
+            self._validate(Phase(), {})
             self._save_best()
         self.tracker.close()
         return {
@@ -161,102 +183,162 @@ class Trainer:
             "seconds": round(time.monotonic() - started, 2),
         }
 
-    def _view(self) -> View:
+    def _start(self) -> dict[str, Tensor] | None:
+        """Take up the checkpoint there is and return its tensors; without one, prepare the method."""
+        checkpoint = self.folder / "last.safetensors"
+        if not checkpoint.is_file():
+            self.tracker.rewind(0)
+            self.method.prepare(self._view(torch.device("cpu")))
+            # A rank of its own stream of random numbers; rank 0 of one process is the reference.
+            seed_torch(derive_seed("train", self.seed, self.fabric.global_rank))
+            return None
+        tensors, state = load_checkpoint(checkpoint)
+        try:
+            self.at = Progressed(**state)
+        except TypeError:
+            raise RunError(f"{checkpoint} is not the checkpoint of a training; train the run again") from None
+        self.tracker.rewind(self.at.epoch)
+        restore_buffers(self.method, tensors)
+        return tensors
+
+    def _view(self, device: torch.device) -> View:
         plain = self._loader("train", shuffle=False)
-        return View(train=lambda: plain.epoch(), valid=lambda: self.valid.epoch())
+        return View(
+            train=lambda: (batch.to(device) for batch in plain.epoch()),
+            valid=lambda: (batch.to(device) for batch in self.valid.epoch()),
+        )
 
     def _phase(self, phases: list[Phase], number: int, tensors: dict[str, Tensor] | None) -> str:
-        """Run one phase from where ``self.at`` stands; return why it ended."""
-        phase = phases[number]
-        self.method.now = Now(phase.name)
-        if number != self.at.phase:
+        """Run one phase from where ``self.at`` stands, or from the best weights of the one before; return why it ended.
+
+        Args:
+            tensors: of the checkpoint that training resumes from.
+        """
+        begins = number != self.at.phase
+        if begins:
+            self.fabric.barrier()  # rank 0 has written them
+            load_weights(self.method, self.folder / "best.safetensors")
             # The best epoch is the best of the last phase: earlier ones minimise another loss.
             self.at = Progressed(phase=number, epoch=self.at.epoch)
         # Rounded where phases meet, so that all of them together get the epochs asked for.
         until, after = (round(self.recipe.epochs * sum(p.share for p in phases[:n])) for n in (number, number + 1))
-        epochs = max(1, after - until)
-        step, optimizer = self._optimizer(phase)
+        stage = self._stage(phases[number], max(1, after - until))
         if tensors is not None:
-            self._restore(optimizer, tensors)
-        while self.at.phase_epoch < epochs:
+            self._restore(stage, tensors)
+        if begins:
+            # Before the phase has a best epoch of its own: resumed, it must not begin with that one.
+            self._save_last(stage)
+        while self.at.phase_epoch < stage.epochs:
             if self.at.stale >= self.recipe.patience:
                 return f"no better validation loss for {self.recipe.patience} epochs"
-            self._epoch(step, optimizer, epochs)
+            self._epoch(stage)
         return "all epochs done"
 
-    def _optimizer(self, phase: Phase) -> tuple[Any, Any]:
+    def _stage(self, phase: Phase, epochs: int) -> Stage:
         # The phase before may have switched off what this one trains.
         for parameter in self._trainable:
             parameter.requires_grad_(True)
-        parameters = dict(self.method.named_parameters())
-        rates = {"pretrained": self.recipe.lr_pretrained, "new": self.recipe.lr}
-        groups = []
-        for group in self.method.parameter_groups():
-            if group.name not in rates:
-                raise OptionError(f"parameter group {group.name!r} is neither 'pretrained' nor 'new'")
-            chosen = [n for n in group.parameters if phase.parameters is None or phase.parameters(n)]
-            if chosen:
-                decay = self.recipe.weight_decay if group.decay else 0.0
-                values = [parameters[n] for n in chosen]
-                groups.append({"params": values, "lr": rates[group.name], "weight_decay": decay, "name": group.name})
-        trained = {id(p) for g in groups for p in g["params"]}  # type: ignore[attr-defined]
-        for parameter in parameters.values():
+        chosen = choose(self.method, phase)
+        optimizers = [make_optimizer(self.method, update, groups, self.recipe) for update, groups in chosen]
+        trained = [{p for g in o.param_groups for p in g["params"]} for o in optimizers]
+        moved = set().union(*trained)
+        for parameter in self.method.parameters():
             parameter.grad = None
             # What does not train in this phase still passes gradients on to what does.
-            parameter.requires_grad_(id(parameter) in trained)
-        self._rates = [float(g["lr"]) for g in groups]  # type: ignore[arg-type]
-        return self.fabric.setup(Step(self.method), torch.optim.AdamW(groups, fused=True))
+            parameter.requires_grad_(parameter in moved)
+        step, *wrapped = self.fabric.setup(Step(self.method), *optimizers)
+        turns = [
+            Turn(update, optimizer, list(moved - own))
+            for (update, _), optimizer, own in zip(chosen, wrapped, trained, strict=True)
+        ]
+        return Stage(phase, epochs, step, turns)
 
-    def _epoch(self, step: Any, optimizer: Any, epochs: int) -> None:
+    def _now(self, stage: Stage, update: str = "") -> None:
+        share = min(1.0, self.at.step / stage.steps)
+        self.method.now = Now(stage.phase.name, self.at.phase_epoch, share, update)
+
+    def _epoch(self, stage: Stage) -> None:
         started, plan, at = time.monotonic(), self.train.plan(self.at.epoch), self.at
-        rank, world, every = self.fabric.global_rank, self.fabric.world_size, self.recipe.accumulate
-        steps = -(-len(plan) // every)
+        every = self.recipe.accumulate
+        stage.steps = -(-len(plan) // every) * stage.epochs
+        self._now(stage)
+        if not at.batch:
+            self.method.begin(self._view(self.fabric.device))
         self.method.train()
-        change = _change(self.train, self.stress, self.seed, at.epoch if self.recipe.fresh_masks else None)
-        totals = {n: torch.tensor(v, device=self.fabric.device) for n, v in at.sums.items()}
+        totals = {u: {n: torch.tensor(v, device=self.fabric.device) for n, v in x.items()} for u, x in at.sums.items()}
         task = self.bar.add_task(f"seed {self.seed} epoch {at.epoch + 1}", total=len(plan), completed=at.batch)
-        for i in range(at.batch, len(plan)):
-            rows = plan[i]
-            share = len(rows[rank::world])
-            # A process beyond the last samples of a small batch still takes part in the averaging, with weight 0.
-            batch = change(self.train.batch(rows[rank::world] if share else rows[:1])).to(self.fabric.device)
-            last = (i + 1) % every == 0 or i + 1 == len(plan)
-            group = min(every, len(plan) - i // every * every)
-            with self.fabric.no_backward_sync(step, enabled=not last):
-                losses = step(Hidden(batch))
-                # Ranks may hold unequal shares of a batch: weigh so that the averaged gradient is the batch's.
-                weight = share * world / len(rows) / group
-                self.fabric.backward(torch.stack(list(losses.values())).sum() * weight)
-            self._check_finite()
-            self._pending = {n: loss.detach() for n, loss in losses.items()}, batch.ids
-            for name, loss in self._pending[0].items():
-                totals[name] = totals.get(name, torch.zeros((), device=self.fabric.device)) + loss * share
-            at.seen, at.batch = at.seen + share, i + 1
-            if last:
-                self._update(step, optimizer, steps * epochs)
-                if time.monotonic() - self._saved > self.checkpoint_seconds and at.batch < len(plan):
-                    self._check_finite()
-                    at.sums = {n: float(t) for n, t in totals.items()}
-                    self._save_last(optimizer)
-            self.bar.advance(task)
+        batches = self._batches(plan[at.batch :])
+        while at.batch < len(plan):
+            group = list(islice(batches, every))
+            at.batch += len(group)
+            self._step(stage, group, totals)
+            if time.monotonic() - self._saved > self.checkpoint_seconds and at.batch < len(plan):
+                self._check_finite()
+                at.sums = {u: {n: float(t) for n, t in x.items()} for u, x in totals.items()}
+                self._save_last(stage)
+            self.bar.advance(task, len(group))
         self._check_finite()
         self.bar.remove_task(task)
-        means = {n: float(t) / max(1, at.seen) for n, t in totals.items()}
-        at.epoch, at.phase_epoch, at.batch, at.sums, at.seen = at.epoch + 1, at.phase_epoch + 1, 0, {}, 0
-        self._finish_epoch(optimizer, means, time.monotonic() - started)
+        means = {
+            f"{u}/{n}" if u else n: float(t) / max(1, at.counts[u]) for u, x in totals.items() for n, t in x.items()
+        }
+        at.epoch, at.phase_epoch, at.batch, at.sums, at.counts = at.epoch + 1, at.phase_epoch + 1, 0, {}, {}
+        self._finish_epoch(stage, means, time.monotonic() - started)
 
-    def _update(self, step: Any, optimizer: Any, total_steps: int) -> None:
-        factor = self._factor(self.at.step, total_steps) * self.at.plateau
-        for group, rate in zip(optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = rate * factor
+    def _batches(self, plan: list[Any]) -> Iterator[tuple[Batch, int, float]]:
+        """Yield this process's part of every batch, the number of its samples and its weight in the average."""
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        change = _change(self.train, self.stress, self.seed, self.at.epoch if self.recipe.fresh_masks else None)
+        for rows in plan:
+            own = rows[rank::world]
+            # A process beyond the last samples of a small batch still takes part in the averaging, with weight 0.
+            batch = change(self.train.batch(own if len(own) else rows[:1])).to(self.fabric.device)
+            # Ranks may hold unequal shares of a batch: weigh so that the averaged gradient is the batch's.
+            yield batch, len(own), len(own) * world / len(rows)
+
+    def _step(self, stage: Stage, group: list[tuple[Batch, int, float]], totals: dict[str, dict[str, Tensor]]) -> None:
+        """Take all updates whose turn it is on a group of batches; add their losses to ``totals``."""
+        for turn in stage.turns:
+            update = turn.update.name
+            if (self.at.step + 1) % turn.update.every:
+                continue
+            self._now(stage, update)
+            sums = totals.setdefault(update, {})
+            for number, (batch, count, weight) in enumerate(group, 1):
+                losses = self._backward(stage, turn, batch, weight / len(group), last=number == len(group))
+                self._check_finite()
+                self._pending = {n: loss.detach() for n, loss in losses.items()}, batch.ids
+                for name, loss in self._pending[0].items():
+                    sums[name] = sums.get(name, torch.zeros((), device=self.fabric.device)) + loss * count
+                self.at.counts[update] = self.at.counts.get(update, 0) + count
+            self._move(stage, turn)
+        self.at.step += 1
+        self.method.stepped()
+
+    def _backward(self, stage: Stage, turn: Turn, batch: Batch, weight: float, *, last: bool) -> dict[str, Tensor]:
+        """Add the gradients of a batch to the parameters that ``turn`` moves, to no other; return the losses."""
+        alone = self.fabric.world_size == 1
+        with self.fabric.no_backward_sync(stage.step, enabled=not last):
+            losses: dict[str, Tensor] = stage.step(Hidden(batch))
+            # Several processes wait for the gradient of every parameter that the forward pass has used.
+            inputs = turn.parameters if turn.others and alone else None
+            self.fabric.backward(torch.stack(list(losses.values())).sum() * weight, inputs=inputs)
+        if not alone:
+            for parameter in turn.others:
+                parameter.grad = None
+        return losses
+
+    def _move(self, stage: Stage, turn: Turn) -> None:
+        factor = self._factor(self.at.step, stage.steps) * self.at.plateau
+        for group in turn.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
         # Without clipping too: a NaN gradient of a finite loss must be seen before the weights it spoils are saved.
         limit = self.recipe.clip or math.inf
-        norm = self.fabric.clip_gradients(step, optimizer, max_norm=limit, error_if_nonfinite=False)
+        norm = self.fabric.clip_gradients(stage.step, turn.optimizer, max_norm=limit, error_if_nonfinite=False)
         if self._pending is not None and isinstance(norm, Tensor):
             self._pending[0]["gradient norm"] = norm.detach()
-        optimizer.step()
-        optimizer.zero_grad()
-        self.at.step += 1
+        turn.optimizer.step()
+        turn.optimizer.zero_grad()
 
     def _factor(self, step: int, total: int) -> float:
         warm = self.recipe.warmup * total
@@ -284,28 +366,34 @@ class Trainer:
             f"samples {shown}; lower --lr, look at these samples with 'polymodal data info', or train in --precision 32"
         )
 
-    def _finish_epoch(self, optimizer: Any, means: dict[str, float], seconds: float) -> None:
-        line = self._validate(means)
-        line |= {"lr": {g["name"]: g["lr"] for g in optimizer.param_groups}, "seconds": round(seconds, 3)}
+    def _finish_epoch(self, stage: Stage, means: dict[str, float], seconds: float) -> None:
+        self._now(stage)
+        line = self._validate(stage.phase, means)
+        rates = {
+            f"{t.update.name}/{g['name']}" if t.update.name else g["name"]: g["lr"]
+            for t in stage.turns
+            for g in t.optimizer.param_groups
+        }
+        line |= {"lr": rates, "seconds": round(seconds, 3)}
         at = self.at
         if line["best"]:
             self._save_best()
         elif self.recipe.schedule == "plateau" and at.stale % max(1, self.recipe.patience // 2) == 0:
             at.plateau *= 0.5
         self.tracker.write(line)
-        self._save_last(optimizer)
+        self._save_last(stage)
         figures = "  ".join(f"{n} {v:.3f}" for n, v in list(next(iter(line["figures"].values())).items())[:3])
         self.say(
             f"seed {self.seed}  epoch {at.epoch}/{self.recipe.epochs}  train {sum(means.values()):.4f}  "
-            f"valid {task_total(line['valid']):.4f}  {figures}  {seconds:.1f}s{'  best' if line['best'] else ''}"
+            f"valid {line['valid']['loss']:.4f}  {figures}  {seconds:.1f}s{'  best' if line['best'] else ''}"
         )
 
-    def _validate(self, means: dict[str, float]) -> dict[str, Any]:
+    def _validate(self, phase: Phase, means: dict[str, float]) -> dict[str, Any]:
         """Score the validation split, note whether it is the best so far, and return the epoch's record."""
         batches = map(_change(self.valid, self.stress, self.seed, None), self.valid.epoch())
         columns, losses, _ = infer(self.method, batches, autocast=self.fabric.autocast())
         # Every process scores all of it; rank 0 decides, so that rounding cannot make them disagree.
-        loss = self.fabric.broadcast(task_total(losses))
+        loss = self.fabric.broadcast(selected(phase, losses))
         at = self.at
         if not math.isfinite(loss):
             raise TrainingError(
@@ -332,7 +420,7 @@ class Trainer:
         return {
             "epoch": at.epoch,
             "step": at.step,
-            "phase": self.method.now.phase,
+            "phase": phase.name,
             "train": train,
             "valid": {"loss": loss, **losses},
             "figures": figures,
@@ -347,19 +435,20 @@ class Trainer:
             state = {"epoch": self.at.best_epoch, "valid_loss": self.at.best, "seed": self.seed}
             save_checkpoint(self.folder / "best.safetensors", self._weights(), state)
 
-    def _save_last(self, optimizer: Any) -> None:
+    def _save_last(self, stage: Stage) -> None:
         self._saved = time.monotonic()
         if self.fabric.global_rank == 0:
-            tensors = self._weights() | training_buffers(self.method) | optimizer_tensors(optimizer)
+            tensors = self._weights() | training_buffers(self.method)
+            tensors |= optimizer_tensors([turn.optimizer for turn in stage.turns])
             tensors["rng.cpu"] = torch.get_rng_state()
             if self.fabric.device.type == "cuda":
                 tensors["rng.cuda"] = torch.cuda.get_rng_state()
             save_checkpoint(self.folder / "last.safetensors", tensors, asdict(self.at))
 
-    def _restore(self, optimizer: Any, tensors: dict[str, Tensor]) -> None:
+    def _restore(self, stage: Stage, tensors: dict[str, Tensor]) -> None:
         weights = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
         self.method.load_state_dict(weights)
-        restore_optimizer(optimizer, tensors)
+        restore_optimizers([turn.optimizer for turn in stage.turns], tensors)
         if self.fabric.global_rank:
             # The stored random numbers are those of rank 0; the other ranks draw their own, not the same ones.
             seed_torch(derive_seed("train", self.seed, self.fabric.global_rank, self.at.epoch, self.at.batch))
@@ -372,6 +461,20 @@ class Trainer:
 def _change(loader: Loader, stress: Stress | None, seed: int, epoch: int | None) -> Callable[[Batch], Batch]:
     """Return what ``stress`` does to the batches of ``loader``; nothing where there is none."""
     return stressed(loader, stress, seed=seed, epoch=epoch) if stress else lambda batch: batch
+
+
+def selected(phase: Phase, losses: dict[str, float]) -> float:
+    """Return the sum of the losses that choose the best epoch of ``phase``; TrainingError where one is not there."""
+    total = 0.0
+    for wanted in phase.select:
+        found = [value for name, value in losses.items() if name == wanted or name.startswith(f"{wanted}/")]
+        if not found:
+            raise TrainingError(
+                f"phase {phase.name!r} chooses its best epoch by the loss {wanted!r}, which validation does not return"
+                f"{nearest(wanted, losses)}; name one of them in its select"
+            )
+        total += sum(found)
+    return total
 
 
 @contextmanager

@@ -18,9 +18,11 @@ class Recipe:
     Attributes:
         epochs: passes over the training split at most.
         batch_size: samples per step over all processes (before ``accumulate``).
-        lr: learning rate of new parameters (AdamW).
+        lr: learning rate of new parameters.
         lr_pretrained: learning rate of pre-trained encoders trained inside the method.
         weight_decay: on matrices; biases and norms have none.
+        optimizer: ``adamw``, or ``sgd``, whose weight decay is part of the gradient.
+        momentum: of SGD; beta1 of AdamW (its beta2 is 0.999).
         schedule: ``constant``, ``cosine`` (to 0 over ``epochs``), ``plateau`` (halved after ``patience`` // 2 epochs
             without improvement).
         warmup: share of all steps over which the rate rises linearly.
@@ -40,6 +42,8 @@ class Recipe:
     lr: float = 1e-3
     lr_pretrained: float = 2e-5
     weight_decay: float = 1e-3
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = 0.9
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"
     warmup: float = 0.05
     clip: float = 1.0
@@ -64,7 +68,10 @@ class Recipe:
                 raise OptionError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 <= self.warmup < 1:
             raise OptionError(f"warmup is a share of all steps, at least 0 and below 1, got {self.warmup}")
+        if not 0 <= self.momentum < 1:
+            raise OptionError(f"momentum must be at least 0 and below 1, got {self.momentum}")
         for name, choices in (
+            ("optimizer", ("adamw", "sgd")),
             ("schedule", ("constant", "cosine", "plateau")),
             ("precision", ("32", "bf16-mixed")),
         ):
