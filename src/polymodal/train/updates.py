@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Collection
+from dataclasses import replace
 
 import torch
-from torch import nn
 
 from polymodal.core import OptionError
 from polymodal.core.errors import nearest
 from polymodal.methods.base import Group, Method, Phase, Update
 from polymodal.train.recipe import Recipe
-
-
-@dataclass(frozen=True)
-class Turn:
-    """An update with the optimiser that makes its step.
-
-    Attributes:
-        update: what the phase asks for.
-        optimizer: of the parameters that the update moves.
-        others: parameters that only other updates of the phase move.
-    """
-
-    update: Update
-    optimizer: Any
-    others: Sequence[nn.Parameter]
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        """What the update moves."""
-        return [p for group in self.optimizer.param_groups for p in group["params"]]
 
 
 def choose(method: Method, phase: Phase) -> list[tuple[Update, list[Group]]]:
