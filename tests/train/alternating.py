@@ -11,7 +11,7 @@ from polymodal.nn.heads import Heads, task_losses
 
 
 class Alternating(Method):
-    """An encoder and a critic that guesses which half of the labels a sample is in, after a phase without critic.
+    """An encoder and a critic that guesses whether a sample's label is above 0, after a phase without critic.
 
     Before each epoch it draws samples to remember, after each step it moves an average of its encoder.
     """
@@ -37,8 +37,7 @@ class Alternating(Method):
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         code = output.representations["fused"]
-        label = next(iter(batch.targets.values()))
-        side = (label > label.float().mean())[:, None].float()
+        side = (next(iter(batch.targets.values())) > 0)[:, None].float()
         if self.now.update == "critic":
             return {"side": nn.functional.binary_cross_entropy_with_logits(self.critic(code), side)}
         losses = task_losses(self.schema, batch, output)

@@ -160,7 +160,7 @@ class Trainer:
         stage.steps = -(-len(plan) // every) * stage.epochs
         stage.tell(at)
         if not at.batch:
-            self.method.begin(self._view())
+            self._begin()
         self.method.train()
         sums, portions = Sums(at, self.fabric.device), self._portions(plan, at.epoch, at.batch)
         task = self.bar.add_task(f"seed {self.seed} epoch {at.epoch + 1}", total=len(plan), completed=at.batch)
@@ -187,14 +187,16 @@ class Trainer:
             # Ranks may hold unequal shares of a batch: weigh so that the averaged gradient is the batch's.
             yield Portion(item, len(own), len(own) * world / len(rows), number)
 
-    def _view(self) -> View:
-        """Return what the method may see of the data, on its device."""
-        view = self.problem.view()
+    def _begin(self) -> None:
+        """Let the method begin an epoch: with the data on its device, and the same random numbers in all processes."""
+        view, device = self.problem.view(), self.fabric.device
 
         def moved(passes: Callable[[], Iterable[Any]]) -> Callable[[], Iterator[Any]]:
-            return lambda: (batch.to(self.fabric.device) for batch in passes())
+            return lambda: (batch.to(device) for batch in passes())
 
-        return View(moved(view.train), moved(view.valid))
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            seed_torch(derive_seed("begin", self.seed, self.at.epoch))
+            self.method.begin(View(moved(view.train), moved(view.valid)))
 
     def _finish_epoch(self, stage: Stage, means: dict[str, float], seconds: float) -> None:
         stage.tell(self.at)
