@@ -28,7 +28,7 @@ def test_options_change_what_they_name_and_nothing_else() -> None:
         ({"lr": False}, "lr must be a number above 0, got False"),
         ({"clip": -1.0}, "clip must be a number, 0 or more, got -1.0"),
         ({"weight_decay": float("nan")}, "weight_decay must be a number, 0 or more, got nan"),
-        ({"warmup": 1.0}, "warmup must be a share of all steps, at least 0 and below 1, got 1.0"),
+        ({"warmup": 1.0}, "warmup must be a share, at least 0 and below 1, got 1.0"),
         ({"schedule": "linear"}, "schedule must be one of constant, cosine, plateau, got 'linear'"),
         ({"precision": "16"}, "precision must be one of 32, bf16-mixed"),
         ({"bucket": 1}, "bucket must be true or false, got 1"),

@@ -323,11 +323,13 @@ def train_seed(
     from polymodal.data.progress import progress_bar
     from polymodal.methods import build, find_method
     from polymodal.train.loop import Trainer
+    from polymodal.train.problem import CorpusProblem
 
     seed_torch(seed)
     method = build(find_method(plan.config["method_source"]), plan.corpus.schema, plan.config["options"])
+    problem = CorpusProblem(plan.corpus, plan.recipe, seed)
     with progress_bar() as bar:
-        return Trainer(method, plan.corpus, plan.recipe, seed, place, fabric, bar, say, checkpoint_seconds).fit()
+        return Trainer(method, problem, plan.recipe, seed, place, fabric, bar, say, checkpoint_seconds).fit()
 
 
 def open_fabric(device: str, precision: str) -> Any:

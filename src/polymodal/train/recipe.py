@@ -10,7 +10,7 @@ from polymodal.core.errors import OptionError, nearest
 from polymodal.core.options import Count, NotNegative, Positive, Rule, options_of, read_options, settle
 
 PRESETS = Path(__file__).parents[1] / "presets"
-Warmup = Annotated[float, Rule("a share of all steps, at least 0 and below 1", lambda share: 0 <= share < 1)]
+Share = Annotated[float, Rule("a share, at least 0 and below 1", lambda share: 0 <= share < 1)]
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,11 @@ class Recipe:
     Attributes:
         epochs: passes over the training split at most.
         batch_size: samples per step over all processes (before ``accumulate``).
-        lr: learning rate of new parameters (AdamW).
+        lr: learning rate of new parameters.
         lr_pretrained: learning rate of pre-trained encoders trained inside the method.
         weight_decay: on matrices; biases and norms have none.
+        optimizer: ``adamw``, or ``sgd``, whose weight decay is part of the gradient.
+        momentum: of SGD; beta1 of AdamW (its beta2 is 0.999).
         schedule: ``constant``, ``cosine`` (to 0 over ``epochs``), ``plateau`` (halved after ``patience`` // 2 epochs
             without improvement).
         warmup: share of all steps over which the rate rises linearly.
@@ -43,8 +45,10 @@ class Recipe:
     lr: Positive = 1e-3
     lr_pretrained: NotNegative = 2e-5
     weight_decay: NotNegative = 1e-3
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: Share = 0.9
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"
-    warmup: Warmup = 0.05
+    warmup: Share = 0.05
     clip: NotNegative = 1.0
     accumulate: Count = 1
     patience: Count = 8
