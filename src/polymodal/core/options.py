@@ -125,7 +125,7 @@ def convert(value: Any, hint: Any, text: bool) -> Any:
         return _first(value, parts if text else sorted(parts, key=lambda part: type(value) is not part), text)
     if origin is Literal:
         chosen = [c for c in parts if str(c) == str(value)]  # YAML reads the choice "32" as a number
-        return chosen[0] if chosen else _require(value, False)
+        return _require(chosen, bool(chosen))[0]
     if origin in (tuple, list):
         return _several(value, origin, parts, text)
     if origin is dict:
