@@ -27,6 +27,7 @@ class EntryPlan:
         method: id, ``package.module:Class`` or ``file.py:Class``.
         preset: name or YAML file; empty for defaults.
         options: of the method or of ``Recipe``, over the preset.
+        encoder: modality -> encoder that trains with the method.
         encode: modality -> frozen encoder.
         aware: made or trained for absent or broken input.
         only: names of the corpora it runs on; empty for all.
@@ -36,6 +37,7 @@ class EntryPlan:
     method: str
     preset: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    encoder: dict[str, str] = field(default_factory=dict)
     encode: dict[str, str] = field(default_factory=dict)
     aware: bool = False
     only: tuple[str, ...] = ()
@@ -103,7 +105,7 @@ class BenchPlan:
 
 
 _KEYS = ("title", "preset", "methods", "aware", "corpora", "stress", "subsets", "seeds", "trials", "space", "resamples")
-_ENTRY_KEYS = ("method", "name", "preset", "set", "encode", "train_stress", "aware", "only")
+_ENTRY_KEYS = ("method", "name", "preset", "set", "encoder", "encode", "train_stress", "aware", "only")
 
 
 def read_plan(file: Path | None, flags: Mapping[str, Any]) -> BenchPlan:
@@ -176,6 +178,7 @@ def _entry(row: Any, preset: str, aware: Sequence[str], place: str) -> EntryPlan
         method=method,
         preset=chosen,
         options=options,
+        encoder=dict(row.get("encoder") or {}),
         encode=dict(row.get("encode") or {}),
         aware=bool(row.get("aware", name in aware or "train_stress" in options)),
         only=tuple(_strings(row.get("only", ()), "only")),

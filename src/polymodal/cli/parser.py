@@ -13,7 +13,7 @@ from jsonargparse import ArgumentParser
 
 from polymodal.core.errors import nearest
 
-PAIRS = ("set", "encode", "columns")
+PAIRS = ("set", "encoder", "encode", "columns")
 """Options whose values are ``name=value``."""
 
 

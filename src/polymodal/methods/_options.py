@@ -24,6 +24,7 @@ def build(method_cls: type[Method], schema: Schema, options: dict[str, Any]) -> 
     from polymodal.core import OptionError, nearest
 
     name = method_cls.__name__
+    check_moved(options)
     parameters = inspect.signature(method_cls).parameters
     known = {n: p for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
     for option in options:
@@ -40,7 +41,36 @@ def build(method_cls: type[Method], schema: Schema, options: dict[str, Any]) -> 
         except TypeError:
             wanted = _text(hints[option])
             raise OptionError(f"{name} option {option!r} must be {wanted}, got {value!r}") from None
-    return method_cls(schema, **checked)
+    method = method_cls(schema, **checked)
+    _check_encoders(method, schema)
+    return method
+
+
+def check_moved(options: dict[str, Any]) -> None:
+    """Raise OptionError where ``options`` name the encoder of the text, which is the modality's and no option."""
+    from polymodal.core import OptionError
+
+    if "text_encoder" in options or "text_tuning" in options:
+        tuning = options.get("text_tuning", "full")
+        spec = f"{options.get('text_encoder', 'minilm')}{'' if tuning == 'full' else f'?tuning={tuning}'}"
+        raise OptionError(
+            "text_encoder and text_tuning are no options of a method any more, a modality has its encoder: "
+            f'use --encoder text={spec}, in a preset: encoder: {{text: "{spec}"}}'
+        )
+
+
+def _check_encoders(method: Method, schema: Schema) -> None:
+    """Raise OptionError where the method does not use an encoder that was asked for."""
+    from polymodal.core import OptionError
+    from polymodal.nn.inputs import Inputs
+
+    used = {name for module in method.modules() if isinstance(module, Inputs) for name in module.encoders}
+    for modality in schema.modalities:
+        if modality.encoder and modality.name not in used:
+            raise OptionError(
+                f"{type(method).__name__} reads {modality.name} in its own way: the encoder {modality.encoder!r} would "
+                f"not be used; leave it out (--encoder {modality.name}=none), or freeze it with --encode"
+            )
 
 
 def _convert(value: Any, hint: Any) -> Any:
