@@ -124,6 +124,7 @@ class Trainer:
             seed=self.seed,
             bucket=self.recipe.bucket,
             drop_last=shuffle and self.recipe.drop_last,
+            balance=self.recipe.balance if shuffle else "",
         )
 
     def fit(self) -> dict[str, Any]:
