@@ -190,7 +190,7 @@ def spoken(*texts: str) -> tuple[Schema, Batch]:
 def read_ids(method: TFRNet, batch: Batch) -> list[Tensor]:
     """Token ids of every pass through the transformer."""
     seen: list[Tensor] = []
-    model = method.inputs.texts["text"].model
+    model = method.inputs.encoders["text"].model
     handle = model.embeddings.word_embeddings.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
     method(batch)
     handle.remove()
@@ -199,7 +199,7 @@ def read_ids(method: TFRNet, batch: Batch) -> list[Tensor]:
 
 def test_dropped_tokens_are_unknown_ones_but_never_the_first_and_last(bert: str) -> None:
     schema, batch = spoken("a badly good film .", "not good", "")
-    method = TFRNet(schema, **TINY, rate=0.95, masks="fresh", text_encoder=bert).train()
+    method = TFRNet(schema.with_encoders({"text": bert}), **TINY, rate=0.95, masks="fresh").train()
     complete, damaged = read_ids(method, batch)
     assert complete[0].tolist() == [2, 10, 6, 8, 5, 9, 12, 3]
     assert (damaged == 1).sum() > 4
@@ -213,7 +213,7 @@ def test_dropped_tokens_are_unknown_ones_but_never_the_first_and_last(bert: str)
 @pytest.mark.parametrize("fixed", [True, False])
 def test_the_target_moves_the_text_encoder_only_if_it_is_not_fixed(fixed: bool, bert: str) -> None:
     schema, batch = spoken("a badly good film .", "not very good film")
-    method = TFRNet(schema, **TINY, rate=0.6, masks="fresh", fixed_targets=fixed, text_encoder=bert).train()
+    method = TFRNet(schema.with_encoders({"text": bert}), **TINY, rate=0.6, masks="fresh", fixed_targets=fixed).train()
     output = method(batch)
     target = output.representations["complete_text"]
     (gradient,) = torch.autograd.grad(method.losses(batch, output)["rebuild/text"], target, allow_unused=True)

@@ -16,7 +16,7 @@ from polymodal.methods.mag_bert import embedding_layer
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.sequence import masked_mean, masked_softmax, sinusoid
-from polymodal.nn.text import TextEncoder, Tuning
+from polymodal.nn.text import TextEncoder
 
 Shift = Callable[[Tensor], Tensor]
 
@@ -43,8 +43,6 @@ class CENet(Method):
         width: features per token of the small transformer; a pre-trained one has its own.
         heads: its attention heads; must divide ``width``.
         layers: its layers.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
     """
 
     paper = (
@@ -61,19 +59,17 @@ class CENet(Method):
         width: int = 64,
         heads: int = 4,
         layers: int = 2,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, heads=heads, layers=layers)
         fraction(dropout=dropout)
         if width % heads:
             raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         self.anchor = schema.anchor
         own, encoder = self.inputs.modalities[self.anchor], self.transformer
         self.small = _Small(own.width, width, heads, layers, dropout) if encoder is None else None
-        stack = layers_of(encoder, text_encoder) if self.small is None else self.small.layers
+        stack = layers_of(encoder) if self.small is None else self.small.layers
         if not 0 <= place < len(stack):
             raise OptionError(f"place must be a layer of the transformer, 0 to {len(stack) - 1}, got {place}")
         self.place = place
@@ -164,14 +160,14 @@ class _Small(nn.Module):
         return masked_mean(x, stream.mask)
 
 
-def layers_of(encoder: TextEncoder | None, name: str = "") -> nn.ModuleList:
-    """Return the layers of a transformer; OptionError, with its ``name``, unless it is built like BERT."""
+def layers_of(encoder: TextEncoder | None) -> nn.ModuleList:
+    """Return the layers of a transformer; OptionError unless it is built like BERT."""
     assert encoder is not None
     count = getattr(encoder.model.config, "num_hidden_layers", 0)
     stacks = (m for m in encoder.model.modules() if isinstance(m, nn.ModuleList) and len(m) == count)
     found = next(stacks, None)
     if found is None or embedding_layer(encoder) is None:
-        raise OptionError(f"text encoder {name!r} has no place for the enhancement; use one built like BERT")
+        raise OptionError(f"text encoder {encoder.name!r} has no place for the enhancement; use one built like BERT")
     return found
 
 

@@ -16,7 +16,6 @@ from polymodal.nn.bottleneck import GaussianBottleneck, kl_to_standard_normal
 from polymodal.nn.crossmodal import CrossModalFusion
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
-from polymodal.nn.text import Tuning
 from polymodal.nn.translate import CascadedTranslator
 from polymodal.nn.unimodal import UnimodalHeads
 
@@ -68,8 +67,6 @@ class CyIN(Method):
             it, of equal stretches of time), ``sigmoid`` (ends every decoder, though targets are unbounded), ``moving``
             (what is to be decoded trains too).
         eval_mode: predict from the ``mean`` of each code, or from a ``sample`` as the released code does.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused`` (batch, width'); per modality n its code ``z_<n>``, ``mean_<n>`` and ``log_variance_<n>``
     (batch, steps, code), zero where absent, and the frames ``x_<n>`` (batch, steps, its width).
@@ -103,8 +100,6 @@ class CyIN(Method):
         },
         quirks: tuple[Quirk, ...] = ("strided", "sigmoid", "moving"),
         eval_mode: Mode = "mean",
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         hidden, code = bottleneck
@@ -117,7 +112,7 @@ class CyIN(Method):
             raise OptionError(f"steps must be at least {KERNEL}, the kernel of the fusion's convolution, got {steps}")
         self.steps, self.eta, self.stage, self.weight = steps, eta, stage, translation_weight
         self.quirks, self.eval_mode = frozenset(quirks), eval_mode
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         names = schema.names
         self.encoders, self.decoders = nn.ModuleDict(), nn.ModuleDict()
         for n, m in self.inputs.modalities.items():

@@ -17,7 +17,6 @@ from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.masking import mean_where
 from polymodal.nn.sequence import masked_mean
 from polymodal.nn.subnet import final_state
-from polymodal.nn.text import Tuning
 
 STEPS = 46
 """Steps to which a shared sequence is brought before its alignment: the paper's 50 less those a kernel of 5 takes."""
@@ -63,8 +62,6 @@ class DLF(Method):
             attended to, the common encoder and the transformers after an attraction that of ``focus``.
         embed_dropout: on the input of each transformer.
         output_dropout: in the residual perceptrons before the heads.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused``, ``shared`` (batch, modalities * width) and per modality n its specific vector ``h_<n>``; in
     training also ``aligned_<n>``, which the triplet loss compares, and the other terms of each sample (batch,).
@@ -89,8 +86,6 @@ class DLF(Method):
         attention_dropout: float | dict[str, float] = 0.2,
         embed_dropout: float = 0.2,
         output_dropout: float = 0.5,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, heads=heads, layers=layers, kernel=kernel)
@@ -108,7 +103,7 @@ class DLF(Method):
         self.focus = focus or ("text" if "text" in names else names[0])
         self.focus_weight, self.refine, self.separate = focus_weight, refine, separate
         self.cosine_width = cosine_width or width
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         self.focus_drop = nn.Dropout(focus_dropout)
         self.convolutions = nn.ModuleDict(
             {

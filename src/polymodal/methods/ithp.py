@@ -17,7 +17,6 @@ from polymodal.nn.heads import Heads, task_loss
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.masking import mean_where
 from polymodal.nn.sequence import masked_mean
-from polymodal.nn.text import Tuning
 
 Read = Literal["shift", "code"]
 Pool = Literal["first", "mean"]
@@ -56,8 +55,6 @@ class ITHP(Method):
         pool: the step that is read: ``first`` (the paper's [CLS]), or the ``mean`` of all, for features without one.
         dropout: in encoders and detectors.
         output_dropout: on the sequence that is read and before the prediction heads.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused``, and per detector modality n the mean over time of the code that predicts it, ``code_<n>``; in
     training also its terms ``kl_<n>`` and ``error_<n>`` of each sample (batch,).
@@ -84,8 +81,6 @@ class ITHP(Method):
         pool: Pool = "first",
         dropout: float = 0.3,
         output_dropout: float = 0.5,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         self.prime, *self.detectors = chain(order, schema)
@@ -101,7 +96,7 @@ class ITHP(Method):
             raise OptionError("a weight of 1 / mean beta needs a beta above 0; give one, or set weight")
         self.weight = count / sum(self.beta) if weight is None else weight
         self.level_weight, self.pool = level_weight, pool
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         sizes = {n: m.width for n, m in self.inputs.modalities.items()}
         self.levels = nn.ModuleDict()
         for name, (below, width) in zip(self.detectors, pairwise([sizes[self.prime], *widths]), strict=True):

@@ -17,7 +17,7 @@ from polymodal.nn.axis import resample
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.sequence import masked_mean, sinusoid
-from polymodal.nn.text import TextEncoder, Tuning
+from polymodal.nn.text import TextEncoder
 
 EPSILON = 1e-6
 
@@ -50,8 +50,6 @@ class MAGBERT(Method):
         width: features per token of the small transformer; a pre-trained one has its own.
         heads: its attention heads; must divide ``width``.
         layers: its layers.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
     """
 
     paper = (
@@ -68,8 +66,6 @@ class MAGBERT(Method):
         width: int = 64,
         heads: int = 4,
         layers: int = 2,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, heads=heads, layers=layers)
@@ -78,14 +74,14 @@ class MAGBERT(Method):
             raise OptionError(f"beta must not be negative, got {beta}")
         if width % heads:
             raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         self.anchor = schema.anchor
         own = self.inputs.modalities[self.anchor]
         encoder = self.transformer
         size = width if encoder is None else own.width
         self.small = _Small(own.width, width, heads, layers, dropout) if encoder is None else None
         if encoder is not None:
-            check_embeddings(encoder, text_encoder)
+            check_embeddings(encoder)
         others = {n: m.width for n, m in self.inputs.modalities.items() if n != self.anchor}
         self.gate = AdaptationGate(size, others, beta, gate_dropout) if others else None
         self.pooler = nn.Sequential(nn.Linear(size, size), nn.Tanh())
@@ -211,13 +207,13 @@ def embedding_layer(encoder: TextEncoder) -> nn.Module | None:
     return next((m for n, m in encoder.model.named_modules() if n.split(".")[-1] == "embeddings"), None)
 
 
-def check_embeddings(encoder: TextEncoder, name: str) -> None:
+def check_embeddings(encoder: TextEncoder) -> None:
     """Raise OptionError unless the gate fits between the transformer's embedding layer and its first layer."""
     config = encoder.model.config
     same = getattr(config, "embedding_size", None) in (None, config.hidden_size)
     if embedding_layer(encoder) is None or not same or not encoder.tokenizer.is_fast:
         raise OptionError(
-            f"text encoder {name!r} has no place for the gate after its embeddings; use one built like BERT"
+            f"text encoder {encoder.name!r} has no place for the gate after its embeddings; use one built like BERT"
         )
 
 

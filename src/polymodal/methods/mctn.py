@@ -16,7 +16,6 @@ from polymodal.nn.inputs import Inputs
 from polymodal.nn.masking import mean_where
 from polymodal.nn.sequence import BiRecurrent, masked_softmax
 from polymodal.nn.shortened import shortened
-from polymodal.nn.text import Tuning
 
 FIELD = ("text", "audio", "vision")
 
@@ -46,8 +45,6 @@ class MCTN(Method):
         order: the source, then the modalities in the order in which they are translated to; ones not named come last.
             null for ``text``, else the first modality of kind text, else the first one, then the schema's order.
         max_steps: longest source; a longer one is averaged down to it.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused`` (batch, hidden); in training ``error_<n>`` (batch,) for every translated modality, and for the
     source if ``cycle`` is above 0.
@@ -69,8 +66,6 @@ class MCTN(Method):
         teacher: float = 0.5,
         order: tuple[str, ...] | None = None,
         max_steps: int = 50,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(hidden=hidden, max_steps=max_steps)
@@ -80,7 +75,7 @@ class MCTN(Method):
             raise OptionError(f"teacher must be 0 to 1, got {teacher}")
         self.order = ordered(schema, order)
         self.translation, self.cycle, self.teacher, self.max_steps = translation, cycle, teacher, max_steps
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         widths = [self.inputs.modalities[n].width for n in self.order]
         # The first encoder and decoder work both ways, so they have the width of the wider one.
         both = max(widths[:2])

@@ -15,7 +15,6 @@ from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs
 from polymodal.nn.memory import MemoryFusion, Perceptron, aligned, per_part, run_lstms
 from polymodal.nn.subnet import FinalState
-from polymodal.nn.text import Tuning
 
 UNITS = (*MemoryFusion.PARTS, "head")
 """The perceptrons with a size of their own."""
@@ -110,8 +109,6 @@ class MFM(Method):
         mmd: weight of the discrepancies.
         kernel: ``corrected``, or ``released`` (see ``mmd_to_normal``).
         max_steps: longest common axis.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused`` (the joint factor), ``z``; per modality n ``z_<n>`` and ``f_<n>``; in training ``error_<n>``
     (batch,), its reconstruction error.
@@ -135,8 +132,6 @@ class MFM(Method):
         mmd: float = 1.0,
         kernel: Kernel = "corrected",
         max_steps: int = 50,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(memory=memory, code=code, factor=factor, max_steps=max_steps)
@@ -152,7 +147,7 @@ class MFM(Method):
         if min(mmd, *self.weights.values()) < 0:
             raise OptionError(f"mmd and reconstruction must not be negative, got {mmd} and {reconstruction}")
         self.max_steps = max_steps
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         read = self.inputs.modalities
         self.joint = MemoryFusion(read, hidden=widths, memory=memory, units=sizes, dropout=drops)
         self.code = nn.Linear(self.joint.width, code)

@@ -13,7 +13,6 @@ from polymodal.methods.base import Method, fraction, positive
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs
 from polymodal.nn.sequence import BiRecurrent, masked_mean
-from polymodal.nn.text import Tuning
 
 MOMENTS = 5
 """Orders of the central moment discrepancy."""
@@ -87,8 +86,6 @@ class MISA(Method):
         beta: weight of the difference; 0 leaves it out.
         gamma: weight of the reconstruction; 0 leaves it out, with its decoders.
         dropout: between the two layers after the fusion.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused``; per modality n the vector ``u_<n>``, and its ``private_<n>`` and ``shared_<n>`` parts, all
     (batch, width), zero where the modality is absent.
@@ -111,8 +108,6 @@ class MISA(Method):
         beta: float = 0.3,
         gamma: float = 1.0,
         dropout: float = 0.2,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, heads=heads, feedforward=feedforward, hidden=1 if hidden is None else hidden)
@@ -122,8 +117,8 @@ class MISA(Method):
         if min(alpha, beta, gamma) < 0:
             raise OptionError(f"alpha, beta and gamma must not be negative, got {alpha}, {beta} and {gamma}")
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
-        texts = {m.name for m in schema.modalities if m.kind == "text" or m.name == "text"}
+        self.inputs = Inputs(schema)
+        texts = schema.language
         modalities, names = self.inputs.modalities, schema.names
         utterances = {n: _Utterance(m, hidden, n in texts) for n, m in modalities.items()}
         self.utterances = nn.ModuleDict(utterances)

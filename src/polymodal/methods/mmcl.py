@@ -16,7 +16,6 @@ from polymodal.nn.contrast import ClassRule, info_nce, label_classes, supervised
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, utterance_encoder
 from polymodal.nn.sequence import Context, Pooling, SequenceEncoder
-from polymodal.nn.text import Tuning
 
 ANCHOR = "text"
 """The modality that arrives well represented: its features are never augmented, its pairs always predicted."""
@@ -65,8 +64,6 @@ class MMCL(Method):
         stop_gradient: the instance task trains the prediction only, not its target.
         classes: of a regression in the sentiment task: ``round`` on [-3, 3] (7 classes) or ``sign`` around the middle.
         dropout: of the features that enter the encoders, and before the prediction heads.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused``; per modality n its representation ``z_<n>`` and target projection ``u_<n>``; per pair the
     prediction of n from m ``zhat_<n>_<m>``. All are (batch, width); zero where the modality they come from is absent.
@@ -91,13 +88,11 @@ class MMCL(Method):
         stop_gradient: bool = True,
         classes: ClassRule = "round",
         dropout: float = 0.1,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, temperature=temperature)
         fraction(dropout=dropout)
-        texts = {m.name for m in schema.modalities if m.kind == "text" or m.name == ANCHOR}
+        texts = schema.language
         coded = [m for m in schema.modalities if alpha and m.name not in texts]
         check_augmentations(augmentations, coded)
         if min(alpha, beta, gamma) < 0:
@@ -107,7 +102,7 @@ class MMCL(Method):
 
         self.temperature, self.alpha, self.beta, self.gamma = temperature, alpha, beta, gamma
         self.augmentations, self.stop_gradient, self.classes = tuple(augmentations), stop_gradient, classes
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         names = schema.names
         self.encoders = nn.ModuleDict(
             {

@@ -15,7 +15,6 @@ from polymodal.nn.contrast import info_nce
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.sequence import BiRecurrent, masked_mean
-from polymodal.nn.text import Tuning
 
 RIDGE = 1e-6
 """Added to variances before a log-determinant: points on a plane must not be minus infinitely sure."""
@@ -64,8 +63,6 @@ class MMIM(Method):
         dropout: on the concatenated vectors.
         text_pool: the text's vector: its ``first`` state (a transformer's [CLS], the paper's), the ``mean`` of its
             states, or that of an ``lstm`` as for the others.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused`` is ``Z``; ``h_<name>`` per modality, ``(batch, width)``, zero where absent.
     """
@@ -89,8 +86,6 @@ class MMIM(Method):
         memory: int = 16,
         dropout: float = 0.1,
         text_pool: TextPool = "mean",
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, hidden=hidden, fused=fused, code=code, memory=memory)
@@ -100,12 +95,11 @@ class MMIM(Method):
         if text_pool not in get_args(TextPool):
             raise OptionError(f"text_pool must be 'first', 'mean' or 'lstm', got {text_pool!r}")
         self.alpha, self.beta = alpha, beta
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         self.anchor = schema.anchor
         self.encoders, sizes = nn.ModuleDict(), {}
         for name, modality in self.inputs.modalities.items():
-            is_text = schema.modality(name).kind == "text" or name == "text"
-            pooled = is_text and text_pool != "lstm"
+            pooled = name in schema.language and text_pool != "lstm"
             sizes[name] = modality.width if pooled else width
             self.encoders[name] = (
                 _Pooled(first=text_pool == "first") if pooled else _Recurrent(modality.width, hidden, width)

@@ -15,7 +15,6 @@ from polymodal.methods.base import Method, fraction, positive
 from polymodal.nn.attention import CrossModalStack
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs, as_sequence
-from polymodal.nn.text import Tuning
 
 Number = TypeVar("Number", int, float)
 
@@ -50,8 +49,6 @@ class MulT(Method):
             use the first modality's.
         layer_dropout: after the ReLU and on the residual branches of each layer.
         output_dropout: in the residual block before the heads.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
     """
 
     paper = (
@@ -73,8 +70,6 @@ class MulT(Method):
         attention_dropout: float | dict[str, float] = 0.1,
         layer_dropout: float = 0.1,
         output_dropout: float = 0.1,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, heads=heads, layers=layers)
@@ -87,8 +82,8 @@ class MulT(Method):
         positive(**{f"kernel of {n}": k for n, k in kernels.items()})
         dropouts = per_modality("attention_dropout", attention_dropout, names)
         fraction(**{f"attention_dropout of {n}": p for n, p in dropouts.items()})
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
-        self.text_names = {m.name for m in schema.modalities if m.kind == "text" or m.name == "text"}
+        self.inputs = Inputs(schema)
+        self.text_names = schema.language
         self.text_drop = nn.Dropout(text_dropout)
         self.kernels = {m.name: 1 if m.kind == "vector" else kernels[m.name] for m in schema.modalities}
         self.convolutions = nn.ModuleDict()

@@ -14,7 +14,6 @@ from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, VectorEncoder
 from polymodal.nn.sequence import masked_mean
 from polymodal.nn.subnet import FinalState
-from polymodal.nn.text import Tuning
 
 EPSILON = 1e-8
 
@@ -192,8 +191,6 @@ class SelfMM(Method):
         fused_dropout: before the fusion.
         text_pool: how token states become a vector: their ``mean``, or the ``first`` as in the paper, for a transformer
             with a [CLS] token.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused`` (batch, fused); per modality n its features ``n`` (batch, width) and its own predictions ``y_<n>``
     (batch, targets), zero where it is absent.
@@ -215,8 +212,6 @@ class SelfMM(Method):
         dropout: float = 0.1,
         fused_dropout: float = 0.0,
         text_pool: TextPool = "mean",
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, fused=fused, **{f"width of {n}": w for n, w in widths.items()})
@@ -227,8 +222,8 @@ class SelfMM(Method):
             if name not in schema.names:
                 raise OptionError(f"widths names {name!r}{nearest(name, schema.names)}")
         self.text_pool = text_pool
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
-        texts = {m.name for m in schema.modalities if m.kind == "text" or m.name == "text"}
+        self.inputs = Inputs(schema)
+        texts = schema.language
         self.encoders = nn.ModuleDict()
         self.branches = nn.ModuleDict()
         joined, sizes = 0, [fused]

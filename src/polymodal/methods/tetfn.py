@@ -16,7 +16,6 @@ from polymodal.methods.self_mm import Branch, SampleMemory, SelfMM
 from polymodal.nn.attention import CrossModalStack
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.subnet import final_state
-from polymodal.nn.text import Tuning
 
 
 class TETFN(SelfMM, Method):  # Method is named, though implied, for those who look for methods in the source
@@ -44,8 +43,6 @@ class TETFN(SelfMM, Method):  # Method is named, though implied, for those who l
         fused: features of the fusion.
         dropout: on attention weights and residual branches of the transformers.
         head_dropout: before the fusion and before the branch of each modality.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: as ``self-mm``: ``fused`` (batch, fused); per modality n the features ``n`` (batch, own) of its branch and
     its own predictions ``y_<n>`` (batch, targets), zero where it is absent.
@@ -69,12 +66,10 @@ class TETFN(SelfMM, Method):  # Method is named, though implied, for those who l
         fused: int = 64,
         dropout: float = 0.1,
         head_dropout: float = 0.0,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         Method.__init__(self, schema)  # not Self-MM's: only its labels and losses are used, the network is another one
         names = schema.names
-        texts = {m.name for m in schema.modalities if m.kind == "text" or m.name == "text"}
+        texts = schema.language
         units = per_modality("hidden", hidden, tuple(n for n in names if n not in texts))
         sizes = per_modality("own", own, names)
         positive(width=width, heads=heads, layers=layers, fused=fused)
@@ -82,7 +77,7 @@ class TETFN(SelfMM, Method):  # Method is named, though implied, for those who l
         fraction(dropout=dropout, head_dropout=head_dropout)
         if width % heads:
             raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         self.anchor = schema.anchor
         self.steps = nn.ModuleDict({n: _Steps(m.width, units.get(n), width) for n, m in self.inputs.modalities.items()})
         stack = partial(CrossModalStack, heads=heads, attention_dropout=dropout, layer_dropout=dropout)

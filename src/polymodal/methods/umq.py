@@ -14,7 +14,6 @@ from polymodal.nn.experts import ConditionedExperts, consistency, load_balance
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, utterance_encoder
 from polymodal.nn.sequence import Context
-from polymodal.nn.text import Tuning
 
 HIGH = 0.95  # the paper's constant: quality that a trusted sample must reach
 
@@ -54,8 +53,6 @@ class UMQ(Method):
         enhance: weight of the enhancer's reconstruction and gain of quality.
         route: weight of the router's consistency and load balance.
         dropout: inside the encoders.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused``; ``x_<modality>`` as encoded; ``quality`` (batch, modalities); ``experts`` (batch, experts)
     the router's probabilities. In training also ``vectors`` and ``corrupted`` (batch, modalities, width), and ``rho``.
@@ -79,8 +76,6 @@ class UMQ(Method):
         enhance: float = 0.1,
         route: float = 0.01,
         dropout: float = 0.1,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, layers=layers, experts=experts, top=top, trust=trust, margin=margin)
@@ -91,8 +86,8 @@ class UMQ(Method):
             raise OptionError("rank, uni, decouple, enhance and route are weights; none may be negative")
         self.trust, self.margin, self.top = trust, margin, top
         self.rank, self.uni, self.decouple, self.enhance, self.route = rank, uni, decouple, enhance, route
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
-        texts = {m.name for m in schema.modalities if m.kind == "text" or m.name == "text"}
+        self.inputs = Inputs(schema)
+        texts = schema.language
         self.encoders = nn.ModuleDict(
             {n: _Encoder(m, width, 0 if n in texts else layers, dropout) for n, m in self.inputs.modalities.items()}
         )
