@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from polymodal.core import OptionError, Stream
-from polymodal.nn.sequence import masked_mean
+from polymodal.nn.masking import masked_mean
 from polymodal.nn.text import HashedWords, TextEncoder, hash_words, load_transformer
 
 

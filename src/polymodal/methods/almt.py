@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Method, fraction, positive
-from polymodal.methods.mult import per_modality
+from polymodal.methods.base import Method, fraction, per_modality, positive
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.shortened import shortened
@@ -123,12 +122,7 @@ class ALMT(Method):
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """Return the task terms."""
-        losses, targets = task_losses(self.schema, batch, output), self.schema.joint_targets
-        for target in targets:
-            if target.task == "regression":
-                error = F.mse_loss(output.predictions[target.name].float(), batch.targets[target.name])
-                losses["task" if len(targets) == 1 else f"task/{target.name}"] = error / len(targets)
-        return losses
+        return task_losses(self.schema, batch, output, squared=True)
 
 
 class Guide(nn.Module):

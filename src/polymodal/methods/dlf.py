@@ -9,13 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream, Target, nearest
-from polymodal.methods.base import Method, fraction, positive
+from polymodal.methods.base import Method, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
 from polymodal.nn.axis import resample
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
-from polymodal.nn.masking import mean_where
-from polymodal.nn.sequence import masked_mean
+from polymodal.nn.masking import masked_error, masked_mean, mean_where
 from polymodal.nn.subnet import final_state
 
 STEPS = 46
@@ -52,7 +51,8 @@ class DLF(Method):
         heads: attention heads; must divide ``width``.
         layers: of every transformer; those after the attraction have one more.
         kernel: steps seen by the convolution.
-        focus: the modality that attends to the others; null for ``text``, or the first one.
+        focus: the modality that attends to the others; null for ``text``, else the first one of kind text, else the
+            first one.
         focus_weight: weight of the loss of its own head.
         refine: weight of reconstruction, cycle and ``separate``.
         separate: weight, within ``refine``, of orthogonality and triplet.
@@ -100,7 +100,7 @@ class DLF(Method):
         names = schema.names
         if focus is not None and focus not in names:
             raise OptionError(f"focus names {focus!r}{nearest(focus, names)}")
-        self.focus = focus or ("text" if "text" in names else names[0])
+        self.focus = focus or schema.anchor
         self.focus_weight, self.refine, self.separate = focus_weight, refine, separate
         self.cosine_width = cosine_width or width
         self.inputs = Inputs(schema)
@@ -111,7 +111,9 @@ class DLF(Method):
                 for n, m in self.inputs.modalities.items()
             }
         )
-        self._transformers(width, heads, layers, per_modality(attention_dropout, names), embed_dropout)
+        dropouts = per_modality("attention_dropout", attention_dropout, names)
+        fraction(**{f"attention_dropout of {n}": p for n, p in dropouts.items()})
+        self._transformers(width, heads, layers, dropouts, embed_dropout)
         self.decoders = nn.ModuleDict({n: nn.Linear(2 * width, width, bias=False) for n in names})
         self.aligners = nn.ModuleDict({n: nn.Linear(STEPS * width, width) for n in names})
         self._readers(schema, width, output_dropout)
@@ -180,8 +182,8 @@ class DLF(Method):
         again = self.specific[name](replace(low, values=decoded))
         steps = torch.full_like(_lengths(common), STEPS)
         return {
-            f"reconstruction_{name}": masked_mean((decoded - low.tensor).square(), mask).mean(-1),
-            f"cycle_{name}": masked_mean((again - own.tensor).square(), mask).mean(-1),
+            f"reconstruction_{name}": masked_error(decoded, low.tensor, mask),
+            f"cycle_{name}": masked_error(again, own.tensor, mask),
             f"orthogonality_{name}": overlap(own.tensor, common.tensor, mask, self.cosine_width),
             f"aligned_{name}": self.aligners[name](resample(common, steps, STEPS).flatten(1)),
         }
@@ -266,19 +268,6 @@ def label_distance(target: Target, labels: Tensor) -> Tensor:
     if target.range is None:
         return difference * 6 / difference.max().clamp(min=1e-6)
     return difference * 6 / (target.range[1] - target.range[0])
-
-
-def per_modality(value: float | dict[str, float], names: tuple[str, ...]) -> dict[str, float]:
-    """Return the dropout for each of ``names``; others in a dictionary are ignored: a preset also serves a subset."""
-    if not isinstance(value, dict):
-        value = dict.fromkeys(names, value)
-    missing = [n for n in names if n not in value]
-    if missing:
-        raise OptionError(
-            f"attention_dropout has no value for {', '.join(missing)}; name every modality or give one number"
-        )
-    fraction(**{f"attention_dropout of {n}": value[n] for n in names})
-    return {n: value[n] for n in names}
 
 
 def _lengths(stream: Stream) -> Tensor:

@@ -10,12 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Output, Schema, Stream
-from polymodal.methods.base import Method, fraction, positive
-from polymodal.methods.mult import per_modality
+from polymodal.methods.base import Method, fraction, per_modality, positive
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs
+from polymodal.nn.masking import masked_mean
 from polymodal.nn.memory import GATES, GatedMemory, aligned, per_part
-from polymodal.nn.sequence import masked_mean
 from polymodal.nn.subnet import final_state
 
 PARTS = (*GATES, "head")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -16,12 +16,10 @@ from polymodal.methods.base import Method, fraction, positive
 from polymodal.nn.axis import resample
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs, as_sequence
-from polymodal.nn.sequence import masked_mean, sinusoid
 from polymodal.nn.text import TextEncoder
+from polymodal.nn.transformer import Shift, SmallTransformer
 
 EPSILON = 1e-6
-
-Shift = Callable[[Tensor], Tensor]
 
 
 class MAGBERT(Method):
@@ -79,7 +77,7 @@ class MAGBERT(Method):
         own = self.inputs.modalities[self.anchor]
         encoder = self.transformer
         size = width if encoder is None else own.width
-        self.small = _Small(own.width, width, heads, layers, dropout) if encoder is None else None
+        self.small = SmallTransformer(own.width, width, heads, layers, dropout) if encoder is None else None
         if encoder is not None:
             check_embeddings(encoder)
         others = {n: m.width for n, m in self.inputs.modalities.items() if n != self.anchor}
@@ -153,23 +151,6 @@ class AdaptationGate(nn.Module):
             h = h + gate * self.values[name](x) * stream.present.view(-1, 1, 1)
         lengths = [torch.linalg.vector_norm(v, dim=-1, keepdim=True) for v in (z, h)]
         return (self.beta * lengths[0] / (lengths[1] + EPSILON)).clamp(max=1.0) * h
-
-
-class _Small(nn.Module):
-    """A transformer from scratch over displaced tokens, averaged: ``(batch, time, width_in)`` -> ``(batch, width)``."""
-
-    def __init__(self, width_in: int, width: int, heads: int, layers: int, dropout: float) -> None:
-        super().__init__()
-        self.linear, self.norm, self.drop = nn.Linear(width_in, width), nn.LayerNorm(width), nn.Dropout(dropout)
-        layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout, "gelu", batch_first=True)
-        self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
-
-    def forward(self, stream: Stream, shift: Shift) -> Tensor:
-        x = self.linear(stream.tensor)
-        x = shift(self.drop(self.norm(x + sinusoid(x.shape[1], x.shape[2], x.device).to(x.dtype))))
-        padding = ~stream.mask
-        padding[:, 0] = False  # a softmax over nothing is NaN: an absent row looks at its first step, then is dropped
-        return masked_mean(self.layers(x, src_key_padding_mask=padding), stream.mask)
 
 
 def align(streams: Mapping[str, Stream], lengths: Tensor, steps: int) -> dict[str, Stream]:

@@ -13,7 +13,7 @@ from polymodal.methods.base import Method, positive
 from polymodal.nn.axis import resample
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs
-from polymodal.nn.masking import mean_where
+from polymodal.nn.masking import masked_error, mean_where
 from polymodal.nn.sequence import BiRecurrent, masked_softmax
 from polymodal.nn.shortened import shortened
 
@@ -140,11 +140,7 @@ class MCTN(Method):
         steps, mask = source.tensor.shape[1], source.mask
         truth = {n: resample(s, source.lengths, steps).detach() for n, s in streams.items() if n != self.order[0]}
         truth[self.order[0]] = source.tensor.detach()
-        found = {}
-        for name, guess in self.translate(source, truth, codes).items():
-            squares = (guess.float() - truth[name].float()).square().mean(2) * mask
-            found[f"error_{name}"] = squares.sum(1) / mask.sum(1).clamp(min=1)
-        return found
+        return {f"error_{n}": masked_error(x, truth[n], mask) for n, x in self.translate(source, truth, codes).items()}
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """Return the task terms and, in training, ``translation/<n>`` and ``cycle``, weighted."""

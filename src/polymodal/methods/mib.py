@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Method, fraction, positive
+from polymodal.methods.base import Method, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
 from polymodal.nn.bottleneck import kl_to_standard_normal
 from polymodal.nn.fusion import (
@@ -24,7 +24,7 @@ from polymodal.nn.fusion import (
 )
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
-from polymodal.nn.sequence import masked_mean
+from polymodal.nn.masking import masked_mean
 from polymodal.nn.subnet import final_state
 from polymodal.nn.unimodal import UnimodalHeads
 
@@ -179,11 +179,8 @@ def mean_kl(mean: Tensor, log_variance: Tensor, rows: Tensor) -> Tensor:
 
 
 def _betas(beta: float | dict[str, float], names: tuple[str, ...]) -> dict[str, float]:
-    """Return the weight per bottleneck; others in a dictionary are ignored: a preset also serves a subset."""
-    betas = beta if isinstance(beta, dict) else dict.fromkeys(names, beta)
-    missing = [n for n in names if n not in betas]
-    if missing:
-        raise OptionError(f"beta has no value for {', '.join(missing)}; name every bottleneck or give one number")
+    """Return the weight per bottleneck."""
+    betas = per_modality("beta", beta, names)
     for n in names:
         if betas[n] < 0:
             raise OptionError(f"beta of {n} must not be negative, got {betas[n]}")

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import permutations
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Method, fraction, positive
+from polymodal.methods.base import Method, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs, as_sequence
-
-Number = TypeVar("Number", int, float)
 
 
 class MulT(Method):
@@ -139,13 +136,3 @@ class MulT(Method):
         rows = torch.arange(len(x), device=x.device)
         # At length 0 this reads step 0, which the stack has set to zero.
         return x[rows, (low.lengths - 1).clamp(min=0)]
-
-
-def per_modality(option: str, value: Number | dict[str, Number], names: tuple[str, ...]) -> dict[str, Number]:
-    """Return the value for each of ``names``; others in a dictionary are ignored: a preset also serves a subset."""
-    if not isinstance(value, dict):
-        return dict.fromkeys(names, value)
-    missing = [n for n in names if n not in value]
-    if missing:
-        raise OptionError(f"{option} has no value for {', '.join(missing)}; name every modality or give one number")
-    return {n: value[n] for n in names}

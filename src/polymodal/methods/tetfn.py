@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Method, fraction, positive
-from polymodal.methods.mult import per_modality
-from polymodal.methods.self_mm import Branch, SampleMemory, SelfMM
+from polymodal.methods.base import Method, View, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
+from polymodal.nn.heads import task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
+from polymodal.nn.own_labels import Branch, OwnLabels
 from polymodal.nn.subnet import final_state
 
 
-class TETFN(SelfMM, Method):  # Method is named, though implied, for those who look for methods in the source
+class TETFN(Method):
     """Text Enhanced Transformer Fusion Network (Wang et al., Pattern Recognition 136, 2023).
 
     1. Text is projected; every other modality runs through an LSTM first. That gives steps X_m.
@@ -67,7 +67,7 @@ class TETFN(SelfMM, Method):  # Method is named, though implied, for those who l
         dropout: float = 0.1,
         head_dropout: float = 0.0,
     ) -> None:
-        Method.__init__(self, schema)  # not Self-MM's: only its labels and losses are used, the network is another one
+        super().__init__(schema)
         names = schema.names
         texts = schema.language
         units = per_modality("hidden", hidden, tuple(n for n in names if n not in texts))
@@ -90,7 +90,7 @@ class TETFN(SelfMM, Method):  # Method is named, though implied, for those who l
         self.memories = nn.ModuleDict({t: stack(mixed, layers=layers) for t in names})
         self.branches = nn.ModuleDict({n: Branch(schema, width, size, head_dropout) for n, size in sizes.items()})
         self.fusion = Branch(schema, mixed * len(names), fused, head_dropout)
-        self.memory = SampleMemory([fused, *sizes.values()], len(schema.joint_targets))
+        self.memory = OwnLabels(schema, [fused, *sizes.values()])
 
     def forward(self, batch: Batch) -> Output:
         """Return predictions for ``batch`` and the representations named above."""
@@ -103,6 +103,15 @@ class TETFN(SelfMM, Method):  # Method is named, though implied, for those who l
             named[name] = features * here
             named[f"y_{name}"] = torch.stack(list(own.values()), dim=1) * here
         return Output(predictions, named)
+
+    def prepare(self, view: View) -> None:
+        """Make room for every training sample."""
+        self.memory.fill(view.train())
+
+    def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """Return the task terms and, in training, ``unimodal_<n>`` for every modality; moves the memory on."""
+        losses = task_losses(self.schema, batch, output)
+        return losses | self.memory.losses(batch, output.representations) if self.training else losses
 
     def read(self, target: str, streams: Mapping[str, Stream]) -> Tensor:
         """Return the last true step ``(batch, width')`` of what a target found; zeros where it is absent."""

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream, derive_seed
-from polymodal.methods.base import Method, fraction, positive
-from polymodal.methods.mult import per_modality
+from polymodal.methods.base import Method, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
+from polymodal.nn.discrepancy import moment_discrepancy
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.sequence import BiRecurrent
@@ -280,16 +280,4 @@ def rebuilding_loss(rebuilt: Tensor, complete: Tensor, dropped: Tensor) -> Tenso
         return 0.0 * rebuilt.float().sum()
     guess, truth = rebuilt.float()[dropped], complete.float()[dropped]  # (positions, width)
     error = F.smooth_l1_loss(guess, truth, reduction="sum")
-    return (error + MOMENT_WEIGHT * moment_discrepancy(guess, truth)) / guess.numel()
-
-
-def moment_discrepancy(a: Tensor, b: Tensor) -> Tensor:
-    """Return the distances of means and of second and third central moments of two sets of rows, summed.
-
-    Zellinger et al., ICLR 2017, eq. 6, with three moments and without the factors of a bounded support.
-    """
-    mean_a, mean_b = a.mean(0), b.mean(0)
-    gaps = [mean_a - mean_b]
-    gaps += [((a - mean_a) ** order).mean(0) - ((b - mean_b) ** order).mean(0) for order in (2, 3)]
-    # The slope of a norm at zero is undefined; torch's is zero there.
-    return torch.stack([torch.linalg.vector_norm(gap) for gap in gaps]).sum()
+    return (error + MOMENT_WEIGHT * moment_discrepancy(guess, truth, moments=3)) / guess.numel()

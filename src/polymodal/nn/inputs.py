@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from dataclasses import replace
 
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, Schema, Stream
 from polymodal.core.schema import ENCODED
+from polymodal.nn.renamed import load_renamed
 from polymodal.nn.sequence import Context, Pooling, SequenceEncoder
 from polymodal.nn.text import HashedWords, TextEncoder
 
@@ -34,7 +35,7 @@ class Inputs(nn.Module):
                 self.encoders[modality.name] = module
                 modality = Modality(modality.name, "sequence", module.width)
             self.modalities[modality.name] = modality
-        self.register_load_state_dict_pre_hook(_rename)
+        load_renamed(self, "texts.", "encoders.")
 
     def forward(self, batch: Batch, *, raw: Collection[str] = ()) -> dict[str, Stream]:
         """Return modality name -> stream with a tensor, in schema order; those named in ``raw`` as they come."""
@@ -51,12 +52,6 @@ def _encoder(modality: Modality) -> HashedWords | TextEncoder:
     """Return the encoder of a raw modality: one branch per kind."""
     name = modality.encoder or ENCODED[modality.kind]
     return HashedWords() if name == "bow" else TextEncoder(name, tuning=modality.tuning)
-
-
-def _rename(module: nn.Module, weights: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Load runs from before an encoder was the modality's own: there, only texts had one."""
-    for name in [n for n in weights if n.startswith(f"{prefix}texts.")]:
-        weights[name.replace(f"{prefix}texts.", f"{prefix}encoders.", 1)] = weights.pop(name)
 
 
 def as_sequence(stream: Stream) -> Stream:
@@ -78,6 +73,24 @@ class VectorEncoder(nn.Module):
     def forward(self, stream: Stream) -> Tensor:
         """Return one vector per sample."""
         return self.layers(stream.tensor) * stream.present.unsqueeze(1)
+
+
+class Projected(nn.Module):
+    """An utterance encoder, then a map of its vector: a tensor stream -> ``(batch, width)``, zero where absent.
+
+    Args:
+        utterance: as from ``utterance_encoder``.
+        output: the map.
+        dropout: of the features that enter.
+    """
+
+    def __init__(self, utterance: SequenceEncoder | VectorEncoder, output: nn.Module, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.drop, self.utterance, self.output = nn.Dropout(dropout), utterance, output
+
+    def forward(self, stream: Stream) -> Tensor:
+        """Return one vector per sample."""
+        return self.output(self.utterance(replace(stream, values=self.drop(stream.tensor)))) * stream.present[:, None]
 
 
 def utterance_encoder(
