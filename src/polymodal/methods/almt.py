@@ -128,12 +128,7 @@ class ALMT(Method):
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """Return the task terms."""
-        losses, targets = task_losses(self.schema, batch, output), self.schema.joint_targets
-        for target in targets:
-            if target.task == "regression":
-                error = F.mse_loss(output.predictions[target.name].float(), batch.targets[target.name])
-                losses["task" if len(targets) == 1 else f"task/{target.name}"] = error / len(targets)
-        return losses
+        return task_losses(self.schema, batch, output, squared=True)
 
 
 class Guide(nn.Module):

@@ -6,14 +6,13 @@ from itertools import pairwise
 from typing import Literal, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream, nearest
 from polymodal.methods.base import Method, fraction, positive
 from polymodal.nn.axis import resample
 from polymodal.nn.bottleneck import GaussianBottleneck, kl_to_standard_normal
-from polymodal.nn.heads import Heads, task_loss
+from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.masking import mean_where
 from polymodal.nn.sequence import masked_mean
@@ -133,13 +132,7 @@ class ITHP(Method):
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """Return the task terms and, in training, each level's ``kl_<n>`` and ``error_<n>``, weighted."""
-        targets = self.schema.joint_targets
-        losses = {}
-        for target in targets:
-            prediction, label = output.predictions[target.name], batch.targets[target.name]
-            squared = target.task == "regression"
-            loss = F.mse_loss(prediction.float(), label) if squared else task_loss(target, prediction, label)
-            losses["task" if len(targets) == 1 else f"task/{target.name}"] = loss / len(targets)
+        losses = task_losses(self.schema, batch, output, squared=True)
         if not self.training:
             return losses
         here = batch[self.prime].present

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import combinations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream
@@ -157,12 +156,7 @@ class MISA(Method):
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """Return the task terms and, in training, ``similarity``, ``difference`` and ``reconstruction``, weighted."""
-        losses = task_losses(self.schema, batch, output)
-        targets = self.schema.joint_targets
-        for target in targets:
-            if target.task == "regression":
-                error = F.mse_loss(output.predictions[target.name].float(), batch.targets[target.name])
-                losses["task" if len(targets) == 1 else f"task/{target.name}"] = error / len(targets)
+        losses = task_losses(self.schema, batch, output, squared=True)
         if not self.training:
             return losses
         if self.alpha and len(batch.streams) > 1:

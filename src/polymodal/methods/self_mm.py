@@ -266,20 +266,23 @@ class SelfMM(Method):
         return stream.tensor[:, 0] if self.text_pool == "first" else masked_mean(stream.tensor, stream.mask)
 
     def prepare(self, view: View) -> None:
-        """Make room for every training sample."""
+        """Make room for every training sample with labels."""
         ids: list[str] = []
         labels = []
-        for batch in view.train():
+        for batch in (b.select(self._judged(b)) for b in view.train()):
             ids += batch.ids
             labels.append(self._labels(batch))
         self.memory.fill(ids, torch.cat(labels), [t.range for t in self.schema.joint_targets])
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
-        """Return the task terms and, in training, ``unimodal_<n>`` for every modality; moves the memory on."""
+        """Return the task terms and, in training, ``unimodal_<n>`` for every modality, of samples with all labels;
+        moves the memory on."""
         losses = task_losses(self.schema, batch, output)
         if not self.training:
             return losses
-        found, memory = output.representations, self.memory
+        judged = self._judged(batch)
+        found, memory = {n: x[judged] for n, x in output.representations.items()}, self.memory
+        batch = batch.select(judged)
         label = self._labels(batch) - memory.middle
         known, rows = memory.find(batch.ids)
         own = label[:, None].repeat(1, 1 + len(batch.streams), 1)  # (batch, streams, targets)
@@ -287,11 +290,15 @@ class SelfMM(Method):
         for i, (name, stream) in enumerate(batch.streams.items(), start=1):
             weight = torch.tanh((own[:, i] - label).abs()) * stream.present[:, None]
             error = (found[f"y_{name}"].float() - memory.middle - own[:, i]).abs()
-            losses[f"unimodal_{name}"] = (weight * error).mean()
+            losses[f"unimodal_{name}"] = (weight * error).sum() / max(1, error.numel())
         features = [found[n].detach().float()[known] for n in ("fused", *batch.streams)]
         present = torch.cat([batch.present.any(1, keepdim=True), batch.present], dim=1)
         memory.update(rows, features, present[known])
         return losses
+
+    def _judged(self, batch: Batch) -> Tensor:
+        """Return which samples have a label for every target, ``(batch,)`` bool."""
+        return torch.stack([batch.labelled(t.name) for t in self.schema.joint_targets]).all(0)
 
     def _labels(self, batch: Batch) -> Tensor:
         return torch.stack([batch.targets[t.name] for t in self.schema.joint_targets], dim=1)
