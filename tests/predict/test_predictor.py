@@ -18,7 +18,6 @@ import torch
 from polymodal import Run
 from polymodal.core import DataError, OptionError, RunError
 from polymodal.data.encode import Encoder
-from polymodal.nn.heads import probabilities
 from polymodal.predict.predictor import Predictor
 from polymodal.predict.timeline import Moment, Timeline
 from polymodal.score.calibration import tempered
@@ -103,7 +102,8 @@ def test_features_are_normalised_averaged_over_seeds_and_calibrated(make_run: Ma
             streams[name] = Stream(padded, torch.tensor([len(values)]), torch.tensor([len(values) > 0]))
         batch = Batch(streams, {}, ["x"])
         with torch.no_grad():
-            each = [probabilities(about, run.method(s)(batch).predictions[target]).double() for s in (1, 2)]
+            columns = [about.spec.columns(run.method(s)(batch).predictions[target]) for s in (1, 2)]
+            each = [c[about.spec.averaged].double() for c in columns]
         mean, e = torch.stack(each).mean(0).numpy(), moment.estimates[target]
         if target == "sentiment":
             width = calibration.half_width(target, moment.present, 0.8)
