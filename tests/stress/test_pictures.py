@@ -176,9 +176,9 @@ def test_a_clip_is_exchanged_for_a_longer_one() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("occlude:share=1.2", "share is a share of the area from 0 to 1, got 1.2"),
-        ("blur:sigma=-1", "sigma is a number of pixels, 0 or more"),
-        ("blur:sigma=nan", "sigma is a number of pixels"),
+        ("occlude:share=1.2", "share must be a share from 0 to 1, got '1.2'"),
+        ("blur:sigma=-1", "sigma must be a number, 0 or more, got '-1'"),
+        ("blur:sigma=nan", "sigma must be a number, 0 or more"),
         ("occlude:voice,share=0.1", "occlude acts on images and frames, which voice is not"),
     ],
 )
