@@ -68,6 +68,13 @@ class Modality:
                 "frozen encoders go to --encode"
             )
 
+    @property
+    def form(self) -> str:
+        """What a sample is, in words: ``text``, ``a sequence of width 20``, ``frames of 3 x 112 x 112``."""
+        if self.shape:
+            return f"{'an ' if self.kind == 'image' else ''}{self.kind} of {' x '.join(map(str, self.shape))}"
+        return "text" if self.kind == "text" else f"a {self.kind} of width {self.width}"
+
 
 @dataclass(frozen=True)
 class Target:

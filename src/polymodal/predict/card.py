@@ -46,7 +46,7 @@ def model_card(run: Run, repo: str = "org/name") -> str:
         config=config,
         data=config["data"],
         targets=[(_cell(t.name), _told(t)) for t in targets],
-        modalities=[(m.name, _form(m), _origin(run, m)) for m in run.schema.modalities],
+        modalities=[(m.name, m.form, _origin(run, m)) for m in run.schema.modalities],
         from_clips=config["data"].get("extraction") is not None,
         seeds=run.seeds,
         tables=[to_markdown(score_table(read.rows, name)) for name in scored],
@@ -100,10 +100,6 @@ def _told(target: Target) -> str:
         return f"a number from {target.range[0]:g} to {target.range[1]:g}" if target.range else "a number"
     amount = "one of" if target.task == "classification" else "any of"
     return _cell(f"{amount} {', '.join(target.classes)}")
-
-
-def _form(modality: Modality) -> str:
-    return "text" if modality.kind == "text" else f"{modality.kind} of width {modality.width}"
 
 
 def _origin(run: Run, modality: Modality) -> str:
