@@ -153,7 +153,7 @@ WORDS: dict[str, tuple[tuple[str, ...], str]] = {
     "unknown preset": (("mmcl", "--data", XOR, "--preset", "dem"), "did you mean 'demo'"),
     "--encode on what is not text": (
         ("linear", "--data", XOR, "--encode", "audio=minilm"),
-        "drop --encode audio=minilm",
+        "leave the encoder out (--encode audio=none)",
     ),
     "--encode on what is not there": (("linear", "--data", XOR, "--encode", "text=minilm"), "no modality 'text'"),
     "--encode without an encoder": (("linear", "--data", XOR, "--encode", "audio"), "--encode wants name=value"),

@@ -150,6 +150,11 @@ class Schema:
         return tuple(m.name for m in self.modalities if m.kind == "text")
 
     @property
+    def language(self) -> tuple[str, ...]:
+        """Names of the modalities that hold words, in order: raw text, and the one called ``text`` also as features."""
+        return tuple(m.name for m in self.modalities if m.kind == "text" or m.name == "text")
+
+    @property
     def anchor(self) -> str:
         """The modality that methods built around language take for it: the one called ``text``, else the first one of
         kind text, else the first one."""
@@ -180,6 +185,12 @@ class Schema:
         """Return the schema with the modality of the same name replaced."""
         self.modality(modality.name)
         return replace(self, modalities=tuple(modality if m.name == modality.name else m for m in self.modalities))
+
+    @property
+    def encoders(self) -> dict[str, str]:
+        """The encoders that were asked for, as ``with_encoders`` takes them."""
+        tuned = {m.name: "" if m.tuning == "full" else f"?tuning={m.tuning}" for m in self.modalities}
+        return {m.name: m.encoder + tuned[m.name] for m in self.modalities if m.encoder}
 
     def with_encoders(self, encoders: dict[str, str]) -> Schema:
         """Return the schema with other encoders inside methods.

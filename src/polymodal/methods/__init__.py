@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from polymodal.core import OptionError, nearest
 from polymodal.core.options import options_of, read_options
 from polymodal.methods._describe import MethodInfo, OptionInfo, describe, method_classes
+from polymodal.methods._encoders import check_moved, check_used
 
 if TYPE_CHECKING:
     from polymodal.core import Schema
@@ -61,9 +62,12 @@ def build(method_cls: type[Method], schema: Schema, options: dict[str, Any]) -> 
 
     Raises:
         OptionError: an unknown option (names the nearest), a missing one, a value of the wrong type or not among the
-            choices; and whatever the constructor itself raises about values.
+            choices, an encoder that would not be used; and whatever the constructor itself raises about values.
     """
-    return method_cls(schema, **read_options(method_cls.__name__, options, options_of(method_cls, skip=1)))
+    check_moved(options)
+    method = method_cls(schema, **read_options(method_cls.__name__, options, options_of(method_cls, skip=1)))
+    check_used(method, schema)
+    return method
 
 
 def method_id(cls: type[Method]) -> str:

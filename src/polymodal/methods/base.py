@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from torch import Tensor, nn
 
 from polymodal.core import Batch, DataError, Kind, OptionError, Output, Schema, Task
 from polymodal.nn.heads import task_losses
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -223,3 +225,13 @@ def fraction(**options: float) -> None:
     for name, value in options.items():
         if not 0 <= value < 1:
             raise OptionError(f"{name} must be at least 0 and below 1, got {value}")
+
+
+def per_modality(option: str, value: Number | dict[str, Number], names: tuple[str, ...]) -> dict[str, Number]:
+    """Return the value for each of ``names``; others in a dictionary are ignored: a preset also serves a subset."""
+    if not isinstance(value, dict):
+        return dict.fromkeys(names, value)
+    missing = [n for n in names if n not in value]
+    if missing:
+        raise OptionError(f"{option} has no value for {', '.join(missing)}; name every modality or give one number")
+    return {n: value[n] for n in names}

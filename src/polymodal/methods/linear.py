@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from polymodal.core import Batch, Modality, Output, Schema, Stream, Target
 from polymodal.methods.base import Method, Phase, View, positive
 from polymodal.nn.heads import task_loss
-from polymodal.nn.sequence import masked_mean
+from polymodal.nn.masking import masked_mean
 from polymodal.nn.text import hash_words
 
 RIDGE = tuple(10.0**k for k in range(-1, 7))
@@ -32,8 +32,8 @@ class Linear(Method):
 
     A sequence is its mean and standard deviation over true steps, a vector itself, a text its hashed words and word
     pairs (square roots of counts, length 1). Pictures are scaled down to 4 x 4 pixels, which makes a vector of an image
-    and a sequence of frames. Features are standardised with the training split, those of a text with
-    one common scale, so that rare words do not weigh most; an absent modality is then zero, its training mean.
+    and a sequence of frames. Features are standardised with the training split, those of a text with one common scale,
+    so that rare words do not weigh most; an absent modality is then zero, its training mean.
     Regression is ridge, classification multinomial logistic, multilabel one logistic model per class; per target the
     penalty with the lowest validation loss is kept. Solved by scikit-learn in ``prepare``; nothing trains by gradient.
 
