@@ -56,6 +56,8 @@ class Modality:
             raise DataError(
                 f"modality {self.name!r} has shape {self.shape}; {self.kind} need (channels, height, width)"
             )
+        if self.kind not in ("image", "frames") and self.shape:
+            raise DataError(f"modality {self.name!r} is {self.kind} and has shape {self.shape}; leave the shape out")
         if self.encoder and self.kind not in ENCODED:
             raise OptionError(
                 f"encoder {self.encoder!r} is for raw input, but modality {self.name!r} brings features ({self.kind}); "
@@ -66,6 +68,13 @@ class Modality:
                 f"tuning of modality {self.name!r} must be full or lora, got {self.tuning!r}; "
                 "frozen encoders go to --encode"
             )
+
+    @property
+    def form(self) -> str:
+        """What a sample is, in words: ``text``, ``a sequence of width 20``, ``frames of 3 x 112 x 112``."""
+        if self.shape:
+            return f"{'an ' if self.kind == 'image' else ''}{self.kind} of {' x '.join(map(str, self.shape))}"
+        return "text" if self.kind == "text" else f"a {self.kind} of width {self.width}"
 
 
 @dataclass(frozen=True)
