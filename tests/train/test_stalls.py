@@ -163,7 +163,7 @@ def test_what_a_batch_raises_is_raised_in_its_place_and_the_thread_ends(depth: i
     def use() -> None:
         with ahead(_failing, range(9), depth) as items:
             for item in items:
-                seen.append(item)  # noqa: PERF402 (one by one, as the loop does)
+                seen.append(item)
 
     with pytest.raises(DataError, match="sample 3 of train is damaged; extract it again"):
         use()
