@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from polymodal.core import Modality, OptionError, Stream, nearest
 from polymodal.nn.inputs import as_sequence
-from polymodal.nn.recurrent import lstm_states
 from polymodal.nn.sequence import masked_mean
 
 
@@ -71,10 +70,8 @@ class FinalState(nn.Module):
         """Return one vector per sample, zero where absent."""
         stream = as_sequence(stream)
         assert stream.lengths is not None
-        return (
-            self.linear(self.drop(final_state(lstm_states(self.rnn, stream.tensor), stream.lengths)))
-            * stream.present[:, None]
-        )
+        last = final_state(self.rnn(stream.tensor)[0], stream.lengths)
+        return self.linear(self.drop(last)) * stream.present[:, None]
 
 
 def final_state(states: Tensor, lengths: Tensor) -> Tensor:
