@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream, Target
+from polymodal.methods.base import Now
 from polymodal.methods.cyin import CyIN
 
 MakeBatch = Callable[..., Batch]
@@ -40,7 +41,7 @@ def small(schema: Schema = SCHEMA, **options: Any) -> CyIN:
 
 
 def ran(method: CyIN, batch: Batch, phase: str) -> tuple[dict[str, Tensor], Output]:
-    method.phase = phase
+    method.now = Now(phase)
     output = method.train()(batch)
     return method.losses(batch, output), output
 
@@ -102,7 +103,7 @@ def test_what_is_to_be_decoded_trains_too_unless_told_otherwise(make_batch: Make
         method = small(quirks=quirks)
         _, output = ran(method, batch, "space")
         loss = method.pair_loss(output.representations, present(batch), "audio", "text")
-        assert ("inputs.texts" in touched(method, loss)) == reached
+        assert ("inputs.encoders" in touched(method, loss)) == reached
 
 
 def test_a_sigmoid_ends_the_decoders_on_request(make_batch: MakeBatch) -> None:

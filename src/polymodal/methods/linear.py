@@ -12,7 +12,7 @@ from torch import Tensor
 from polymodal.core import Batch, Modality, Output, Schema, Stream, Target
 from polymodal.methods.base import Method, Phase, View, positive
 from polymodal.nn.heads import task_loss
-from polymodal.nn.sequence import masked_mean
+from polymodal.nn.masking import masked_mean
 from polymodal.nn.text import hash_words
 
 RIDGE = tuple(10.0**k for k in range(-1, 7))

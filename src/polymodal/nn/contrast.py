@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from polymodal.core import Target
+from polymodal.nn.masking import mean_where
 
 ClassRule = Literal["round", "sign"]
 
@@ -34,7 +35,7 @@ def info_nce(queries: Tensor, keys: Tensor, temperature: float, mask: Tensor | N
         mask = logits.new_ones(logits.shape[:-1], dtype=torch.bool)
     logits = logits.masked_fill(~mask.unsqueeze(-2), torch.finfo(logits.dtype).min)
     losses = logits.logsumexp(-1) - logits.diagonal(dim1=-2, dim2=-1)
-    return _mean_where(losses, mask)
+    return mean_where(losses, mask)
 
 
 def supervised_contrastive(vectors: Tensor, classes: Tensor, temperature: float, mask: Tensor | None = None) -> Tensor:
@@ -58,7 +59,7 @@ def supervised_contrastive(vectors: Tensor, classes: Tensor, temperature: float,
     positives = others & (classes.unsqueeze(1) == classes.unsqueeze(0))
     count = positives.sum(1)
     losses = surprise.where(positives, surprise.new_zeros(())).sum(1) / count.clamp(min=1)
-    return _mean_where(losses, mask & (count > 0))
+    return mean_where(losses, mask & (count > 0))
 
 
 def label_classes(target: Target, labels: Tensor, rule: ClassRule = "round") -> Tensor:
@@ -79,8 +80,3 @@ def label_classes(target: Target, labels: Tensor, rule: ClassRule = "round") -> 
 def _cosines(a: Tensor, b: Tensor) -> Tensor:
     with torch.autocast(a.device.type, enabled=False):
         return F.normalize(a.float(), dim=-1) @ F.normalize(b.float(), dim=-1).transpose(-2, -1)
-
-
-def _mean_where(losses: Tensor, mask: Tensor) -> Tensor:
-    """Mean over True entries; 0, still part of the graph, where there is none."""
-    return losses.where(mask, losses.new_zeros(())).sum() / mask.sum().clamp(min=1)

@@ -37,20 +37,20 @@ def _linear(width: int, target: Target) -> nn.Linear:
     return linear
 
 
-def task_loss(target: Target, prediction: Tensor, label: Tensor) -> Tensor:
-    """Mean absolute error, cross entropy or binary cross entropy, by the target's task; computed in float32."""
+def task_loss(target: Target, prediction: Tensor, label: Tensor, *, squared: bool = False) -> Tensor:
+    """Mean absolute (or squared) error, cross entropy or binary cross entropy, by the target's task; in float32."""
     prediction = prediction.float()
     if target.task == "regression":
-        return F.l1_loss(prediction, label)
+        return F.mse_loss(prediction, label) if squared else F.l1_loss(prediction, label)
     if target.task == "classification":
         return F.cross_entropy(prediction, label)
     return F.binary_cross_entropy_with_logits(prediction, label)
 
 
-def task_losses(schema: Schema, batch: Batch, output: Output) -> dict[str, Tensor]:
+def task_losses(schema: Schema, batch: Batch, output: Output, *, squared: bool = False) -> dict[str, Tensor]:
     """Return ``{"task": loss}`` for one joint target, else ``{"task/<target>": loss / number of targets}``."""
     targets = schema.joint_targets
-    losses = {t.name: task_loss(t, output.predictions[t.name], batch.targets[t.name]) for t in targets}
+    losses = {t.name: task_loss(t, output.predictions[t.name], batch.targets[t.name], squared=squared) for t in targets}
     if len(targets) == 1:
         return {"task": losses[targets[0].name]}
     return {f"task/{name}": loss / len(targets) for name, loss in losses.items()}

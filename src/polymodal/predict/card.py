@@ -114,9 +114,7 @@ def _origin(run: Run, modality: Modality) -> str:
         str(extraction.get("options", {}).get(modality.name, "")),
         str(extraction.get("versions", {}).get(modality.name, "")),
     ]
-    encoder = about["encode"].get(modality.name) or (
-        run.config["options"].get("text_encoder") if modality.kind == "text" else None
-    )
+    encoder = about["encode"].get(modality.name) or modality.encoder
     said = [" ".join(filter(None, made)), f"read with {encoder}" if encoder else ""]
     return _cell("; ".join(filter(None, said)) or "as the corpus has it")
 

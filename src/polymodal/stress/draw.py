@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal.core import Batch, DataError, OptionError, Stream, numpy_rng
+from polymodal.core import Batch, DataError, Stream, numpy_rng
 
 Array = np.ndarray[Any, Any]
 
@@ -66,10 +66,3 @@ def needs_three(batch: Batch, what: str) -> None:
         raise DataError(
             f"{what} is defined for three modalities, this corpus has {len(batch.streams)}; use missing:rate=..."
         )
-
-
-def probability(**values: float) -> None:
-    """OptionError unless every value lies in [0, 1]; names it."""
-    for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise OptionError(f"{name} is a share from 0 to 1, got {value}")

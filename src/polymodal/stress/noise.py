@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from polymodal.core import Batch, OptionError, Stream
-from polymodal.stress.draw import Array, Draw, chosen, probability, steps, with_values
+from polymodal.core.options import Positive, Rule, Share
+from polymodal.stress.draw import Array, Draw, chosen, steps, with_values
 
-EXPONENTS = {"white": 0.0, "pink": 1.0, "brown": 2.0}
+Color = Literal["white", "pink", "brown"]
+EXPONENTS: dict[Color, float] = {"white": 0.0, "pink": 1.0, "brown": 2.0}
+Delay = Annotated[float, Rule("a share of the length from -1 to 1", lambda by: -1 <= by <= 1)]
+Kept = Annotated[float, Rule("a share above 0, up to 1", lambda keep: 0 < keep <= 1)]
 
 
-def noise(batch: Batch, draw: Draw, modalities: Sequence[str] = (), *, snr: float, color: str = "white") -> Batch:
+def noise(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, snr: float, color: Color = "white") -> Batch:
     """Add Gaussian noise at ``snr`` decibels below the sample's own power.
 
     ``color`` says how its power falls with frequency over time: white (flat), pink (1/f), brown (1/f^2). Text is left
     as it is: see ``words``.
     """
-    if color not in EXPONENTS:
-        raise OptionError(f"color must be one of {', '.join(EXPONENTS)}, got {color!r}")
 
     def disturb(values: Array, rng: np.random.Generator) -> Array:
         power = np.sqrt(np.mean(np.square(values)))
@@ -43,23 +46,18 @@ def _coloured(rng: np.random.Generator, shape: tuple[int, ...], exponent: float)
     return shaped / np.sqrt(np.mean(np.square(shaped)))
 
 
-def channels(batch: Batch, draw: Draw, modalities: Sequence[str] = (), *, rate: float) -> Batch:
+def channels(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, rate: Share) -> Batch:
     """Set a share ``rate`` of the feature channels of each sample to zero over its whole length."""
-    probability(rate=rate)
     return _each(batch, draw, modalities, lambda values, rng: values * (rng.random(values.shape[1]) >= rate))
 
 
-def clip(batch: Batch, draw: Draw, modalities: Sequence[str] = (), *, at: float) -> Batch:
+def clip(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, at: Positive) -> Batch:
     """Saturate features at ``+-at`` (standard deviations, where the loader standardises)."""
-    if at <= 0:
-        raise OptionError(f"at must be above 0, got {at}")
     return _each(batch, draw, modalities, lambda values, rng: np.clip(values, -at, at))
 
 
-def shift(batch: Batch, draw: Draw, modalities: Sequence[str] = (), *, by: float) -> Batch:
+def shift(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, by: Delay) -> Batch:
     """Delay a modality against the others by a share ``by`` of its length (negative: advance); zeros fill the gap."""
-    if not -1 <= by <= 1:
-        raise OptionError(f"by is a share of the length from -1 to 1, got {by}")
 
     def move(values: Array, rng: np.random.Generator) -> Array:
         count = round(by * len(values))
@@ -73,10 +71,8 @@ def shift(batch: Batch, draw: Draw, modalities: Sequence[str] = (), *, by: float
     return _each(batch, draw, modalities, move)
 
 
-def rate(batch: Batch, draw: Draw, modalities: Sequence[str] = (), *, keep: float) -> Batch:
+def rate(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, keep: Kept) -> Batch:
     """Keep a share ``keep`` of the steps, evenly spaced: a lower frame rate. Sequences become shorter."""
-    if not 0 < keep <= 1:
-        raise OptionError(f"keep is a share above 0, up to 1, got {keep}")
 
     def thin(values: Array, rng: np.random.Generator) -> Array:
         count = max(1, round(keep * len(values)))
@@ -85,13 +81,12 @@ def rate(batch: Batch, draw: Draw, modalities: Sequence[str] = (), *, keep: floa
     return _each(batch, draw, modalities, thin)
 
 
-def words(batch: Batch, draw: Draw, modalities: Sequence[str] = (), *, rate: float) -> Batch:
+def words(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, rate: Share) -> Batch:
     """Errors of a speech recogniser: each word (or step of text) is hit with probability ``rate``.
 
     A hit is a substitution (60 %), a deletion (25 %) or an insertion (15 %) of another word of the same sample. At
     least one word stays. Applies to ``text`` unless modalities are named.
     """
-    probability(rate=rate)
     names = modalities or [n for n in batch.streams if n == "text"]
 
     def confuse(values: list[object] | Array, rng: np.random.Generator) -> list[int]:
@@ -120,9 +115,8 @@ def words(batch: Batch, draw: Draw, modalities: Sequence[str] = (), *, rate: flo
     return replace(batch, streams=streams)
 
 
-def swap(batch: Batch, draw: Draw, modalities: Sequence[str] = (), *, p: float) -> Batch:
+def swap(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, p: Share) -> Batch:
     """With probability ``p`` replace a modality by that of another sample of the split: modalities in conflict."""
-    probability(p=p)
     population = list(draw.population)
     streams = dict(batch.streams)
     for name in chosen(batch, modalities):

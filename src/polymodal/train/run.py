@@ -16,6 +16,7 @@ from polymodal.methods import build, find_method
 from polymodal.methods.base import Method
 from polymodal.train.calibrate import Calibration
 from polymodal.train.checkpoint import load_weights
+from polymodal.train.encoders import with_own_encoders
 from polymodal.train.infer import Columns, infer
 
 _NEEDED = ("method", "method_source", "options", "recipe", "data", "seeds", "command")
@@ -33,7 +34,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     missing = [key for key in _NEEDED if not isinstance(config, dict) or key not in config]
     if missing:
         raise RunError(f"{file} is damaged: it lacks {', '.join(missing)}; train the run again")
-    return dict(config)
+    return with_own_encoders(config)
 
 
 @dataclass(frozen=True)
