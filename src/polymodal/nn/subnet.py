@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Modality, OptionError, Stream, nearest
+from polymodal.nn.fast import LSTM
 from polymodal.nn.inputs import as_sequence
 from polymodal.nn.masking import masked_mean
 
@@ -62,7 +63,7 @@ class FinalState(nn.Module):
 
     def __init__(self, width_in: int, hidden: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.rnn = nn.LSTM(width_in, hidden, batch_first=True)
+        self.rnn = LSTM(width_in, hidden, batch_first=True)
         self.drop = nn.Dropout(dropout)
         self.linear = nn.Linear(hidden, width)
 

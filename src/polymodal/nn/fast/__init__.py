@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from polymodal.nn.fast.attention import attention
 from polymodal.nn.fast.dropout import Dropout
+from polymodal.nn.fast.lstm import LSTM
 
-__all__ = ["Dropout", "attention"]
+__all__ = ["LSTM", "Dropout", "attention"]
