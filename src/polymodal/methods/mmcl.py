@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream
+from polymodal.core.tasks import ClassRule
 from polymodal.methods.base import Method, fraction, positive
 from polymodal.nn.augment import augment, check_augmentations
-from polymodal.nn.contrast import ClassRule, info_nce, label_classes, supervised_contrastive
+from polymodal.nn.contrast import info_nce, supervised_contrastive
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, Projected, utterance_encoder
 from polymodal.nn.sequence import Context, Pooling, SequenceEncoder
@@ -92,8 +93,6 @@ class MMCL(Method):
         positive(width=width, temperature=temperature)
         fraction(dropout=dropout)
         texts = schema.language
-        coded = [m for m in schema.modalities if alpha and m.name not in texts]
-        check_augmentations(augmentations, coded)
         if min(alpha, beta, gamma) < 0:
             raise OptionError(f"alpha, beta and gamma must not be negative, got {alpha}, {beta} and {gamma}")
         if mode == "cpc" and context == "transformer":
@@ -102,6 +101,8 @@ class MMCL(Method):
         self.temperature, self.alpha, self.beta, self.gamma = temperature, alpha, beta, gamma
         self.augmentations, self.stop_gradient, self.classes = tuple(augmentations), stop_gradient, classes
         self.inputs = Inputs(schema)
+        coded = [m for m in self.inputs.modalities.values() if alpha and m.name not in texts]
+        check_augmentations(augmentations, coded)
         names = schema.names
         self.encoders = nn.ModuleDict(
             {
@@ -155,10 +156,11 @@ class MMCL(Method):
     def coding_loss(self, batch: Batch, output: Output) -> Tensor:
         """Return the sum over coded modalities of the loss between a stream and its augmented view."""
         loss = output.representations["fused"].new_zeros(())
+        streams = self.inputs(batch, raw=batch.streams.keys() - self.coders.keys())
         for name, coder in self.coders.items():
-            view = augment(batch[name], self.augmentations)
+            view = augment(streams[name], self.augmentations)
             z = output.representations[f"z_{name}"]
-            loss = loss + coder(self.encoders[name], batch[name], view, z, self.temperature)
+            loss = loss + coder(self.encoders[name], streams[name], view, z, self.temperature)
         return loss
 
     def instance_loss(self, batch: Batch, output: Output, source: str, target: str) -> Tensor:
@@ -176,8 +178,9 @@ class MMCL(Method):
         vectors += [found[f"zhat_{n}_{m}"] for m, n in self.pairs]
         masks += [batch[m].present & batch[n].present for m, n in self.pairs]
         target = self.schema.joint_targets[0]
-        classes = label_classes(target, batch.targets[target.name], self.classes).repeat(len(vectors))
-        return supervised_contrastive(torch.cat(vectors), classes, self.temperature, torch.cat(masks))
+        classes = target.spec.kinds(batch.targets[target.name], self.classes).repeat(len(vectors))
+        rows = torch.cat(masks) & batch.labelled(target.name).repeat(len(vectors))
+        return supervised_contrastive(torch.cat(vectors), classes, self.temperature, rows)
 
 
 def _projector(width: int) -> nn.Sequential:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, Schema, Stream
 from polymodal.core.schema import ENCODED
+from polymodal.nn.patches import PatchEncoder
 from polymodal.nn.renamed import load_renamed
 from polymodal.nn.sequence import Context, Pooling, SequenceEncoder
 from polymodal.nn.text import HashedWords, TextEncoder
@@ -18,7 +19,8 @@ class Inputs(nn.Module):
     """Gives every modality as a tensor stream: raw ones pass through their encoder, the others through unchanged.
 
     The encoder of a modality is what the schema says (``Modality.encoder`` and ``tuning``). Raw text: hashed words
-    trained from scratch (``bow``, the default) or a transformer (a name as in ``nn.text.load_transformer``).
+    trained from scratch (``bow``, the default) or a transformer (a name as in ``nn.text.load_transformer``). Pixels: a
+    small Mixer (``patches``), which makes an image a sequence of patches and frames a sequence of vectors.
 
     Attributes:
         encoders: modality -> module that turns its stream into a sequence or vector of its ``width``.
@@ -48,8 +50,10 @@ class Inputs(nn.Module):
         return found if isinstance(found, TextEncoder) else None
 
 
-def _encoder(modality: Modality) -> HashedWords | TextEncoder:
+def _encoder(modality: Modality) -> HashedWords | TextEncoder | PatchEncoder:
     """Return the encoder of a raw modality: one branch per kind."""
+    if modality.shape:
+        return PatchEncoder(modality)
     name = modality.encoder or ENCODED[modality.kind]
     return HashedWords() if name == "bow" else TextEncoder(name, tuning=modality.tuning)
 

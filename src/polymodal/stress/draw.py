@@ -46,7 +46,7 @@ def chosen(batch: Batch, modalities: Sequence[str]) -> list[str]:
 
 
 def steps(stream: Stream) -> tuple[Tensor, Tensor]:
-    """Return ``(batch, time, width)`` values and ``(batch,)`` true lengths of a sequence or vector stream."""
+    """Return ``(batch, time, ...)`` values and ``(batch,)`` true lengths; a vector or an image is one step."""
     values = stream.tensor
     if stream.lengths is None:
         return values[:, None], stream.present.long()
@@ -54,7 +54,7 @@ def steps(stream: Stream) -> tuple[Tensor, Tensor]:
 
 
 def with_values(stream: Stream, values: Tensor, lengths: Tensor | None = None) -> Stream:
-    """Return the stream with new values, and new lengths if it is a sequence."""
+    """Return the stream with new values, and new lengths if it has steps."""
     if stream.lengths is None:
         return Stream(values[:, 0], None, stream.present)
     return Stream(values, stream.lengths if lengths is None else lengths, stream.present)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from polymodal.core import Batch, OptionError, Stream
-from polymodal.core.options import Positive, Rule, Share
+from polymodal.core.options import NotNegative, Positive, Rule, Share
 from polymodal.stress.draw import Array, Draw, chosen, steps, with_values
 
 Color = Literal["white", "pink", "brown"]
@@ -42,13 +42,18 @@ def _coloured(rng: np.random.Generator, shape: tuple[int, ...], exponent: float)
     spectrum = np.fft.rfft(raw, axis=0)
     frequency = np.arange(len(spectrum))
     frequency[0] = 1
-    shaped = np.fft.irfft(spectrum * (frequency ** (-exponent / 2))[:, None], n=shape[0], axis=0)
+    falling = (frequency ** (-exponent / 2)).reshape(-1, *[1] * (raw.ndim - 1))
+    shaped = np.fft.irfft(spectrum * falling, n=shape[0], axis=0)
     return shaped / np.sqrt(np.mean(np.square(shaped)))
 
 
 def channels(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, rate: Share) -> Batch:
-    """Set a share ``rate`` of the feature channels of each sample to zero over its whole length."""
-    return _each(batch, draw, modalities, lambda values, rng: values * (rng.random(values.shape[1]) >= rate))
+    """Set a share ``rate`` of the channels (of features, or colours) of each sample to zero over its whole length."""
+
+    def mute(values: Array, rng: np.random.Generator) -> Array:
+        return values * (rng.random(values.shape[1]) >= rate).reshape(-1, *[1] * (values.ndim - 2))
+
+    return _each(batch, draw, modalities, mute)
 
 
 def clip(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, at: Positive) -> Batch:
@@ -115,6 +120,43 @@ def words(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, rate: S
     return replace(batch, streams=streams)
 
 
+def occlude(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, share: Share) -> Batch:
+    """Hide a share ``share`` of the area of images and frames behind a grey rectangle of the picture's proportions.
+
+    It lies at a random place, the same in all frames of a clip, as a hand or a microphone would. Its pixels are zero:
+    the mean of the training split, where the loader standardises.
+    """
+
+    def hide(values: Array, rng: np.random.Generator) -> Array:
+        hidden = values.copy()
+        sides = values.shape[2:]
+        sizes = [round(share**0.5 * side) for side in sides]
+        top, left = (int(rng.integers(side - size + 1)) for side, size in zip(sides, sizes, strict=True))
+        hidden[:, :, top : top + sizes[0], left : left + sizes[1]] = 0
+        return hidden
+
+    return _each(batch, draw, _pictures(batch, modalities, "occlude"), hide)
+
+
+def blur(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, sigma: NotNegative) -> Batch:
+    """Blur images and frames with a Gaussian of ``sigma`` pixels; beyond its border a picture goes on as it ends."""
+    from scipy.ndimage import gaussian_filter
+
+    def smear(values: Array, rng: np.random.Generator) -> Array:
+        return np.asarray(gaussian_filter(values, sigma, mode="nearest", axes=(2, 3)))
+
+    return _each(batch, draw, _pictures(batch, modalities, "blur"), smear)
+
+
+def _pictures(batch: Batch, modalities: Sequence[str], protocol: str) -> list[str]:
+    """Return ``modalities``, or all images and frames of the batch; OptionError where there are none to act on."""
+    pictures = [n for n, s in batch.streams.items() if isinstance(s.values, Tensor) and s.values.dim() > 3]
+    others = [n for n in chosen(batch, modalities) if n not in pictures]
+    if others and (modalities or not pictures):
+        raise OptionError(f"{protocol} acts on images and frames, which {others[0]} is not; leave it out")
+    return list(modalities) or pictures
+
+
 def swap(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, p: Share) -> Batch:
     """With probability ``p`` replace a modality by that of another sample of the split: modalities in conflict."""
     population = list(draw.population)
@@ -159,7 +201,7 @@ def _exchange(stream: Stream, hit: Tensor, given: Stream) -> Stream:
         values[rows] = new
         return Stream(values, None, present)
     steps = max(values.shape[1], new.shape[1])
-    out = values.new_zeros(len(values), steps, values.shape[2])
+    out = values.new_zeros(len(values), steps, *values.shape[2:])
     out[:, : values.shape[1]] = values
     out[rows] = 0
     out[rows, : new.shape[1]] = new
@@ -192,7 +234,7 @@ def _rows(
         for sample, row, length in zip(batch.ids, values.cpu(), lengths.tolist(), strict=True)
     ]
     new = torch.tensor([len(r) for r in rows])
-    out = values.new_zeros(len(rows), max(1, int(new.max())), values.shape[2])
+    out = values.new_zeros(len(rows), max(1, int(new.max())), *values.shape[2:])
     for row, value in enumerate(rows):
         out[row, : len(value)] = value
     return with_values(stream, out, new.to(values.device))

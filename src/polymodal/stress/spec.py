@@ -25,6 +25,8 @@ PROTOCOLS: dict[str, Callable[..., Batch]] = {
     "rate": noise.rate,
     "words": noise.words,
     "swap": noise.swap,
+    "occlude": noise.occlude,
+    "blur": noise.blur,
 }
 """Name -> function; its keyword-only parameters are the protocol's options."""
 

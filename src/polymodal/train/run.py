@@ -137,10 +137,10 @@ def _check_fit(run: Run, corpus: Corpus) -> None:
     """DataError where ``corpus`` lacks something that ``run`` needs."""
     for wanted in run.schema.modalities:
         found = corpus.schema.modality(wanted.name)
-        if (found.kind, found.width) != (wanted.kind, wanted.width):
+        if found.form != wanted.form:
             raise DataError(
-                f"{corpus.source}: {wanted.name} is a {found.kind} of width {found.width}, the run {run.path} was "
-                f"trained on a {wanted.kind} of width {wanted.width}; extract the same features"
+                f"{corpus.source}: {wanted.name} is {found.form}, the run {run.path} was trained on {wanted.form}; "
+                "extract the same features"
             )
     if corpus.schema.names != run.schema.names:
         raise DataError(
