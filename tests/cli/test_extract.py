@@ -87,7 +87,7 @@ def test_wrong_options_are_one_sentence(
 def test_stopping_tells_the_command_that_goes_on(
     call: Call, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from polymodal.media import extract as media_module
+    from polymodal.media.folder import extract as media_module
 
     given: list[dict[str, Any]] = []
 

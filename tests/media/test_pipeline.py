@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from polymodal.core import DataError
-from polymodal.media.align import align_to_words
-from polymodal.media.decode import Media
+from polymodal.media.clip.decode import Media
 from polymodal.media.extraction import Extraction
 from polymodal.media.pipeline import Pipeline, feature_row
 from polymodal.media.types import RATE, Frame, Samples, Segment, Track, Utterance, Word
+from polymodal.media.words.align import align_to_words
 
 FAST = {"audio": "logmel", "text": "none"}
 
@@ -104,7 +104,7 @@ def test_features_of_a_segment_do_not_depend_on_what_else_is_cut(grid):
 
 
 def test_true_word_times_give_a_word_aligned_clip(grid, models):
-    from polymodal.media.transcripts import read_transcript
+    from polymodal.media.words.transcripts import read_transcript
 
     segments = read_transcript(grid.with_suffix(".align"))
     aligned = read(Pipeline(Extraction(**FAST, align="words"), assets=models), grid, segments=segments)

@@ -11,7 +11,7 @@ from polymodal.cli.text import pairs, print_json
 from polymodal.core.errors import OptionError
 
 if TYPE_CHECKING:
-    from polymodal.media.summary import Summary
+    from polymodal.media.folder.summary import Summary
 
 EXAMPLES = {
     "extract": """\
@@ -74,9 +74,9 @@ def extract(
         json: print the summary as JSON
     """
     given = dict(locals())
-    from polymodal.media.extract import extract as extract_all
     from polymodal.media.extraction import Extraction
-    from polymodal.media.manifest import read_manifest
+    from polymodal.media.folder.extract import extract as extract_all
+    from polymodal.media.folder.manifest import read_manifest
 
     manifest = read_manifest(
         source, columns=pairs(columns, "--columns"), targets=target, bounds=_bounds(range), seed=seed

@@ -169,7 +169,7 @@ class Predictor:
             return None, utterances or self.clips.pipeline.extraction.utterances
         if utterances not in (None, "transcript"):
             raise OptionError(f"a transcript says where utterances are; leave out the transcript or {utterances!r}")
-        from polymodal.media.transcripts import read_transcript
+        from polymodal.media.words.transcripts import read_transcript
 
         return read_transcript(transcript), "transcript"
 
