@@ -144,6 +144,33 @@ def test_what_a_clip_lacks_is_absent_and_said(make_clip, models, clips):
         assert any("no face" in note for note in reading.notes)
 
 
+def test_a_microphone_that_dies_is_absent_from_then_on(make_clip):
+    sound = np.concatenate([np.sin(np.arange(2 * RATE) / 10) / 2, np.zeros(4 * RATE)]).astype(np.float32)[None]
+    pipeline = Pipeline(Extraction(**FAST, vision="none", utterances="windows", window=2.0))
+    with pipeline.read(make_clip("dying.flac", rate=RATE, samples=sound)) as reading:
+        found = list(reading)
+    assert [set(u.tracks) for u in found] == [{"audio"}, set(), set()]
+    assert [u.absent for u in found[1:]] == [{"audio": "the sound is digital silence"}] * 2
+    told = "dying.flac: the sound is digital silence in 2 of 3 utterances, the first at 2.0 s; audio is absent there"
+    assert reading.notes == [told]
+
+
+def test_a_picture_that_freezes_or_goes_black_is_absent_from_then_on(grid, models):
+    with Media(grid) as media:
+        images = [p.image for p in media.pieces(audio=False)][:50]
+    pieces = [Frame(i / 25, images[min(i, 49)]) for i in range(150)]
+    pieces += [Frame(i / 25, np.zeros_like(images[0])) for i in range(150, 200)]
+    pipeline = Pipeline(Extraction(**FAST, utterances="windows", window=2.0), assets=models)
+    found = read(pipeline, pieces)
+    assert [u.absent.get("vision", "") for u in found] == [
+        "",
+        "the picture stands still",
+        "the picture stands still",
+        "the picture is black",
+    ]
+    assert ["vision" in u.tracks for u in found] == [True, False, False, False]
+
+
 def test_without_the_face_model_everything_else_goes_on(grid, tmp_path, monkeypatch):
     from polymodal.media import assets
 

@@ -16,8 +16,9 @@ import numpy as np
 
 from polymodal.core import DataError
 from polymodal.media.clip.cutting import Cutter, Given, Rolling, Speech, Windows
+from polymodal.media.clip.dead import is_silence
 from polymodal.media.extraction import Extraction
-from polymodal.media.face.seen import Seen
+from polymodal.media.face.seen import NO_FACE, Seen
 from polymodal.media.sound.heard import Heard
 from polymodal.media.types import ClipInfo, Frame, Samples, Segment, Source, Track, Utterance, Word
 
@@ -81,6 +82,8 @@ class Reading:
         self._spoken = 0.0
         self._scribe = self._worker()
         self._transcripts: deque[Future[tuple[Word, ...]]] = deque()
+        self._utterances = 0
+        self._absent: dict[tuple[str, str], list[float]] = {}
 
     def _open(self, source: Any, name: str | None) -> tuple[ClipInfo, Iterator[Frame | Samples]]:
         from polymodal.media.clip.decode import Media
@@ -165,8 +168,16 @@ class Reading:
         for segment in self._cutter.finish(self.position):
             yield self._utterance(segment)
         self.notes += self._media.notes if self._media is not None else []
-        if self._faces.share == 0:
-            self.notes.append(f"no face was found in {self.info.name}: vision is absent")
+        self._tell()
+
+    def _tell(self) -> None:
+        """Note what is there and says nothing."""
+        for (modality, why), starts in self._absent.items():
+            if len(starts) == self._utterances:
+                self.notes.append(f"{self.info.name}: {why}, {modality} is absent")
+            elif why != NO_FACE:
+                some = f"in {len(starts)} of {self._utterances} utterances, the first at {starts[0]:.1f} s"
+                self.notes.append(f"{self.info.name}: {why} {some}; {modality} is absent there")
 
     def _hear(self, samples: Samples) -> None:
         self._sound.push(samples)
@@ -214,18 +225,26 @@ class Reading:
                 self._words += self._transcripts.popleft().result()
             words = tuple(w for w in self._words if start <= (w.start + w.end) / 2 < end)
             segment = replace(segment, text=" ".join(w.text for w in words), words=words)
-        tracks = {}
-        acoustic = self._tools.acoustic
-        if acoustic is not None:
-            heard = self._sound.between(start - acoustic.margin, end + acoustic.margin)
-            track = self._timed("audio", lambda: acoustic.describe(heard.values, heard.time))
-            tracks["audio"] = track if acoustic.kind == "vector" else track.cut(start, end)
-        faces = self._faces.track(start, end)
-        if faces is not None:
-            tracks["vision"] = faces
+        found = {"audio": self._heard(start, end), "vision": self._faces.track(start, end)}
+        absent = {name: why for name, (_, why) in found.items() if why}
+        self._utterances += 1
+        for reason in absent.items():
+            self._absent.setdefault(reason, []).append(start)
+        tracks = {name: track for name, (track, _) in found.items() if track is not None}
         if self._tools.extraction.align == "words":
             tracks = {n: _by_words(t, segment.words) for n, t in tracks.items()}
-        return Utterance(segment, {n: t for n, t in tracks.items() if len(t)})
+        return Utterance(segment, {n: t for n, t in tracks.items() if len(t)}, absent)
+
+    def _heard(self, start: float, end: float) -> tuple[Track | None, str]:
+        """Return the acoustic features from ``start`` to ``end``; None, and why, where there is no living sound."""
+        acoustic = self._tools.acoustic
+        if acoustic is None:
+            return None, ""
+        heard = self._sound.between(start - acoustic.margin, end + acoustic.margin)
+        if is_silence(heard.cut(start, end).values):
+            return None, "the sound is digital silence"
+        track = self._timed("audio", lambda: acoustic.describe(heard.values, heard.time))
+        return track if acoustic.kind == "vector" else track.cut(start, end), ""
 
     @property
     def shares(self) -> dict[str, float]:

@@ -41,8 +41,8 @@ def timeline_table(timeline: Timeline) -> Group:
 def line(moment: Moment, latency: float) -> str:
     """Return one line on a moment of a live stream."""
     estimates = (f"{name} {said(e)} {interval(e)}".rstrip() for name, e in moment.estimates.items())
-    there = "+".join(moment.present) or "nothing"
-    return f"{_time(moment)}  {';  '.join(estimates)}  ({there}; {1000 * latency:.0f} ms)  {moment.text}".rstrip()
+    there = "; ".join(["+".join(moment.present) or "nothing", *moment.absent.values(), f"{1000 * latency:.0f} ms"])
+    return f"{_time(moment)}  {';  '.join(estimates)}  ({there})  {moment.text}".rstrip()
 
 
 def said(estimate: Estimate) -> str:

@@ -23,7 +23,7 @@ from polymodal.media.types import Segment, Track, Utterance
 if TYPE_CHECKING:
     from polymodal.media.pipeline import Pipeline
 
-FORMAT = 1
+FORMAT = 2
 """Increased when parts of an older version must not be used any more."""
 
 FAULTS = (PolymodalError, ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, ValueError)
@@ -141,7 +141,7 @@ def _extract(pipeline: Pipeline, task: Task) -> tuple[dict[str, Any], list[Featu
             found.append((_about(owner, counts[owner], segment, values), values))
         counts[owner] += 1
     if not found:
-        raise DataError(rejected[0] if rejected else "there is no utterance in it")
+        raise DataError("; ".join([rejected[0] if rejected else "there is no utterance in it", *notes]))
     about = {
         "utterances": [utterance for utterance, _ in found],
         "rejected": rejected,

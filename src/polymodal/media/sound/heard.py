@@ -6,7 +6,7 @@ from collections import deque
 
 import numpy as np
 
-from polymodal.media.types import RATE, Samples
+from polymodal.media.types import Samples
 
 
 class Heard:
@@ -29,7 +29,4 @@ class Heard:
         parts = [s for s in self._kept if s.end > start and s.time < end]
         if not parts:
             return Samples(start, np.zeros(0, np.float32))
-        values = np.concatenate([s.values for s in parts])
-        first = max(0, round((start - parts[0].time) * RATE))
-        last = max(first, round((end - parts[0].time) * RATE))
-        return Samples(parts[0].time + first / RATE, values[first:last])
+        return Samples(parts[0].time, np.concatenate([s.values for s in parts])).cut(start, end)
