@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -67,3 +69,34 @@ def test_moving_a_batch_moves_everything_but_the_strings() -> None:
     assert moved.targets["y"].is_meta
     assert moved["text"].texts == ["one", "two", ""]
     assert len(moved) == 3
+
+
+def test_selected_samples_keep_their_labels_and_are_cut_to_the_longest() -> None:
+    batch = replace(_batch(), domain=torch.tensor([0, 1, 1]), group=torch.tensor([4, 5, 4]))
+    chosen = batch.select(torch.tensor([False, True, True]))
+    assert chosen.ids == batch.ids[1:]
+    assert chosen["text"].texts == batch["text"].texts[1:]
+    assert chosen["audio"].lengths is not None
+    assert chosen["audio"].tensor.shape[1] == max(1, int(chosen["audio"].lengths.max()))
+    assert chosen.domain is not None
+    assert chosen.group is not None
+    assert (chosen.domain.tolist(), chosen.group.tolist()) == ([1, 1], [5, 4])
+    turned = batch.select(torch.tensor([2, 0]))
+    assert turned.ids == [batch.ids[2], batch.ids[0]]
+
+
+def test_no_sample_can_be_selected() -> None:
+    assert len(_batch().select(torch.zeros(3, dtype=torch.bool))) == 0
+
+
+def test_labels_that_are_not_known_are_told_for_every_task() -> None:
+    nan = float("nan")
+    targets = {
+        "value": torch.tensor([0.5, nan, 0.0]),
+        "class": torch.tensor([-1, 0, 2]),
+        "tags": torch.tensor([[0.0, 1.0], [nan, nan], [0.0, 0.0]]),
+    }
+    batch = replace(_batch(), targets=targets)
+    assert batch.labelled("value").tolist() == [True, False, True]
+    assert batch.labelled("class").tolist() == [False, True, True]
+    assert batch.labelled("tags").tolist() == [True, False, True]

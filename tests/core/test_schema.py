@@ -35,7 +35,7 @@ def test_replacing_a_modality_keeps_the_order() -> None:
 
 WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "a modality of width 0": (lambda: Modality("audio", "sequence", 0), "'audio' has width 0"),
-    "an unknown kind": (lambda: Modality("audio", "image", 3), "kind 'image'"),  # type: ignore[arg-type]
+    "an unknown kind": (lambda: Modality("audio", "picture", 3), "kind 'picture'"),  # type: ignore[arg-type]
     "an unknown task": (lambda: Target("y", "ranking"), "task 'ranking'"),  # type: ignore[arg-type]
     "a regression with classes": (lambda: Target("y", "regression", classes=("a", "b")), "has classes"),
     "a single class": (lambda: Target("y", "classification", classes=("a",)), "at least two"),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from polymodal.core import Batch, Modality, Output, Schema, Stream, Target
 from polymodal.methods import build, find_method, method_ids
-from polymodal.methods.base import Method, View
+from polymodal.methods.base import Method, Now, View
 from polymodal.stress import parse_stress
 
 TEXT = Modality("text", "text")
@@ -102,18 +102,6 @@ def batch(schema: Schema, make_batch: MakeBatch) -> Batch:
 def run(method: Method, batch: Batch) -> Output:
     with torch.no_grad():
         return method(batch)
-
-
-def pick(batch: Batch, rows: list[int]) -> Batch:
-    """The samples ``rows``, cut to the longest of them."""
-    streams = {}
-    for name, s in batch.streams.items():
-        lengths = None if s.lengths is None else s.lengths[rows]
-        values = [s.values[r] for r in rows] if isinstance(s.values, list) else s.values[rows]
-        if lengths is not None:
-            values = values[:, : max(1, int(lengths.max()))]
-        streams[name] = Stream(values, lengths, s.present[rows])
-    return Batch(streams, {n: t[rows] for n, t in batch.targets.items()}, [batch.ids[r] for r in rows])
 
 
 def padded(batch: Batch, steps: int) -> Batch:
@@ -219,7 +207,7 @@ def test_every_parameter_gets_a_finite_gradient(method: Method, batch: Batch) ->
         assert not trainable, "fits in prepare() and has parameters that nothing will train"
     used: set[str] = set()
     for phase in method.phases():
-        method.phase = phase.name
+        method.now = Now(phase.name)
         method.train().zero_grad()
         losses = method.losses(batch, method(batch))
         assert any(name.startswith("task") for name in losses), losses.keys()
@@ -249,12 +237,12 @@ def test_a_sample_alone_in_a_batch_and_padded_is_the_same(method: Method, batch:
     together = run(method, batch)
     same(run(method, padded(batch, 100)), together, "100 more padded steps")
     for row in range(0, 8, 3):
-        same(run(method, pick(batch, [row])), rows_of(together, [row]), f"sample {row} alone")
+        same(run(method, batch.select(torch.tensor([row]))), rows_of(together, [row]), f"sample {row} alone")
 
 
 def test_the_order_of_samples_does_not_matter(method: Method, batch: Batch) -> None:
     order = [5, 2, 7, 0, 1, 6, 3, 4]
-    same(run(method, pick(batch, order)), rows_of(run(method, batch), order), "permuted batch")
+    same(run(method, batch.select(torch.tensor(order))), rows_of(run(method, batch), order), "permuted batch")
 
 
 def test_any_subset_of_modalities_gives_a_finite_output(
@@ -336,7 +324,7 @@ def test_weights_hold_nothing_of_single_training_samples(fresh: Build, schema: S
     batch = make_batch(schema, samples)
     method.prepare(View(train=lambda: [batch], valid=lambda: [batch]))
     for phase in method.phases():
-        method.phase = phase.name
+        method.now = Now(phase.name)
         step(method.train(), batch, f"phase {phase.name}")
     assert {n: t.shape for n, t in method.state_dict().items()} == shapes
     # A memory may be smaller than the training split. Kept buffers are known statistics of the whole of it.
@@ -369,4 +357,4 @@ def test_evaluation_is_deterministic_and_changes_no_state(method: Method, batch:
 def test_one_sample_can_be_trained_on(method: Method, batch: Batch) -> None:
     method.train()
     for row in (0, 1):
-        step(method, pick(batch, [row]), f"sample {row}")
+        step(method, batch.select(torch.tensor([row])), f"sample {row}")

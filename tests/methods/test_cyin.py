@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream, Target
+from polymodal.methods.base import Now
 from polymodal.methods.cyin import CyIN
 
 MakeBatch = Callable[..., Batch]
@@ -40,7 +41,7 @@ def small(schema: Schema = SCHEMA, **options: Any) -> CyIN:
 
 
 def ran(method: CyIN, batch: Batch, phase: str) -> tuple[dict[str, Tensor], Output]:
-    method.phase = phase
+    method.now = Now(phase)
     output = method.train()(batch)
     return method.losses(batch, output), output
 

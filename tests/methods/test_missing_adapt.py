@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Schema, Stream, Target
 from polymodal.methods import build, find_method
-from polymodal.methods.base import Method
+from polymodal.methods.base import Method, Now
 from polymodal.methods.missing_adapt import MissingAdapt
 from polymodal.nn.heads import Heads, task_losses
 
@@ -50,7 +50,7 @@ def disturb(method: MissingAdapt, scale: float = 0.2) -> MissingAdapt:
 
 def stage(method: Method, batch: Batch, name: str, steps: int, rate: float = 3e-3, gone: str = "") -> Method:
     """Train one phase full-batch as the loop does: only its parameters, everything else frozen."""
-    method.phase = name
+    method.now = Now(name)
     (chosen,) = [p.parameters for p in method.phases() if p.name == name]
     for n, p in method.named_parameters():
         p.requires_grad_(chosen is None or chosen(n))
@@ -61,7 +61,7 @@ def stage(method: Method, batch: Batch, name: str, steps: int, rate: float = 3e-
         optimiser.zero_grad()
         sum(method.losses(part, method(part)).values()).backward()
         optimiser.step()
-    method.phase = "train"
+    method.now = Now("train")
     return method.eval()
 
 
@@ -204,7 +204,7 @@ def test_rows_of_mixed_subsets_are_adapted_row_by_row(adapter: Any, make_batch: 
 def test_each_subset_descends_on_its_own_loss(make_batch: MakeBatch) -> None:
     method = disturb(adapt(base="lf-dnn"))
     batch = make_batch(SEQUENCES)
-    method.phase = "adapt"
+    method.now = Now("adapt")
     method.losses(batch, method(batch))["task"].backward()
     together = {key: delta.grad.clone() for key, delta in method.adapters.items()}
     for key, part in zip(method.adapters, subsets(method, batch), strict=True):
@@ -217,7 +217,7 @@ def test_each_subset_descends_on_its_own_loss(make_batch: MakeBatch) -> None:
 def test_samples_that_never_had_a_modality_train_what_they_have(make_batch: MakeBatch) -> None:
     method = adapt(base="lf-dnn")
     batch = make_batch(SEQUENCES).without("audio")
-    method.phase = "adapt"
+    method.now = Now("adapt")
     method.losses(batch, method(batch))["task"].backward()
     trained = {key for key, delta in method.adapters.items() if delta.grad is not None}
     assert trained == {"text", "vision", "text+vision"}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream, Target
+from polymodal.methods.base import Now
 from polymodal.methods.umq import UMQ, helper_weights
 from polymodal.nn.corruption import corrupt, drawn_corruption, gaussian_like
 
@@ -52,7 +53,7 @@ def take(batch: Batch, rows: Tensor) -> Batch:
 def train(method: UMQ, batch: Batch, steps: int) -> UMQ:
     """All phases, as the loop runs them, on random 64 of ``batch``."""
     for phase in method.phases():
-        method.phase = phase.name
+        method.now = Now(phase.name)
         for name, p in method.named_parameters():
             p.requires_grad_(phase.parameters is None or phase.parameters(name))
         optimiser = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], 5e-3)
@@ -63,7 +64,7 @@ def train(method: UMQ, batch: Batch, steps: int) -> UMQ:
             sum(method.losses(part, method(part)).values()).backward()
             torch.nn.utils.clip_grad_norm_(method.parameters(), 1.0)
             optimiser.step()
-    method.phase = "train"
+    method.now = Now("train")
     return method.eval()
 
 
@@ -225,7 +226,7 @@ def gradients(method: UMQ, loss: Tensor) -> set[str]:
 
 def test_every_loss_trains_its_own_part(make_batch: MakeBatch) -> None:
     method = UMQ(VIEWS, width=16).train()
-    method.phase = "joint"
+    method.now = Now("joint")
     batch = make_batch(VIEWS, 32)
     losses = method.losses(batch, method(batch))
     assert list(losses) == ["task", "uni", "est", "dec", "enh", "route"]
@@ -240,7 +241,7 @@ def test_phases_train_what_they_say(make_batch: MakeBatch) -> None:
     method, batch = UMQ(VIEWS, width=16).train(), make_batch(VIEWS)
     found = {}
     for phase in method.phases():
-        method.phase = phase.name
+        method.now = Now(phase.name)
         output = method(batch)
         found[phase.name] = list(method.losses(batch, output))
         assert bool(output.representations["rho"].any()) == (phase.name == "joint")
@@ -251,18 +252,18 @@ def test_phases_train_what_they_say(make_batch: MakeBatch) -> None:
 
 def test_the_joint_phase_is_validated_on_complete_missing_and_noisy_inputs(trained: UMQ, held_out: Batch) -> None:
     plain = trained.losses(held_out, trained(held_out))["task"].item()
-    trained.phase = "joint"
+    trained.now = Now("joint")
     try:
         losses = [trained.losses(held_out, trained(held_out))["task"].item() for _ in range(2)]
     finally:
-        trained.phase = "train"
+        trained.now = Now("train")
     assert losses[0] == losses[1]
     assert 1.05 * plain < losses[0] < 3 * plain
 
 
 def test_other_tasks_and_kinds_learn(make_batch: MakeBatch) -> None:
     method, batch = UMQ(MIXED, width=16, layers=1, dropout=0.0), make_batch(MIXED, 24)
-    method.phase = "joint"
+    method.now = Now("joint")
     optimiser = torch.optim.AdamW(method.parameters(), 5e-3)
     first = method(batch).predictions["emotion"]
     for _ in range(40):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,9 +16,10 @@ class Stream:
     """One modality of a batch.
 
     Attributes:
-        values: ``(batch, time, width)`` float for a sequence, ``(batch, width)`` float for a vector,
-            a list of strings for text. Padding and absent samples are zeros (empty strings).
-        lengths: ``(batch,)`` long, true steps; None for vectors and text. An absent sample has length 0.
+        values: float ``(batch, time, width)`` for a sequence, ``(batch, width)`` for a vector, ``(batch, channels,
+            height, width)`` for an image, ``(batch, time, channels, height, width)`` for frames; a list of strings for
+            text. Padding and absent samples are zeros (empty strings).
+        lengths: ``(batch,)`` long, true steps; None for vectors, images and text. An absent sample has length 0.
         present: ``(batch,)`` bool.
     """
 
@@ -27,7 +29,7 @@ class Stream:
 
     @property
     def tensor(self) -> Tensor:
-        """``values`` of a sequence or vector; TypeError for text."""
+        """``values`` of anything but text, for which it is a TypeError."""
         if not isinstance(self.values, Tensor):
             raise TypeError("a text stream has strings, not a tensor; give it to a text encoder first")
         return self.values
@@ -41,16 +43,28 @@ class Stream:
 
     @property
     def mask(self) -> Tensor:
-        """``(batch, time)`` bool, True at real steps of present samples; ``(batch, 1)`` for vectors and text."""
+        """``(batch, time)`` bool, True at real steps of present samples; ``(batch, 1)`` where there are no steps."""
         if self.lengths is None:
             return self.present[:, None]
         return torch.arange(self.tensor.shape[1], device=self.lengths.device) < self.lengths[:, None]
 
-    def to(self, device: torch.device | str) -> Stream:
-        """Return the stream on ``device``."""
-        values = self.values.to(device) if isinstance(self.values, Tensor) else self.values
-        lengths = None if self.lengths is None else self.lengths.to(device)
-        return Stream(values, lengths, self.present.to(device))
+    def map(self, change: Callable[[Tensor], Tensor]) -> Stream:
+        """Return the stream with ``change`` made to each of its tensors."""
+        values = change(self.values) if isinstance(self.values, Tensor) else self.values
+        lengths = None if self.lengths is None else change(self.lengths)
+        return Stream(values, lengths, change(self.present))
+
+    def select(self, rows: Tensor) -> Stream:
+        """Return the samples ``rows`` (numbers), cut to the longest of them: an absent modality then costs one step."""
+        values: Tensor | list[str]
+        if isinstance(self.values, Tensor):
+            values = self.values[rows]
+        else:
+            values = [self.values[i] for i in rows.tolist()]
+        lengths = None if self.lengths is None else self.lengths[rows]
+        if lengths is not None and isinstance(values, Tensor):
+            values = values[:, : max(1, int(lengths.max())) if len(rows) else 1]
+        return Stream(values, lengths, self.present[rows])
 
     def absent(self, rows: Tensor) -> Stream:
         """Return the stream with the samples where ``rows`` (batch,) is True emptied and marked absent."""
@@ -74,12 +88,17 @@ class Batch:
         streams: modality name -> Stream, in schema order.
         targets: target name -> ``(batch,)`` float (regression), ``(batch,)`` long (classification),
             ``(batch, classes)`` float 0/1 (multilabel).
+            A label that is not known is NaN, or -1 in a classification; see ``labelled``.
         ids: the samples' names.
+        domain: ``(batch,)`` long, number of each sample's domain in ``Schema.domains``; None without domains.
+        group: ``(batch,)`` long, the same for samples of one speaker, video or dialogue; None where that is not known.
     """
 
     streams: dict[str, Stream]
     targets: dict[str, Tensor]
     ids: list[str]
+    domain: Tensor | None = None
+    group: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -95,13 +114,42 @@ class Batch:
         """``(batch, modalities)`` bool, columns in the order of ``streams``."""
         return torch.stack([s.present for s in self.streams.values()], dim=1)
 
-    def to(self, device: torch.device | str) -> Batch:
-        """Return the batch on ``device``."""
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with ``change`` made to each of its tensors."""
         return Batch(
-            {n: s.to(device) for n, s in self.streams.items()},
-            {n: t.to(device) for n, t in self.targets.items()},
+            {n: s.map(change) for n, s in self.streams.items()},
+            {n: change(t) for n, t in self.targets.items()},
             self.ids,
+            None if self.domain is None else change(self.domain),
+            None if self.group is None else change(self.group),
         )
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
+        """Return the batch on ``device``; ``non_blocking`` copies from pinned memory without waiting."""
+        return self.map(lambda t: t.to(device, non_blocking=non_blocking))
+
+    def select(self, rows: Tensor) -> Batch:
+        """Return the samples ``rows``, cut to the longest of them.
+
+        Args:
+            rows: ``(batch,)`` bool, or numbers of samples in the order wanted.
+        """
+        chosen = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows
+        return Batch(
+            {n: s.select(chosen) for n, s in self.streams.items()},
+            {n: t[chosen] for n, t in self.targets.items()},
+            [self.ids[i] for i in chosen.tolist()],
+            None if self.domain is None else self.domain[chosen],
+            None if self.group is None else self.group[chosen],
+        )
+
+    def labelled(self, target: str) -> Tensor:
+        """Return ``(batch,)`` bool, the samples whose label ``target`` is known."""
+        labels = self.targets[target]
+        if not labels.is_floating_point():
+            return labels >= 0
+        known = torch.isfinite(labels)
+        return known if known.dim() == 1 else known.all(dim=1)
 
     def without(self, *modalities: str, rows: Tensor | None = None) -> Batch:
         """Return the batch with modalities made absent.

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, get_args
 
-from polymodal.core.errors import DataError, nearest
+from polymodal.core.errors import DataError, OptionError, nearest
 
-Kind = Literal["sequence", "vector", "text"]
+Kind = Literal["sequence", "vector", "text", "image", "frames"]
 Task = Literal["regression", "classification", "multilabel"]
+Tuning = Literal["full", "lora"]
+
+ENCODED: dict[str, str] = {"text": "bow", "image": "patches", "frames": "patches"}
+"""Kinds that an encoder turns into vectors, and the encoder they get where none is asked for."""
 
 
 @dataclass(frozen=True)
@@ -18,25 +22,48 @@ class Modality:
 
     Args:
         name: any identifier; the field's are ``text``, ``audio``, ``vision``.
-        kind: ``sequence`` (time, width), ``vector`` (width), or ``text`` (a string, encoded later).
-        width: features per step; 0 for ``text``.
+        kind: ``sequence`` (time, width), ``vector`` (width), ``text`` (a string), ``image`` (channels, height, width)
+            or ``frames`` (time, channels, height, width).
+        width: features per step; 0 for ``text``, ``image`` and ``frames``.
         normalize: whether the loader standardises its channels with the statistics of the training split.
+        shape: (channels, height, width) of an ``image`` or of each of the ``frames``; empty for the other kinds.
+        encoder: what turns a text, image or frames into vectors inside a method; empty for the kind's own
+            (``bow``, ``patches``). See ``nn.inputs.Inputs``.
+        tuning: how a pre-trained encoder trains: ``full`` (every weight) or ``lora``.
     """
 
     name: str
     kind: Kind
     width: int = 0
     normalize: bool = True
+    # Not shown: what a method does with the samples is no part of what they are, and of a corpus's hash.
+    shape: tuple[int, ...] = field(default=(), repr=False)
+    encoder: str = field(default="", repr=False)
+    tuning: Tuning = field(default="full", repr=False)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z][\w-]*", self.name):
             raise DataError(
                 f"modality name {self.name!r} must be a letter, then letters, digits, '_' or '-'; rename it"
             )
-        if self.kind not in ("sequence", "vector", "text"):
-            raise DataError(f"modality {self.name!r} has kind {self.kind!r}; use sequence, vector or text")
-        if self.kind != "text" and self.width < 1:
+        if self.kind not in get_args(Kind):
+            raise DataError(f"modality {self.name!r} has kind {self.kind!r}; use {', '.join(get_args(Kind))}")
+        if self.kind in ("sequence", "vector") and self.width < 1:
             raise DataError(f"modality {self.name!r} has width {self.width}; drop it or give it at least one feature")
+        if self.kind in ("image", "frames") and (len(self.shape) != 3 or min(self.shape) < 1):
+            raise DataError(
+                f"modality {self.name!r} has shape {self.shape}; {self.kind} need (channels, height, width)"
+            )
+        if self.encoder and self.kind not in ENCODED:
+            raise OptionError(
+                f"encoder {self.encoder!r} is for raw input, but modality {self.name!r} brings features ({self.kind}); "
+                f"load it raw (a pickle with text: ?text=raw), or leave the encoder out (--encoder {self.name}=none)"
+            )
+        if self.tuning not in get_args(Tuning):
+            raise OptionError(
+                f"tuning of modality {self.name!r} must be full or lora, got {self.tuning!r}; "
+                "frozen encoders go to --encode"
+            )
 
 
 @dataclass(frozen=True)
@@ -78,10 +105,17 @@ class Target:
 
 @dataclass(frozen=True)
 class Schema:
-    """The modalities and targets of a corpus, in a fixed order."""
+    """The modalities and targets of a corpus, in a fixed order.
+
+    Args:
+        modalities: inputs.
+        targets: what to predict.
+        domains: names of the domains (corpora, cultures, recording sites) that samples come from; empty for one.
+    """
 
     modalities: tuple[Modality, ...]
     targets: tuple[Target, ...]
+    domains: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         for what, names in (("modality", self.names), ("target", tuple(t.name for t in self.targets))):
@@ -97,6 +131,19 @@ class Schema:
     def names(self) -> tuple[str, ...]:
         """Modality names in order."""
         return tuple(m.name for m in self.modalities)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Names of the modalities that are raw text, in order."""
+        return tuple(m.name for m in self.modalities if m.kind == "text")
+
+    @property
+    def anchor(self) -> str:
+        """The modality that methods built around language take for it: the one called ``text``, else the first one of
+        kind text, else the first one."""
+        if "text" in self.names:
+            return "text"
+        return next(iter(self.texts), self.names[0])
 
     @property
     def joint_targets(self) -> tuple[Target, ...]:
@@ -122,6 +169,23 @@ class Schema:
         self.modality(modality.name)
         return replace(self, modalities=tuple(modality if m.name == modality.name else m for m in self.modalities))
 
+    def with_encoders(self, encoders: dict[str, str]) -> Schema:
+        """Return the schema with other encoders inside methods.
+
+        Args:
+            encoders: modality -> ``NAME`` or ``NAME?tuning=lora``; ``none`` for the kind's own.
+
+        Raises:
+            DataError: no such modality.
+            OptionError: a modality that needs no encoder, or an unknown tuning.
+        """
+        schema = self
+        for name, spec in encoders.items():
+            encoder, _, tuning = spec.partition("?tuning=")
+            chosen = {"encoder": "" if encoder == "none" else encoder, "tuning": tuning or "full"}
+            schema = schema.with_modality(replace(schema.modality(name), **chosen))  # type: ignore[arg-type]
+        return schema
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON; ``from_dict`` is its inverse."""
         return asdict(self)
@@ -133,4 +197,9 @@ class Schema:
             {**t, "range": tuple(t["range"]) if t.get("range") else None, "classes": tuple(t.get("classes", ()))}
             for t in data["targets"]
         )
-        return cls(tuple(Modality(**m) for m in data["modalities"]), tuple(Target(**t) for t in targets))
+        modalities = ({**m, "shape": tuple(m.get("shape", ()))} for m in data["modalities"])
+        return cls(
+            tuple(Modality(**m) for m in modalities),
+            tuple(Target(**t) for t in targets),
+            tuple(data.get("domains", ())),
+        )

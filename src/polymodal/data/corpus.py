@@ -38,6 +38,7 @@ class Split:
         present: modality name -> (rows,) bool; an absent row has length 0 (an empty string).
         targets: target name -> labels as described in ``core.Batch``.
         groups: what must not be shared between splits (video, speaker, case), one per sample; empty if unknown.
+        domains: number of each sample's domain in ``Schema.domains``; None where the schema has none.
     """
 
     ids: Sequence[str]
@@ -45,6 +46,7 @@ class Split:
     present: dict[str, Array]
     targets: dict[str, Array]
     groups: Sequence[str] = ()
+    domains: Array | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -58,6 +60,7 @@ class Split:
             {n: p[chosen] for n, p in self.present.items()},
             {n: t[chosen] for n, t in self.targets.items()},
             [self.groups[r] for r in chosen] if len(self.groups) else (),
+            None if self.domains is None else self.domains[chosen],
         )
 
 
@@ -68,6 +71,7 @@ def build_split(
     targets: Mapping[str, Any],
     groups: Sequence[str] = (),
     present: Mapping[str, Any] | None = None,
+    domains: Sequence[str] | None = None,
 ) -> Split:
     """Make a split from plain arrays: what readers and users call.
 
@@ -76,6 +80,7 @@ def build_split(
             (vector), or one string per sample (text). None, a sequence without steps and an empty string mean absent.
         targets: per target, labels as described in ``core.Batch``.
         present: per modality, optional bool per sample that overrides the rule above.
+        domains: per sample one of ``schema.domains``; needed where the schema has any.
 
     Non-finite features become 0 (the field's rule for the -inf of COVAREP); a row with no finite value at all becomes
     absent.
@@ -99,7 +104,19 @@ def build_split(
             column = Ragged.from_rows(clean, modality.width)
             out[modality.name], there[modality.name] = column, column.lengths > 0
     labels = {t.name: _labels(targets[t.name], t) for t in schema.targets}
-    return Split([str(i) for i in ids], out, there, labels, [str(g) for g in groups])
+    return Split([str(i) for i in ids], out, there, labels, [str(g) for g in groups], _domains(schema, ids, domains))
+
+
+def _domains(schema: Schema, ids: Sequence[str], domains: Sequence[str] | None) -> Array | None:
+    """Return the number of each sample's domain."""
+    if not schema.domains:
+        return None
+    if domains is None or len(domains) != len(ids):
+        raise DataError(f"{len(domains or ())} domains for {len(ids)} samples; every sample needs one")
+    for domain, sample in zip(domains, ids, strict=True):
+        if domain not in schema.domains:
+            raise DataError(f"sample {sample!r} has the unknown domain {domain!r}{nearest(domain, schema.domains)}")
+    return np.array([schema.domains.index(d) for d in domains], dtype=np.int64)
 
 
 def _clean(row: Any, modality: Modality, sample: str) -> Array:
@@ -215,6 +232,8 @@ class Corpus:
                     digest.update("\x1f".join(column[i] for i in range(len(column))).encode())
             for labels in split.targets.values():
                 digest.update(np.ascontiguousarray(labels).tobytes())
+            if split.domains is not None:
+                digest.update(repr(self.schema.domains).encode() + np.ascontiguousarray(split.domains).tobytes())
         return digest.hexdigest()[:16]
 
     @cached_property

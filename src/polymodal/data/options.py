@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -11,16 +12,17 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from polymodal.core import OptionError
 
+_PLACE = re.compile(r"((?:\([^()]*\)|[^?])*)(\??)(.*)", re.DOTALL)
 _WORDS = {"true": True, "yes": True, "false": False, "no": False}
 
 
 def split_source(source: str) -> tuple[str, dict[str, str]]:
-    """Return the place and the options of ``PLACE?key=value&key=value``.
+    """Return the place and the options of ``PLACE?key=value&key=value``; a question mark in parentheses is the place's.
 
     Raises:
         OptionError: an option without a value, or given twice.
     """
-    place, mark, query = source.partition("?")
+    place, mark, query = _PLACE.fullmatch(source).groups()  # type: ignore[union-attr]  # it matches anything
     if not mark or os.path.exists(source):
         return source, {}
     options: dict[str, str] = {}

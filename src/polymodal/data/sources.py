@@ -1,9 +1,10 @@
 """From the string a user types to a corpus: ``SOURCE?option=value&option=value``.
 
 ``SOURCE`` is a planted corpus (``synthetic:NAME``), a store, a folder of ``.csd`` files, a pickle in the layout of
-MMSA, MulT or MAG-BERT, or a function that returns a Corpus (``package.module:function``, ``file.py:function``). The
-kind is found by looking; ``mmsa:PATH``, ``magbert:PATH``, ``csd:PATH`` and ``store:PATH`` force it. Options are the
-reader's own, plus ``modalities=a,b`` (keep only these) and ``limit=N`` (the first N samples of each split).
+MMSA, MulT or MAG-BERT, a function that returns a Corpus (``package.module:function``, ``file.py:function``), or several
+sources as domains of one corpus (``mix:a.pkl,b.pkl``, see ``data.mix``). The kind is found by looking; ``mmsa:PATH``,
+``magbert:PATH``, ``csd:PATH`` and ``store:PATH`` force it. Options are the reader's own, plus ``modalities=a,b`` (keep
+only these) and ``limit=N`` (the first N samples of each split).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from polymodal.core import DataError, OptionError, nearest
 from polymodal.data import csd, magbert, mmsa
 from polymodal.data.columns import choose, split_name
 from polymodal.data.corpus import Corpus, Split, derived_hash
+from polymodal.data.mix import mix
 from polymodal.data.options import convert, options_of, split_source
 from polymodal.data.pickles import read_pickle
 from polymodal.data.store import is_store, read_store
@@ -168,6 +170,7 @@ OPENERS: dict[str, Callable[[str], Opened]] = {
     "synthetic": _open_synthetic,
     **{name: _open_layout(name) for name in LAYOUTS},
     "csd": lambda place: (csd.read, (_existing(place),)),
+    "mix": lambda place: (mix, (place, load_corpus)),
     "store": lambda place: (read_store, (_existing(place),)),
 }
 """What may stand before a colon."""

@@ -75,6 +75,8 @@ def _table(schema: Schema, split: Split) -> Any:
     columns: dict[str, Any] = {"id": pa.array(list(split.ids), pa.string())}
     if len(split.groups):
         columns["group"] = pa.array(list(split.groups), pa.string())
+    if split.domains is not None:
+        columns["domain"] = pa.array(split.domains)
     for modality in schema.modalities:
         column = split.columns[modality.name]
         columns[modality.name] = _arrow(column)
@@ -142,6 +144,7 @@ def _split(schema: Schema, table: Any) -> Split:
         present={n: table.column(f"present/{n}").to_numpy() for n in schema.names},
         targets={t.name: _labels(table.column(f"target/{t.name}"), t) for t in schema.targets},
         groups=table.column("group").to_pylist() if "group" in table.column_names else (),
+        domains=table.column("domain").to_numpy() if "domain" in table.column_names else None,
     )
 
 

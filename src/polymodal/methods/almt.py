@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from polymodal.core import Batch, OptionError, Output, Schema, Stream
 from polymodal.methods.base import Method, fraction, positive
 from polymodal.methods.mult import per_modality
-from polymodal.nn.anchor import anchor
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.shortened import shortened
@@ -88,7 +87,7 @@ class ALMT(Method):
         for n, m in self.inputs.modalities.items():
             most = 1 if m.kind == "vector" else longest[n]
             self.compressors[n] = Compressor(m.width, _Block(width, heads, head_width, dropout), width, tokens, most)
-        self.anchor = anchor(schema)
+        self.anchor = schema.anchor
         others = [n for n in schema.names if n != self.anchor]
         self.positions = nn.Parameter(torch.randn(tokens, width))
         self.language = blocks(scales - 1)

@@ -13,18 +13,61 @@ from polymodal.nn.heads import task_losses
 
 
 @dataclass(frozen=True)
+class Now:
+    """Where training stands; set by the loop before every forward pass, read by methods that change on the way.
+
+    Attributes:
+        phase: name of the phase that trains.
+        epoch: epochs of this phase that are over.
+        share: part of this phase's steps that are done, in [0, 1]: what ramps read; 1 outside training.
+        update: name of the update that is computed, empty where the phase has one.
+    """
+
+    phase: str = "train"
+    epoch: int = 0
+    share: float = 1.0
+    update: str = ""
+
+
+@dataclass(frozen=True)
+class Update:
+    """One of several optimiser steps that a phase takes on every batch, each with a forward pass and losses of its own.
+
+    Attributes:
+        name: what ``now.update`` says while it is computed; its losses are logged under it.
+        parameters: chooses by name which parameters it moves; all others stand still and get no gradient.
+        rate: factor on the learning rates.
+        every: only each ``every``-th step takes this update.
+        shares: names of earlier updates that move some of its parameters too; every other overlap is an error.
+    """
+
+    name: str
+    parameters: Callable[[str], bool]
+    rate: float = 1.0
+    every: int = 1
+    shares: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Phase:
-    """A stage of training.
+    """A stage of training. It begins with the best weights of the stage before.
 
     Attributes:
         name: for logs; the phase's losses are logged under it.
         share: part of the run's epochs that this phase gets, for example 0.3; the shares of all phases sum to 1.
         parameters: chooses by name which parameters train in this phase; None for all.
+        updates: alternating updates, in the order in which each batch takes them; empty for one update of everything
+            that trains in this phase.
+        select: the losses whose sum on the validation split chooses the best epoch and stops early. A name stands for
+            the loss of that name and for all called ``name/...``, one per target. Validation asks for them with
+            ``now.update`` empty.
     """
 
     name: str = "train"
     share: float = 1.0
     parameters: Callable[[str], bool] | None = None
+    updates: tuple[Update, ...] = ()
+    select: tuple[str, ...] = ("task",)
 
 
 @dataclass(frozen=True)
@@ -35,16 +78,18 @@ class Group:
         name: ``pretrained`` (gets ``lr_pretrained``) or ``new`` (gets ``lr``).
         parameters: names as in ``named_parameters``.
         decay: whether weight decay applies.
+        rate: factor on the learning rate.
     """
 
     name: str
     parameters: tuple[str, ...]
     decay: bool = True
+    rate: float = 1.0
 
 
 @dataclass(frozen=True)
 class View:
-    """What a method may see of the data before training: passes over batches, never files or metrics.
+    """What a method may see of the data: passes over batches, never files or metrics.
 
     Attributes:
         train: returns an iterator over the training split, once through, in a fixed order.
@@ -79,8 +124,8 @@ class Method(nn.Module):
     def __init__(self, schema: Schema) -> None:
         super().__init__()
         self.schema = schema
-        self.phase: str = "train"
-        """Name of the phase that trains now, set by the loop; ``losses`` may depend on it."""
+        self.now = Now()
+        """Where training stands, set by the loop; ``forward`` and ``losses`` may depend on it."""
         name = type(self).__name__
         for modality in schema.modalities:
             if hasattr(nn.ModuleDict, modality.name):
@@ -106,12 +151,19 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
-        """Return named, already weighted scalar losses; the loop sums and logs each. Names starting with ``task``
-        are what validation and early stopping look at."""
+        """Return named, already weighted scalar losses of ``now.update``; the loop sums and logs each. Those that the
+        phase selects by are what validation and early stopping look at."""
         return task_losses(self.schema, batch, output)
 
     def prepare(self, view: View) -> None:
         """Called once before the first phase, with access to the data: closed-form solutions, codebooks, statistics."""
+
+    def begin(self, view: View) -> None:
+        """Called before each epoch, with access to the data: memories, clusters, curricula. What it makes is kept in
+        buffers, or a training that is resumed within the epoch goes on without it."""
+
+    def stepped(self) -> None:
+        """Called after each step over a batch, when all its updates are done: moving averages of weights."""
 
     def phases(self) -> list[Phase]:
         """Stages of training in order; an empty list for a method that ``prepare`` alone fits."""
@@ -132,6 +184,31 @@ class Method(nn.Module):
                 key = ("pretrained" if name in pretrained else "new", parameter.dim() > 1)
                 groups.setdefault(key, []).append(name)
         return [Group(name, tuple(names), decay) for (name, decay), names in groups.items()]
+
+
+class Seamed(Method):
+    """A method with a seam: every modality becomes one vector, then the vectors are fused.
+
+    Whoever cuts there (Shapley values, subsets of modalities, methods that act between encoding and fusing) encodes
+    once and fuses as often as needed.
+    """
+
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Return modality -> ``(batch, width)``, zeros where absent; no vector depends on another modality."""
+        raise NotImplementedError
+
+    def fuse(self, vectors: dict[str, Tensor], present: Tensor) -> Output:
+        """Return predictions and representations.
+
+        Args:
+            vectors: as from ``encode``; a modality to be left out is zero.
+            present: ``(batch, modalities)`` bool, columns in schema order.
+        """
+        raise NotImplementedError
+
+    def forward(self, batch: Batch) -> Output:
+        """Return what ``fuse`` makes of what ``encode`` returns."""
+        return self.fuse(self.encode(batch), batch.present)
 
 
 def positive(**options: float) -> None:

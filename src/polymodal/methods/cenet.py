@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from polymodal.core import Batch, OptionError, Output, Schema, Stream
 from polymodal.methods.base import Method, fraction, positive
 from polymodal.methods.mag_bert import embedding_layer
-from polymodal.nn.anchor import anchor
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.sequence import masked_mean, masked_softmax, sinusoid
@@ -71,7 +70,7 @@ class CENet(Method):
         if width % heads:
             raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
         self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
-        self.anchor = anchor(schema)
+        self.anchor = schema.anchor
         own, encoder = self.inputs.modalities[self.anchor], self.transformer
         self.small = _Small(own.width, width, heads, layers, dropout) if encoder is None else None
         stack = layers_of(encoder, text_encoder) if self.small is None else self.small.layers

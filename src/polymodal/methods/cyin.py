@@ -163,7 +163,7 @@ class CyIN(Method):
     @property
     def bridged(self) -> bool:
         """Whether translations are in use: there is something to translate from, and the first phase is over."""
-        return bool(self.pairs) and self.phase != "space"
+        return bool(self.pairs) and self.now.phase != "space"
 
     def align(self, stream: Stream) -> Tensor:
         """Return the frames of a modality ``(batch, steps, width)`` made from its true steps; zeros where absent.

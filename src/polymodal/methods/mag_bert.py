@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream
 from polymodal.methods.base import Method, fraction, positive
-from polymodal.nn.anchor import anchor
 from polymodal.nn.axis import resample
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs, as_sequence
@@ -80,7 +79,7 @@ class MAGBERT(Method):
         if width % heads:
             raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
         self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
-        self.anchor = anchor(schema)
+        self.anchor = schema.anchor
         own = self.inputs.modalities[self.anchor]
         encoder = self.transformer
         size = width if encoder is None else own.width

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream, nearest
 from polymodal.methods.base import Method, positive
-from polymodal.nn.anchor import anchor
 from polymodal.nn.axis import resample
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs
@@ -207,7 +206,7 @@ def ordered(schema: Schema, order: tuple[str, ...] | None) -> tuple[str, ...]:
     for name in order or ():
         if name not in (*schema.names, *FIELD):
             raise OptionError(f"order names {name!r}{nearest(name, schema.names)}")
-    named = [n for n in order or (anchor(schema),) if n in schema.names]
+    named = [n for n in order or (schema.anchor,) if n in schema.names]
     return tuple(dict.fromkeys([*named, *schema.names]))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Literal
 
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from polymodal.core import Batch, OptionError, Output, Schema, Stream
-from polymodal.methods import build, find_method
-from polymodal.methods.base import Method, Phase, View, fraction, positive
+from polymodal.core import Batch, OptionError, Output, Schema
+from polymodal.methods._wrapper import PREFIX, Wrapper, outer
+from polymodal.methods.base import Now, Phase, fraction, positive
 from polymodal.nn.heads import Heads, task_losses
 
 Adapter = Literal["ssf", "lora", "bitfit", "norm"]
@@ -26,7 +26,7 @@ _MAPS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.LayerNorm, nn.GroupNorm, _BatchNorm)
 
 
-class MissingAdapt(Method):
+class MissingAdapt(Wrapper):
     """Robust Multimodal Learning with Missing Modalities via Parameter-Efficient Adaptation (Reza, Prater-Bennette &
     Asif, IEEE TPAMI, arXiv 2310.03986).
 
@@ -73,13 +73,10 @@ class MissingAdapt(Method):
         adapt_heads: bool = False,
         base_share: float = 0.5,
     ) -> None:
-        super().__init__(schema)
+        super().__init__(schema, base, base_options)
         positive(rank=rank, base_share=base_share)
         fraction(base_share=base_share)
         self.base_share = base_share
-        self.base = build(find_method(base), schema, base_options)
-        if not self.base.phases():
-            raise OptionError(f"base {base!r} is solved in closed form; choose one that trains by gradient")
         self.adapter = adapter
         self.layers = list(_layers(self.base, adapter, rank, adapt_heads))
         if not self.layers:
@@ -95,14 +92,19 @@ class MissingAdapt(Method):
 
     def forward(self, batch: Batch) -> Output:
         """Return what the base makes of each sample with the parameters of its subset."""
-        self.base.phase = self.phase.removeprefix(BASE) if self.phase.startswith(BASE) else "train"
-        return self.base(batch) if self.phase.startswith(BASE) else self.adapted(batch)
+        if self.now.phase == ADAPT and self.training:
+            return Output({})  # the losses make passes of their own, one for each subset
+        return super().forward(batch) if self.now.phase.startswith(BASE) else self.adapted(batch)
+
+    def inner(self, now: Now) -> Now:
+        """Return the base's own phase; in stage 2 it is as it was left."""
+        return replace(now, phase=now.phase.removeprefix(BASE)) if now.phase.startswith(BASE) else Now()
 
     def adapted(self, batch: Batch) -> Output:
         """Return predictions for a batch of mixed subsets: one pass of the base for each."""
         patterns, member = batch.present.unique(dim=0, return_inverse=True)
         rows = [(member == i).nonzero()[:, 0] for i in range(len(patterns))]
-        parts = [self._modulated(_pick(batch, r), p) for r, p in zip(rows, patterns.tolist(), strict=True)]
+        parts = [self._modulated(batch.select(r), p) for r, p in zip(rows, patterns.tolist(), strict=True)]
         back = torch.cat(rows).argsort()
         return Output(
             {n: torch.cat([p.predictions[n] for p in parts])[back] for n in parts[0].predictions},
@@ -112,7 +114,7 @@ class MissingAdapt(Method):
     def _modulated(self, batch: Batch, pattern: list[bool]) -> Output:
         key = _key(n for n, here in zip(self.schema.names, pattern, strict=True) if here)
         tensors = self.folded(key) if key in self.adapters else {}
-        if self.phase == ADAPT:
+        if self.now.phase == ADAPT:
             # The base may count something while it trains: it counts on copies, what is frozen stays as it is.
             tensors |= {n: b.clone() for n, b in self.base.named_buffers()}
         output: Output = functional_call(self.base, tensors, (batch,))
@@ -137,8 +139,8 @@ class MissingAdapt(Method):
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """Return the base's losses; in stage 2 the task terms, averaged over all subsets of the batch."""
-        if self.phase != ADAPT:
-            return self.base.losses(batch, output)
+        if self.now.phase != ADAPT:
+            return super().losses(batch, output)
         terms = []
         for key in self.adapters:
             reduced = batch.without(*set(self.schema.names).difference(key.split("+")))
@@ -148,33 +150,27 @@ class MissingAdapt(Method):
     def train(self, mode: bool = True) -> MissingAdapt:
         """Set training mode; in stage 2 batch normalisation keeps its statistics."""
         super().train(mode)
-        if self.phase == ADAPT:
+        if self.now.phase == ADAPT:
             for module in self.base.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
 
-    def prepare(self, view: View) -> None:
-        """Prepare the base."""
-        self.base.prepare(view)
-
     def phases(self) -> list[Phase]:
         """The base's own phases, then ``adapt``; a single modality has nothing to adapt to."""
         share = self.base_share if self.adapters else 1.0
-        stages = [Phase(BASE + p.name, share * p.share, _within_base(p)) for p in self.base.phases()]
+        everything = outer(lambda name: True, own=False)
+        stages = [
+            replace(p, name=BASE + p.name, share=share * p.share, parameters=_both(p.parameters, everything))
+            for p in super().phases()
+        ]
         if self.adapters:
-            stages.append(Phase(ADAPT, 1 - share, lambda name: name.startswith("adapters.")))
+            stages.append(Phase(ADAPT, 1 - share, lambda name: not name.startswith(PREFIX)))
         return stages
 
 
-def _within_base(phase: Phase) -> Callable[[str], bool]:
-    """Return whether a parameter of the whole is one that the base trains in ``phase``."""
-
-    def chosen(name: str) -> bool:
-        inner = name.removeprefix("base.")
-        return inner != name and (phase.parameters is None or phase.parameters(inner))
-
-    return chosen
+def _both(first: Callable[[str], bool] | None, second: Callable[[str], bool]) -> Callable[[str], bool]:
+    return lambda name: second(name) and (first is None or first(name))
 
 
 @dataclass(frozen=True)
@@ -237,20 +233,3 @@ def _folded(adapter: Adapter, parts: list[Tensor], weight: Tensor, bias: Tensor 
 def _key(names: Iterable[str]) -> str:
     # No name holds a "+", so the key is as good as the frozen set and can be stored as a parameter's name.
     return "+".join(names)
-
-
-def _pick(batch: Batch, rows: Tensor) -> Batch:
-    """Return the samples ``rows``, cut to the longest of them: an absent modality then costs one step."""
-    streams = {}
-    for name, stream in batch.streams.items():
-        lengths = None if stream.lengths is None else stream.lengths[rows]
-        values: Tensor | list[str]
-        if isinstance(stream.values, list):
-            values = [stream.values[i] for i in rows.tolist()]
-        else:
-            values = stream.values[rows]
-            if lengths is not None:
-                values = values[:, : max(1, int(lengths.max()))]
-        streams[name] = Stream(values, lengths, stream.present[rows])
-    targets = {n: t[rows] for n, t in batch.targets.items()}
-    return Batch(streams, targets, [batch.ids[i] for i in rows.tolist()])

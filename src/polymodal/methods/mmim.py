@@ -11,7 +11,6 @@ from torch.func import functional_call
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream, Target
 from polymodal.methods.base import Method, fraction, positive
-from polymodal.nn.anchor import anchor
 from polymodal.nn.contrast import info_nce
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
@@ -102,7 +101,7 @@ class MMIM(Method):
             raise OptionError(f"text_pool must be 'first', 'mean' or 'lstm', got {text_pool!r}")
         self.alpha, self.beta = alpha, beta
         self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
-        self.anchor = anchor(schema)
+        self.anchor = schema.anchor
         self.encoders, sizes = nn.ModuleDict(), {}
         for name, modality in self.inputs.modalities.items():
             is_text = schema.modality(name).kind == "text" or name == "text"

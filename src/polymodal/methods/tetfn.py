@@ -13,7 +13,6 @@ from polymodal.core import Batch, OptionError, Output, Schema, Stream
 from polymodal.methods.base import Method, fraction, positive
 from polymodal.methods.mult import per_modality
 from polymodal.methods.self_mm import Branch, SampleMemory, SelfMM
-from polymodal.nn.anchor import anchor
 from polymodal.nn.attention import CrossModalStack
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.subnet import final_state
@@ -84,7 +83,7 @@ class TETFN(SelfMM, Method):  # Method is named, though implied, for those who l
         if width % heads:
             raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
         self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
-        self.anchor = anchor(schema)
+        self.anchor = schema.anchor
         self.steps = nn.ModuleDict({n: _Steps(m.width, units.get(n), width) for n, m in self.inputs.modalities.items()})
         stack = partial(CrossModalStack, heads=heads, attention_dropout=dropout, layer_dropout=dropout)
         self.enhancers, self.crossings = nn.ModuleDict(), nn.ModuleDict()

@@ -108,7 +108,7 @@ class UMQ(Method):
         vectors = {n: self.encoders[n](s) for n, s in self.inputs(batch).items()}
         x, present = torch.stack(list(vectors.values()), dim=1), batch.present
         rho = torch.zeros_like(x[..., 0])
-        if self.training and self.phase not in (CLEAN, QUALITY):
+        if self.training and self.now.phase not in (CLEAN, QUALITY):
             rho = drawn_corruption(present, noisy=0.25, missing=0.25).to(x)
         corrupted = corrupt(x, gaussian_like(x, present), rho) if self.training else x
         output = self.read(corrupted, present)
@@ -126,7 +126,7 @@ class UMQ(Method):
 
     def quality(self, x: Tensor, present: Tensor) -> Tensor:
         """Return q (batch, modalities), 0 where absent; all present are perfect while nothing but clean data trains."""
-        if self.phase == CLEAN:
+        if self.now.phase == CLEAN:
             return present.to(x.dtype)
         return self.estimated(x) * present
 
@@ -139,14 +139,14 @@ class UMQ(Method):
         """Return the task terms and, in training, those of the phase: ``uni``, ``est``, ``dec``, ``enh``, ``route``."""
         task = task_losses(self.schema, batch, output)
         if not self.training:
-            return self._selection(batch, task, output) if self.phase == JOINT else task
+            return self._selection(batch, task, output) if self.now.phase == JOINT else task
         x, present = output.representations["vectors"], batch.present
         surprise = self.surprise(x, batch)  # (batch, modalities)
         uni = self.uni * (surprise * present).sum(0).div(present.sum(0).clamp(min=1)).sum()
-        if self.phase == CLEAN:
+        if self.now.phase == CLEAN:
             return task | {"uni": uni}
         est = self.estimator_loss(x, present, surprise.detach())
-        if self.phase == QUALITY:
+        if self.now.phase == QUALITY:
             return task | {"est": est}
         named = output.representations
         routed = consistency(named["experts"], named["quality"].detach()) + load_balance(named["experts"], self.top)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from polymodal.core import Batch, OptionError, RunError, TrainingError, derive_seed, seed_torch
 from polymodal.data.corpus import Corpus
 from polymodal.data.loader import Loader
-from polymodal.methods.base import Method, Phase, View
+from polymodal.methods.base import Method, Now, Phase, View
 from polymodal.score import evaluate
 from polymodal.stress import Stress, parse_stress
 from polymodal.train.checkpoint import (
@@ -124,6 +124,7 @@ class Trainer:
             seed=self.seed,
             bucket=self.recipe.bucket,
             drop_last=shuffle and self.recipe.drop_last,
+            balance=self.recipe.balance if shuffle else "",
         )
 
     def fit(self) -> dict[str, Any]:
@@ -168,7 +169,7 @@ class Trainer:
     def _phase(self, phases: list[Phase], number: int, tensors: dict[str, Tensor] | None) -> str:
         """Run one phase from where ``self.at`` stands; return why it ended."""
         phase = phases[number]
-        self.method.phase = phase.name
+        self.method.now = Now(phase.name)
         if number != self.at.phase:
             # The best epoch is the best of the last phase: earlier ones minimise another loss.
             self.at = Progressed(phase=number, epoch=self.at.epoch)
@@ -332,7 +333,7 @@ class Trainer:
         return {
             "epoch": at.epoch,
             "step": at.step,
-            "phase": self.method.phase,
+            "phase": self.method.now.phase,
             "train": train,
             "valid": {"loss": loss, **losses},
             "figures": figures,

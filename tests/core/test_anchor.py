@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from polymodal.core import Modality, Schema, Target
-from polymodal.nn.anchor import anchor
 
 AUDIO, FACE = Modality("audio", "sequence", 2), Modality("face", "vector", 2)
 WORDS, FEATURES = Modality("transcript", "text"), Modality("text", "sequence", 4)
@@ -22,4 +21,4 @@ WORDS, FEATURES = Modality("transcript", "text"), Modality("text", "sequence", 4
 def test_the_name_text_comes_before_the_kind_and_the_kind_before_the_order(
     modalities: tuple[Modality, ...], expected: str
 ) -> None:
-    assert anchor(Schema(modalities, (Target("y", "regression"),))) == expected
+    assert Schema(modalities, (Target("y", "regression"),)).anchor == expected
