@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polymodal.core import DataError
+from polymodal.core import DataError, OptionError
 from polymodal.media.clip.decode import Media
 from polymodal.media.extraction import Extraction
 from polymodal.media.pipeline import Pipeline, feature_row
@@ -169,6 +169,22 @@ def test_a_picture_that_freezes_or_goes_black_is_absent_from_then_on(grid, model
         "the picture is black",
     ]
     assert ["vision" in u.tracks for u in found] == [True, False, False, False]
+
+
+def test_crops_are_bytes_five_a_second_of_the_frames_with_a_face(grid, models):
+    with Media(grid) as media:
+        frames = list(media.pieces(audio=False, fps=5))
+    gone = [Frame(f.time, np.full_like(f.image, 90)) if 1 < f.time < 2 else f for f in frames]
+    pipeline = Pipeline(Extraction(audio="none", text="none", vision="crops", utterances="clip", fps=5), assets=models)
+    (modality,) = pipeline.modalities
+    assert (modality.name, modality.kind, modality.shape) == ("vision", "frames", (3, 112, 112))
+    (whole,), (part,) = read(pipeline, grid), read(pipeline, gone)
+    assert whole.tracks["vision"].times == pytest.approx(np.arange(15) / 5, abs=0.05)
+    assert not [t for t in part.tracks["vision"].times if 1 < t < 2]
+    row = feature_row(whole, modality)
+    assert (row.shape, row.dtype) == ((15, 3, 112, 112), np.uint8)
+    with pytest.raises(OptionError, match="cannot be averaged over a word"):
+        Extraction(vision="crops", align="words")
 
 
 def test_without_the_face_model_everything_else_goes_on(grid, tmp_path, monkeypatch):

@@ -37,12 +37,12 @@ def extract(
     target: list[str] = [],  # noqa: B006
     range: str | None = None,
     audio: Audio | None = None,
-    vision: Literal["face", "file", "none"] | None = None,
+    vision: Literal["face", "crops", "file", "none"] | None = None,
     text: Literal["auto", "faster-whisper", "pocketsphinx", "given", "none"] = "auto",
     utterances: Literal["speech", "transcript", "windows", "clip"] | None = None,
     align: Literal["none", "words"] = "none",
     window: float = 5.0,
-    fps: float = 25.0,
+    fps: float | None = None,
     workers: int = 1,
     ray: str | None = None,
     assets: str | None = None,
@@ -61,12 +61,13 @@ def extract(
         target: columns to predict; default the one called label, emotion, sentiment, ...
         range: lowest,highest label of a scale; default what is found
         audio: acoustic features; default egemaps, or files where the table names some
-        vision: face features; default face, or files where the table names some
+        vision: face features, or crops: the face itself, 112 x 112 pixels; default face, or files where the table names
+            some
         text: who transcribes what the table does not tell
         utterances: what is one sample; default what the table tells, else the whole clip
         align: words averages audio and vision over each word
         window: seconds of a window
-        fps: video frames looked at per second, at most
+        fps: video frames looked at per second, at most; default 25, for crops 5
         workers: processes, or actors of the Ray cluster
         ray: address of a Ray cluster, or local
         assets: folder with models
@@ -83,7 +84,8 @@ def extract(
     )
     chosen = {"audio": audio, "vision": vision, "utterances": utterances}
     options: dict[str, Any] = {**manifest.suggested, **{n: v for n, v in chosen.items() if v is not None}}
-    extraction = Extraction(**options, text=text, align=align, window=window, fps=fps)
+    options["fps"] = fps or (5.0 if vision == "crops" else 25.0)
+    extraction = Extraction(**options, text=text, align=align, window=window)
     try:
         summary = extract_all(manifest, out, extraction=extraction, workers=workers, ray=ray, assets=assets)
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from polymodal.core import DataError, Modality
 from polymodal.data.ragged import Array
 from polymodal.media.extraction import Extraction
+from polymodal.media.face.crops import SHAPE
 from polymodal.media.face.features import NAMES
 from polymodal.media.reading import Reading
 from polymodal.media.types import Frame, Samples, Segment, Source, Utterance
@@ -51,7 +52,7 @@ class Pipeline:
         self.transcriber: Transcriber | None = None
         if extraction.audio not in ("none", "file"):
             self.acoustic = self._find_acoustic(extraction.audio)
-        if extraction.vision == "face":
+        if extraction.vision in ("face", "crops"):
             try:
                 self.face_model = self._find_faces(assets)
             except DataError as error:
@@ -89,7 +90,9 @@ class Pipeline:
         if self.acoustic:
             kind = "sequence" if self.extraction.align == "words" else self.acoustic.kind
             found.append(Modality("audio", kind, self.acoustic.width))
-        if self.face_model:
+        if self.face_model and self.extraction.vision == "crops":
+            found.append(Modality("vision", "frames", shape=SHAPE))
+        elif self.face_model:
             found.append(Modality("vision", "sequence", len(NAMES)))
         return tuple(found)
 

@@ -117,7 +117,8 @@ class Reading:
             return None
         from polymodal.media.face.tracker import FaceTracker
 
-        return self._closing.enter_context(FaceTracker(self._tools.face_model))
+        crops = self._tools.extraction.vision == "crops"
+        return self._closing.enter_context(FaceTracker(self._tools.face_model, crops=crops))
 
     def _choose_cutter(
         self, segments: Sequence[Segment] | None, utterances: str, rolling: tuple[float, float] | None

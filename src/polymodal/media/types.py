@@ -84,7 +84,7 @@ class Track:
     Attributes:
         times: (steps,) float64, ascending: the instant that each step describes (the middle of its analysis window; a
             video frame's presentation time).
-        values: (steps, width) float32.
+        values: (steps, width) float32; pictures are (steps, channels, height, width) uint8.
     """
 
     times: Array

@@ -13,6 +13,7 @@ import pytest
 from polymodal.core import DataError, OptionError
 from polymodal.data.ragged import Array
 from polymodal.media.face import tracker as face
+from polymodal.media.face.crops import PLACES, SHAPE, places
 from polymodal.media.face.features import BLENDSHAPES, DISTANCES, NAMES
 from polymodal.media.face.tracker import FaceReading, FaceTracker
 from polymodal.media.types import Frame
@@ -306,3 +307,31 @@ def test_native_code_prints_nothing(
     monkeypatch.setattr(face, "without_lines", lambda noise: nullcontext())
     track(model, frames[:2])
     assert "W0000" in capfd.readouterr().err  # else there is nothing to silence any more
+
+
+def test_a_turned_picture_gives_the_same_crops_and_nobody_gives_none(frames: list[Frame], model: Path) -> None:
+    height, width = frames[0].image.shape[:2]
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), 25, 1.0)
+    upright = frames[:50:5]
+    turned = [Frame(f.time, cv2.warpAffine(f.image, turn, (width, height))) for f in upright]
+    nobody = [Frame(f.time, np.full_like(f.image, 90)) for f in upright]
+    found = []
+    for clip in (upright, turned, nobody):
+        with FaceTracker(model, crops=True) as tracker:
+            found.append([tracker.push(frame) for frame in clip])
+    assert [(r.tracked, r.values) for r in found[2]] == [(False, None)] * 10
+    for one, other in zip(*found[:2], strict=True):
+        assert one.values is not None
+        assert other.values is not None
+        assert (one.values.shape, one.values.dtype) == (SHAPE, np.uint8)
+        face = (slice(None), slice(25, 100), slice(25, 90))  # around it the turned picture has black corners
+        assert np.corrcoef(one.values[face].ravel(), other.values[face].ravel())[0, 1] > 0.95
+
+
+def test_a_crop_has_its_landmarks_where_all_crops_have_them(frames: list[Frame], model: Path) -> None:
+    with FaceTracker(model, crops=True) as tracker:
+        values = tracker.push(frames[20]).values
+        assert values is not None
+        larger = cv2.resize(np.pad(values.transpose(1, 2, 0), ((60, 60), (60, 60), (0, 0))), None, fx=2, fy=2)
+        (face,) = tracker._all.detect(tracker._picture(larger)).face_landmarks
+    assert np.abs(places(face, larger.shape[1::-1]) / 2 - 60 - PLACES).max() < 4

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.data.ragged import Array
 from polymodal.media.clip.dead import SETTLED, STUCK, Stillness
 from polymodal.media.face.tracker import FaceReading
 from polymodal.media.types import Frame, Track
@@ -85,8 +84,8 @@ class Seen:
         found = self._between(start, end)
         if not found or (why := _why_not(found)):
             return None, why if found else ""
-        values: Array = np.stack([s.face.values for s in found])
-        return Track(np.array([s.face.time for s in found]), values), ""
+        faces = [(s.face.time, s.face.values) for s in found if s.face.values is not None]
+        return Track(np.array([time for time, _ in faces]), np.stack([values for _, values in faces])), ""
 
     def forget(self, before: float) -> None:
         """Drop what was seen before a time."""

@@ -14,6 +14,7 @@ import numpy as np
 from polymodal.core import DataError, OptionError
 from polymodal.data.ragged import Array
 from polymodal.media.assets import sha256_of
+from polymodal.media.face.crops import cut_face, places
 from polymodal.media.face.features import NAMES, describe, outline
 from polymodal.media.face.quiet import without_lines
 from polymodal.media.face.subject import Box, Subject
@@ -37,13 +38,14 @@ class FaceReading:
 
     Attributes:
         time: of the frame.
-        values: (width,) float32, see ``features.NAMES``; zeros where no face was tracked.
+        values: (width,) float32, see ``features.NAMES``, zeros where no face was tracked; or ``crops.SHAPE`` uint8,
+            None where no face was tracked.
         tracked: whether the subject was in sight.
         others: how many other faces the last look saw.
     """
 
     time: float
-    values: Array
+    values: Array | None
     tracked: bool
     others: int
 
@@ -71,6 +73,7 @@ class FaceTracker:
 
     Args:
         model: the model bundle, see ``assets.find_face_model``.
+        crops: whether to cut faces out instead of describing them.
 
     Raises:
         DataError: ``model`` is no face landmarker.
@@ -80,8 +83,8 @@ class FaceTracker:
     names = NAMES
     width = len(NAMES)
 
-    def __init__(self, model: Path) -> None:
-        self._model = model
+    def __init__(self, model: Path, *, crops: bool = False) -> None:
+        self._model, self._crops = model, crops
         self._subject = Subject()
         self._last = math.nan
         self._clock, self._milliseconds = 0.0, 0
@@ -100,8 +103,8 @@ class FaceTracker:
             base_options=tasks.BaseOptions(model_asset_path=str(self._model)),
             running_mode=mode.VIDEO if follow else mode.IMAGE,
             num_faces=1 if follow else MOST,
-            output_face_blendshapes=follow,
-            output_facial_transformation_matrixes=follow,
+            output_face_blendshapes=follow and not self._crops,
+            output_facial_transformation_matrixes=follow and not self._crops,
         )
         try:
             with without_lines(_NOISE):
@@ -139,10 +142,11 @@ class FaceTracker:
         if subject.box is not None:
             if not subject.held and subject.others:
                 picture = self._picture(_painted(image, subject.others, subject.box))
-            values = self._follow(picture, (image.shape[1], image.shape[0]))
-        if values is None:
-            return FaceReading(frame.time, np.zeros(self.width, np.float32), False, len(subject.others))
-        return FaceReading(frame.time, values, True, len(subject.others))
+            values = self._follow(picture, image)
+        if values is not None:
+            return FaceReading(frame.time, values, True, len(subject.others))
+        nothing = None if self._crops else np.zeros(self.width, np.float32)
+        return FaceReading(frame.time, nothing, False, len(subject.others))
 
     def _advance(self, time: float) -> None:
         """Move both clocks: MediaPipe's in ascending milliseconds, the subject's without gaps."""
@@ -157,12 +161,15 @@ class FaceTracker:
         data = np.ascontiguousarray(image)
         return self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=data)
 
-    def _follow(self, picture: Any, size: tuple[int, int]) -> Array | None:
-        """Return the features of the subject; None where it is not in sight."""
+    def _follow(self, picture: Any, image: Array) -> Array | None:
+        """Return the features or the crop of the subject; None where it is not in sight."""
         found = self._one.detect_for_video(picture, self._milliseconds)
         face = found.face_landmarks[0] if found.face_landmarks else None
         if not self._subject.follow(self._clock, outline(face) if face else None):
             return None
+        size = (image.shape[1], image.shape[0])
+        if self._crops:
+            return cut_face(image, places(face, size)).transpose(2, 0, 1)
         return describe(face, found.face_blendshapes[0], found.facial_transformation_matrixes[0], size)
 
 

@@ -48,7 +48,8 @@ def _joined(rows: Iterable[Features]) -> dict[str, Array]:
     for values in rows:
         for name, value in values.items():
             if not isinstance(value, str):
-                flat.setdefault(name, []).append(np.asarray(value, np.float32).reshape(-1))
+                kept = np.uint8 if value.dtype == np.uint8 else np.float32  # pixels stay bytes
+                flat.setdefault(name, []).append(np.asarray(value, kept).reshape(-1))
     return {name: np.concatenate(arrays) for name, arrays in flat.items()}
 
 
