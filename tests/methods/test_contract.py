@@ -24,6 +24,8 @@ WORDS = Modality("text", "sequence", 6)
 AUDIO = Modality("audio", "sequence", 5)
 VISION = Modality("vision", "sequence", 4)
 FACE = Modality("face", "vector", 3)
+SCENE = Modality("scene", "image", shape=(3, 16, 16))
+FACES = Modality("faces", "frames", shape=(3, 16, 16))
 PULSE = Modality("pulse", "sequence", 1)
 SCORE = Target("sentiment", "regression", (-3.0, 3.0))
 EMOTION = Target("emotion", "classification", classes=("joy", "anger", "fear"))
@@ -36,6 +38,7 @@ SCHEMAS = {
     "2-sequence-vector-classification": Schema((AUDIO, FACE), (EMOTION,)),
     "3-sequences-regression": Schema((WORDS, AUDIO, VISION), (SCORE,)),
     "3-mixed-many-targets": Schema((TEXT, AUDIO, VISION), (replace(SCORE, range=(-1.0, 1.0)), EMOTION, *SINGLE)),
+    "3-pixels-regression": Schema((AUDIO, SCENE, FACES), (SCORE,)),
     "5-mixed-multilabel": Schema((TEXT, AUDIO, VISION, FACE, PULSE), (TAGS,)),
 }
 
@@ -107,10 +110,13 @@ def run(method: Method, batch: Batch) -> Output:
 def padded(batch: Batch, steps: int) -> Batch:
     """The same samples with ``steps`` more zero steps in every sequence."""
     streams = {
-        n: s if s.lengths is None else replace(s, values=torch.nn.functional.pad(s.tensor, (0, 0, 0, steps)))
-        for n, s in batch.streams.items()
+        n: s if s.lengths is None else replace(s, values=longer(s.tensor, steps)) for n, s in batch.streams.items()
     }
     return replace(batch, streams=streams)
+
+
+def longer(values: Tensor, steps: int) -> Tensor:
+    return torch.cat([values, values.new_zeros(len(values), steps, *values.shape[2:])], dim=1)
 
 
 def same(got: Output, wanted: Output, what: str) -> None:

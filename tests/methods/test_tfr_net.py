@@ -190,7 +190,7 @@ def spoken(*texts: str) -> tuple[Schema, Batch]:
 def read_ids(method: TFRNet, batch: Batch) -> list[Tensor]:
     """Token ids of every pass through the transformer."""
     seen: list[Tensor] = []
-    model = method.inputs.texts["text"].model
+    model = method.inputs.encoders["text"].model
     handle = model.embeddings.word_embeddings.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
     method(batch)
     handle.remove()

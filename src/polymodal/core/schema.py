@@ -54,6 +54,8 @@ class Modality:
             raise DataError(
                 f"modality {self.name!r} has shape {self.shape}; {self.kind} need (channels, height, width)"
             )
+        if self.kind not in ("image", "frames") and self.shape:
+            raise DataError(f"modality {self.name!r} is {self.kind} and has shape {self.shape}; leave the shape out")
         if self.encoder and self.kind not in ENCODED:
             raise OptionError(
                 f"encoder {self.encoder!r} is for raw input, but modality {self.name!r} brings features ({self.kind}); "

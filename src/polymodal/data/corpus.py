@@ -11,7 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from polymodal.core import DataError, Modality, Schema, Target, nearest
+from polymodal.data.pixels import at_rest, pixel_row
 from polymodal.data.ragged import Array, Ragged
+from polymodal.data.statistics import channel_statistics
 
 
 class Texts(Protocol):
@@ -34,7 +36,7 @@ class Split:
 
     Attributes:
         ids: name of each sample, unique within the corpus.
-        columns: modality name -> Ragged (sequence, vector) or strings (text).
+        columns: modality name -> strings (text) or Ragged (the other kinds; pixels are uint8, an image is one step).
         present: modality name -> (rows,) bool; an absent row has length 0 (an empty string).
         targets: target name -> labels as described in ``core.Batch``.
         groups: what must not be shared between splits (video, speaker, case), one per sample; empty if unknown.
@@ -77,7 +79,9 @@ def build_split(
 
     Args:
         columns: per modality, one ``(time, width)`` array per sample (sequence), one ``(width,)`` array per sample
-            (vector), or one string per sample (text). None, a sequence without steps and an empty string mean absent.
+            (vector), one string per sample (text), one uint8 array ``(channels, height, width)`` (image) or ``(time,
+            channels, height, width)`` (frames). An image, also one of several frames, may be a PNG or JPEG instead: its
+            bytes or path. None, a sequence without steps and an empty string mean absent.
         targets: per target, labels as described in ``core.Batch``.
         present: per modality, optional bool per sample that overrides the rule above.
         domains: per sample one of ``schema.domains``; needed where the schema has any.
@@ -86,7 +90,8 @@ def build_split(
     absent.
 
     Raises:
-        DataError: lengths that disagree, a wrong width; names the sample and the modality.
+        DataError: lengths that disagree, a wrong width, shape or type, a broken image; names the sample and the
+            modality.
     """
     out: dict[str, Column] = {}
     there: dict[str, Array] = {}
@@ -100,8 +105,9 @@ def build_split(
             texts = [str(r) if r is not None and keep else "" for r, keep in zip(rows, chosen, strict=True)]
             out[modality.name], there[modality.name] = texts, np.array([bool(t.strip()) for t in texts], dtype=bool)
         else:
-            clean = [_clean(r if keep else None, modality, i) for r, keep, i in zip(rows, chosen, ids, strict=True)]
-            column = Ragged.from_rows(clean, modality.width)
+            row_of = pixel_row if modality.shape else _clean
+            clean = [row_of(r if keep else None, modality, i) for r, keep, i in zip(rows, chosen, ids, strict=True)]
+            column = Ragged.from_rows(clean, *at_rest(modality))
             out[modality.name], there[modality.name] = column, column.lengths > 0
     labels = {t.name: _labels(targets[t.name], t) for t in schema.targets}
     return Split([str(i) for i in ids], out, there, labels, [str(g) for g in groups], _domains(schema, ids, domains))
@@ -155,12 +161,14 @@ class Normalizer:
     std: dict[str, Array]
 
     def apply(self, name: str, row: Array, out: Array) -> None:
-        """Write the standardised, clipped ``row`` (time, width) into ``out`` of the same shape."""
+        """Write the standardised, clipped ``row``, (time, width) or (time, channels, height, width), into the float32
+        ``out`` of the same shape."""
         if name not in self.mean:
             out[:] = row
             return
-        np.subtract(row, self.mean[name], out=out)
-        out /= self.std[name]
+        pixels = (-1, *[1] * (row.ndim - 2))  # axes of height and width, where there are any
+        np.subtract(row, self.mean[name].reshape(pixels), out=out)
+        out /= self.std[name].reshape(pixels)
         np.clip(out, -CLIP, CLIP, out=out)
 
     def to_dict(self) -> dict[str, Any]:
@@ -219,6 +227,8 @@ class Corpus:
         if self.stored_hash:
             return self.stored_hash
         digest = hashlib.sha256(repr(self.schema).encode())
+        # The schema does not show shapes, and features have none: their hashes are older than images.
+        digest.update("".join(f"{m.name}{m.shape}" for m in self.schema.modalities if m.shape).encode())
         for name in sorted(self.splits):
             split = self.splits[name]
             digest.update(name.encode())
@@ -226,7 +236,7 @@ class Corpus:
                 if isinstance(column, Ragged):
                     digest.update(np.ascontiguousarray(column.lengths).tobytes())
                     for values, offsets in column.chunks:
-                        used = np.ascontiguousarray(values[offsets[0] : offsets[-1]], dtype=np.float32)
+                        used: Array = np.ascontiguousarray(values[offsets[0] : offsets[-1]], dtype=column.dtype)
                         digest.update(used.data)
                 else:
                     digest.update("\x1f".join(column[i] for i in range(len(column))).encode())
@@ -255,8 +265,8 @@ class Corpus:
         """Return the corpus if it can be trained on.
 
         Raises:
-            DataError: an empty split, an id that appears twice, a label that is NaN or outside its classes or range;
-                names the split and the sample.
+            DataError: an empty split, an id that appears twice, pixels of another shape or type than the schema says, a
+                label that is NaN or outside its classes or range; names the split and the sample.
         """
         seen: dict[str, str] = {}
         for name, split in self.splits.items():
@@ -267,6 +277,9 @@ class Corpus:
                     where = f"twice in {name}" if seen[sample] == name else f"in {seen[sample]} and in {name}"
                     raise DataError(f"{self.source}: id {sample!r} appears {where}; ids must be unique")
                 seen[sample] = name
+            for modality in self.schema.modalities:
+                if modality.shape:
+                    _check_pixels(self.source, name, split.columns[modality.name], modality)
             for target in self.schema.targets:
                 _check_labels(self.source, name, split, target)
         return self
@@ -298,25 +311,15 @@ def derived_hash(content: str, *change: object) -> str:
     return hashlib.sha256("\x1f".join([content, *map(str, change)]).encode()).hexdigest()[:16]
 
 
-def channel_statistics(column: Ragged) -> tuple[Array, Array]:
-    """Return float32 per-channel mean and standard deviation over all steps, in one bounded-memory pass."""
-    count, total, square = 0, np.zeros(column.width), np.zeros(column.width)
-    for values, offsets in column.chunks:
-        for start in range(int(offsets[0]), int(offsets[-1]), 65536):
-            block = np.asarray(values[start : min(start + 65536, int(offsets[-1]))], dtype=np.float64)
-            # Shifting by the first block's mean keeps the sum of squares accurate for channels far from zero.
-            if count == 0:
-                shift = block.mean(axis=0)
-            block -= shift
-            count += len(block)
-            total += block.sum(axis=0)
-            square += (block * block).sum(axis=0)
-    if count == 0:
-        return np.zeros(column.width, np.float32), np.ones(column.width, np.float32)
-    mean = total / count
-    std = np.sqrt(np.maximum(square / count - mean * mean, 0))
-    std[std < 1e-6] = 1.0
-    return (mean + shift).astype(np.float32), std.astype(np.float32)
+def _check_pixels(source: str, split_name: str, column: Column, modality: Modality) -> None:
+    chunks = column.chunks if isinstance(column, Ragged) else []
+    alike = all((values.shape[1:], values.dtype) == at_rest(modality) for values, _ in chunks)
+    most = max(column.lengths, default=0) if isinstance(column, Ragged) and modality.kind == "image" else 0
+    if not chunks or not alike or most > 1:
+        raise DataError(
+            f"{source}: {modality.name} of {split_name} is no column of {modality.kind} of type uint8 and shape "
+            f"{modality.shape}; make it with build_split"
+        )
 
 
 def _check_labels(source: str, split_name: str, split: Split, target: Target) -> None:

@@ -121,7 +121,7 @@ class Loader:
             lengths = column.lengths[rows]
             steps = max(1, int(lengths.max(initial=1))) if self.bucket else self._longest[name]
             tensor = torch.from_numpy(self._padded(name, column, rows, steps))
-            if modality.kind == "vector":
+            if modality.kind in ("vector", "image"):
                 streams[name] = Stream(tensor[:, 0], None, present)
             else:
                 streams[name] = Stream(tensor, torch.from_numpy(lengths), present)
@@ -131,14 +131,14 @@ class Loader:
         return Batch(streams, targets, [split.ids[int(r)] for r in rows], domain, group)
 
     def _padded(self, name: str, column: Ragged, rows: Array, steps: int) -> Array:
-        """Return the standardised ``rows`` of a modality, ``(rows, steps, width)``, zeros behind each."""
-        values = np.zeros((len(rows), steps, column.width), np.float32)
+        """Return the standardised ``rows`` of a modality, ``(rows, steps, *step)``, zeros behind each."""
+        values = np.zeros((len(rows), steps, *column.step), np.float32)
         lengths = column.lengths[rows]
-        if name not in self.normalizer.mean:
+        if name not in self.normalizer.mean or len(column.step) > 1:
             for out, row, length in zip(values, rows, lengths, strict=True):
-                out[:length] = column[int(row)]
+                self.normalizer.apply(name, column[int(row)], out[:length])
             return values
-        # All rows in one go: a row is short, and NumPy's own cost per call would be most of it.
+        # All rows in one go: a row of features is short, and NumPy's own cost per call would be most of it.
         whole = np.concatenate([column[int(row)] for row in rows])
         standardised = np.empty(whole.shape, np.float32)
         self.normalizer.apply(name, whole, standardised)

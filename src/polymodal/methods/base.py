@@ -116,7 +116,7 @@ class Method(nn.Module):
     """
 
     paper: ClassVar[str] = ""
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"sequence", "vector", "text"})
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"sequence", "vector", "text", "image", "frames"})
     tasks: ClassVar[frozenset[Task]] = frozenset({"regression", "classification", "multilabel"})
     handles_absence: ClassVar[bool] = True
     modality_counts: ClassVar[tuple[int, int]] = (1, 99)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from dataclasses import replace
 
-from polymodal.core import Batch, Output, Schema, Stream
+import torch
+from torch import Tensor, nn
+
+from polymodal.core import Batch, Output, Schema
 from polymodal.methods.base import Method, fraction, positive
 from polymodal.nn.axis import concatenated
 from polymodal.nn.heads import Heads
@@ -59,8 +61,12 @@ class EFLSTM(Method):
 
     def forward(self, batch: Batch) -> Output:
         """Return predictions and the LSTM's last state."""
-        # It knows no absence: whatever a stream says of it, a vector is one step of numbers.
-        streams = [Stream(s.values, s.lengths, torch.ones_like(s.present)) for s in self.inputs(batch).values()]
+        # It knows no absence: whatever a stream says of it, a vector is one step of numbers, an image is pixels.
+        shown = {
+            n: replace(s, present=torch.ones_like(s.present)) if isinstance(s.values, Tensor) else s
+            for n, s in batch.streams.items()
+        }
+        streams = self.inputs(replace(batch, streams=shown)).values()
         stream = concatenated([as_sequence(s) for s in streams], self.max_steps)
         assert stream.lengths is not None
         fused = final_state(self.rnn(stream.tensor)[0], stream.lengths)

@@ -67,6 +67,7 @@ class ITHP(Method):
         "Xiao et al., Neuro-Inspired Information-Theoretic Hierarchical Perception for Multimodal Learning, ICLR 2024, "
         "arXiv:2404.09403"
     )
+    kinds = frozenset({"sequence", "vector", "text"})  # what is detected is features, not what an encoder learns
     handles_absence = False
     modality_counts = (2, 99)
 

@@ -57,6 +57,7 @@ class MCTN(Method):
         "Pham et al., Found in Translation: Learning Robust Joint Representations by Cyclic Translations Between "
         "Modalities, AAAI 2019, arXiv:1812.07809"
     )
+    kinds = frozenset({"sequence", "vector", "text"})  # what is told is features, not what an encoder learns
     handles_absence = False
 
     def __init__(

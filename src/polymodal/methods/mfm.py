@@ -92,7 +92,8 @@ class MFM(Method):
     Departures from the released code: kernel and estimator of the discrepancy (``kernel``), reconstruction errors are
     means over the true steps of each sample, samples without the modality left out; reconstructions and noise are
     computed in training only; the MFN has no head that nothing reads; streams are brought to one axis, on which they
-    are regenerated; text is regenerated as its features, which get no gradient from it. The surrogate networks for
+    are regenerated; text and pixels are regenerated as their
+    features, which get no gradient from it. The surrogate networks for
     missing modalities are not built: a missing one has the private code 0, the mean of its prior.
 
     Args:

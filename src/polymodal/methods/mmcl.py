@@ -98,8 +98,6 @@ class MMCL(Method):
         positive(width=width, temperature=temperature)
         fraction(dropout=dropout)
         texts = {m.name for m in schema.modalities if m.kind == "text" or m.name == ANCHOR}
-        coded = [m for m in schema.modalities if alpha and m.name not in texts]
-        check_augmentations(augmentations, coded)
         if min(alpha, beta, gamma) < 0:
             raise OptionError(f"alpha, beta and gamma must not be negative, got {alpha}, {beta} and {gamma}")
         if mode == "cpc" and context == "transformer":
@@ -108,6 +106,8 @@ class MMCL(Method):
         self.temperature, self.alpha, self.beta, self.gamma = temperature, alpha, beta, gamma
         self.augmentations, self.stop_gradient, self.classes = tuple(augmentations), stop_gradient, classes
         self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        coded = [m for m in self.inputs.modalities.values() if alpha and m.name not in texts]
+        check_augmentations(augmentations, coded)
         names = schema.names
         self.encoders = nn.ModuleDict(
             {
@@ -161,10 +161,11 @@ class MMCL(Method):
     def coding_loss(self, batch: Batch, output: Output) -> Tensor:
         """Return the sum over coded modalities of the loss between a stream and its augmented view."""
         loss = output.representations["fused"].new_zeros(())
+        streams = self.inputs(batch, raw=batch.streams.keys() - self.coders.keys())
         for name, coder in self.coders.items():
-            view = augment(batch[name], self.augmentations)
+            view = augment(streams[name], self.augmentations)
             z = output.representations[f"z_{name}"]
-            loss = loss + coder(self.encoders[name], batch[name], view, z, self.temperature)
+            loss = loss + coder(self.encoders[name], streams[name], view, z, self.temperature)
         return loss
 
     def instance_loss(self, batch: Batch, output: Output, source: str, target: str) -> Tensor:

@@ -157,7 +157,7 @@ class TFRNet(Method):
 
     def damage(self, batch: Batch, streams: dict[str, Stream]) -> tuple[dict[str, Stream], dict[str, Tensor]]:
         """Return the streams with steps dropped, and which: modality -> ``(batch, time)`` bool."""
-        damaged, dropped, texts = dict(streams), {}, dict(self.inputs.texts.items())
+        damaged, dropped, texts = dict(streams), {}, dict(self.inputs.encoders.items())
         for name in self.generators:
             stream, encoder = streams[name], texts.get(name)
             rows = self.draw(batch.ids, name, stream)
