@@ -20,6 +20,7 @@ EXAMPLES = {
   polymodal extract clips.csv --out stores/mine --columns clip=recording speaker=who --target arousal valence
   polymodal extract CMU-MOSI/label.csv --out stores/mosi --range=-3,3
   polymodal extract clips.csv --out stores/words --columns transcript=srt --align words
+  polymodal extract clips.csv --out stores/faces --vision crops --fps 5
   polymodal extract clips.csv --out stores/sound --audio egemaps-functionals --vision none --text none
   polymodal extract clips.csv --out /shared/store --ray auto --workers 64
   polymodal fit mmcl --data stores/mine"""
@@ -84,8 +85,9 @@ def extract(
     )
     chosen = {"audio": audio, "vision": vision, "utterances": utterances}
     options: dict[str, Any] = {**manifest.suggested, **{n: v for n, v in chosen.items() if v is not None}}
-    options["fps"] = fps or (5.0 if vision == "crops" else 25.0)
-    extraction = Extraction(**options, text=text, align=align, window=window)
+    usual = 5.0 if vision == "crops" else 25.0
+    fps = usual if fps is None else fps
+    extraction = Extraction(**options, text=text, align=align, window=window, fps=fps)
     try:
         summary = extract_all(manifest, out, extraction=extraction, workers=workers, ray=ray, assets=assets)
     except KeyboardInterrupt:

@@ -113,10 +113,12 @@ def _matched(run: Run, pipeline: Pipeline, texts: Sequence[str]) -> Clips:
 
 
 def _same(found: Modality, wanted: Modality) -> bool:
-    return (found.kind, found.width) == (wanted.kind, wanted.width)
+    return (found.kind, found.width, found.shape) == (wanted.kind, wanted.width, wanted.shape)
 
 
 def _told(modality: Modality) -> str:
+    if modality.shape:
+        return f"{modality.kind} of shape {modality.shape}"
     return "text" if modality.kind == "text" else f"a {modality.kind} of width {modality.width}"
 
 

@@ -75,21 +75,30 @@ class Features:
         return out
 
     def _value(self, value: Any, modality: Modality, name: str) -> Array | str | None:
-        """Return a float32 array, a string that is not blank, or None; DataError for what the modality cannot be."""
+        """Return an array, a string that is not blank, or None; DataError for what the modality cannot be."""
         if value is None or (isinstance(value, str) and not value.strip()):
             return None
         if isinstance(value, str):
             if modality.kind == "text" or modality.name in self._specs:
                 return value
-            raise DataError(f"{name}: {modality.name} is text, the run wants a {modality.kind} of {modality.width}")
+            raise DataError(f"{name}: {modality.name} is text, the run wants {modality.kind} {_shape(modality)}")
         if modality.kind == "text":
             raise DataError(f"{name}: {modality.name} must be text, got {type(value).__name__}")
         try:
-            return np.asarray(value, dtype=np.float32)
+            if not modality.shape:
+                return np.asarray(value, dtype=np.float32)
+            pixels = np.asarray(value)
+            whole = pixels.dtype.kind in "iu" and pixels.size > 0 and pixels.min() >= 0 and pixels.max() <= 255
+            return pixels.astype(np.uint8) if whole else pixels  # the corpus's reader says what is wrong with others
         except (TypeError, ValueError, OverflowError):
             raise DataError(
-                f"{name}: {modality.name} is no array of numbers; give (time, {modality.width}) with rows of one length"
+                f"{name}: {modality.name} is no array of numbers; give {_shape(modality)} with rows of one length"
             ) from None
+
+
+def _shape(modality: Modality) -> str:
+    time = ["time"] if modality.kind in ("sequence", "frames") else []
+    return f"({', '.join([*time, *map(str, modality.shape or (modality.width,))])})"
 
 
 def _width(value: Any) -> int | None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from polymodal.core import DataError, Modality, OptionError
 from polymodal.media.extraction import Extraction
+from polymodal.media.face.crops import SHAPE
 from polymodal.media.types import Segment, Track, Utterance, Word
 
 RATE = 10
@@ -24,7 +25,7 @@ RATE = 10
 
 
 class FakePipeline:
-    """Two audio features per step: its time and the clip's number; one vision vector per utterance; text."""
+    """Two audio features per step: its time and the clip's number; text; one vector or two crops per utterance."""
 
     def __init__(self, extraction: Extraction, *, assets: str | None = None) -> None:
         if assets and Path(assets).name == "none":
@@ -35,6 +36,7 @@ class FakePipeline:
             *([Modality("text", "text")] if extraction.text != "none" else []),
             *sounds,
             *([Modality("vision", "vector", 1)] if extraction.vision == "face" else []),
+            *([Modality("vision", "frames", shape=SHAPE)] if extraction.vision == "crops" else []),
         )
         self.notes = ("nobody transcribes",)
         self.versions = {"audio": f"fake {assets}"}
@@ -94,7 +96,9 @@ class FakeReading:
             if not self._clip.get("silent"):
                 values = np.stack([times, np.full(len(times), self._clip["number"])], axis=1)
                 tracks["audio"] = Track(times, values.astype(np.float32))
-            if self._clip.get("face"):
+            if self._clip.get("face") and self._pipeline.extraction.vision == "crops":
+                tracks["vision"] = Track(times[:2], np.full((2, *SHAPE), self._clip["number"], np.uint8))
+            elif self._clip.get("face"):
                 tracks["vision"] = Track(times[:1], np.full((1, 1), self._clip["number"], np.float32))
             if self._clip.get("says") and not segment.text:
                 word = Word(self._clip["says"], segment.start, segment.end)

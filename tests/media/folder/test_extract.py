@@ -101,6 +101,22 @@ def test_a_store_holds_what_the_pipeline_found(run: Run, tmp_path: Path) -> None
     assert not (tmp_path / "store.partial").exists()
 
 
+def test_crops_are_bytes_in_the_store_too(run: Run, tmp_path: Path) -> None:
+    write_clips(tmp_path / "clips", {f"c{i:02}.wav": {"face": i != 1} for i in range(6)})
+    summary = run(extraction=Extraction(audio="none", vision="crops", text="given", utterances="clip", fps=5))
+    assert summary.failed == 1  # c01 has nothing that is looked for
+    corpus = load_corpus(tmp_path / "store")
+    (vision,) = corpus.schema.modalities
+    assert (vision.kind, vision.shape) == ("frames", (3, 112, 112))
+    rows = {i: s.columns["vision"][n] for s in corpus.splits.values() for n, i in enumerate(s.ids)}
+    assert set(rows) == {"c00", "c02", "c03", "c04", "c05"}
+    for name, row in rows.items():
+        assert (row.shape, row.dtype) == ((2, 3, 112, 112), np.uint8)
+        assert (row == int(name[1:])).all()
+    (table,) = (tmp_path / "store" / "train").glob("*.arrow")
+    assert table.stat().st_size < len(corpus.splits["train"]) * 2 * 3 * 112 * 112 + 20_000
+
+
 def test_tables_are_the_same_bytes_for_one_and_two_workers(run: Run, tmp_path: Path) -> None:
     clips = {f"c{i:02}.wav": {"sleep": 0.05 * (i % 3), "says": f"word{i}", "notes": [f"odd {i}"]} for i in range(8)}
     write_clips(tmp_path / "clips", {**clips, "x.wav": {"bad": True}, "y.wav": {"odd": True}})

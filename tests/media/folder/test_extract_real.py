@@ -14,10 +14,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from polymodal import fit
 from polymodal.data.sources import load_corpus
 from polymodal.media.extraction import Extraction
 from polymodal.media.folder.extract import extract
 from polymodal.media.folder.manifest import read_manifest
+from polymodal.predict.predictor import Predictor
 
 SOUND = Extraction(audio="logmel", vision="none", text="none", utterances="clip")
 
@@ -88,6 +90,24 @@ def test_a_killed_extraction_goes_on_to_the_same_bytes(speakers: Path, tmp_path:
     assert extract(manifest, tmp_path / "store", extraction=SOUND, workers=2).before == done
     extract(manifest, tmp_path / "whole", extraction=SOUND)
     assert arrow(tmp_path / "store") == arrow(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_run_on_crops_sees_the_same_pixels_in_a_clip(shared: Path, tmp_path: Path) -> None:
+    clips = sorted((shared / "data" / "grid_av_speech").glob("*/*.mpg"))
+    splits = 6 * ["train"] + 3 * ["valid"] + 2 * ["test"]
+    rows = [f"{clip},{split},{i % 3}.5" for i, (clip, split) in enumerate(zip(clips, splits, strict=True))]
+    (tmp_path / "clips.csv").write_text("\n".join(["clip,split,label", *rows]))
+    chosen = Extraction(audio="none", vision="crops", text="none", utterances="clip", fps=5)
+    assets = shared / "models"
+    extract(read_manifest(tmp_path), tmp_path / "store", extraction=chosen, assets=assets, workers=2)
+    corpus = load_corpus(tmp_path / "store")
+    predictor = Predictor(fit("linear", corpus, out=tmp_path / "run"), assets=assets)
+    for i, clip in enumerate(clips[-2:]):
+        (seen,) = predictor.predict(clip, utterances="clip").moments
+        (kept,) = predictor.predict_features([{"vision": corpus.splits["test"].columns["vision"][i]}]).moments
+        assert seen.present == kept.present == ("vision",)
+        assert seen.estimates["label"].value == pytest.approx(kept.estimates["label"].value, abs=1e-5)
 
 
 @pytest.mark.slow

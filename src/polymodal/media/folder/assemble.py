@@ -12,6 +12,7 @@ import numpy as np
 
 from polymodal.core import DataError, Modality, Schema
 from polymodal.data.corpus import Column, Corpus, Split, build_split
+from polymodal.data.pixels import at_rest
 from polymodal.data.ragged import Ragged
 from polymodal.media.folder.manifest import Manifest, Row
 from polymodal.media.folder.parts import read_about, read_features
@@ -85,11 +86,12 @@ class _Side:
         return Split(self.ids, columns, present, {n: np.concatenate(p) for n, p in self.labels.items()}, groups)
 
     def _mapped(self, modality: Modality) -> Ragged:
+        step, dtype = at_rest(modality)
         offsets = np.concatenate([[0], np.cumsum(np.concatenate(self.lengths[modality.name]))])
         if not offsets[-1]:  # an empty file cannot be mapped
-            return Ragged([(np.zeros((0, modality.width), np.float32), offsets)])
+            return Ragged([(np.zeros((0, *step), dtype), offsets)])
         path = self.folder / f"{modality.name}.raw"
-        return Ragged([(np.memmap(path, np.float32, "r", shape=(int(offsets[-1]), modality.width)), offsets)])
+        return Ragged([(np.memmap(path, dtype, "r", shape=(int(offsets[-1]), *step)), offsets)])
 
 
 def collect(tasks: Sequence[Task]) -> list[Made]:
@@ -113,7 +115,7 @@ def find_schema(manifest: Manifest, found: Facts, made: Sequence[Made]) -> tuple
             for name, shape in utterance["shapes"].items():
                 from_file = Modality(name, "sequence", shape[-1])
                 modality, first = used.setdefault(name, (wanted.get(name, from_file), clip.task.clip))
-                if shape[-1] != modality.width:
+                if modality.width and shape[-1] != modality.width:
                     raise DataError(
                         f"{name} of {clip.task.clip} has {shape[-1]} features and {name} of {first} {modality.width}; "
                         "make both files with the same settings, or leave one out"
