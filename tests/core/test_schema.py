@@ -37,6 +37,9 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "a modality of width 0": (lambda: Modality("audio", "sequence", 0), "'audio' has width 0"),
     "an unknown kind": (lambda: Modality("audio", "picture", 3), "kind 'picture'"),  # type: ignore[arg-type]
     "an unknown task": (lambda: Target("y", "ranking"), "task 'ranking'"),  # type: ignore[arg-type]
+    "a range that is none": (lambda: Target("y", "regression", (float("nan"), 3.0)), r"range \(nan, 3.0\)"),
+    "a range without end": (lambda: Target("y", "regression", (-3.0, float("inf"))), "lowest and the highest label"),
+    "a range upside down": (lambda: Target("y", "regression", (3.0, -3.0)), "lowest and the highest label"),
     "a regression with classes": (lambda: Target("y", "regression", classes=("a", "b")), "has classes"),
     "a single class": (lambda: Target("y", "classification", classes=("a",)), "at least two"),
     "no labels": (lambda: Target("y", "multilabel"), "at least one class"),

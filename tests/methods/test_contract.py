@@ -213,17 +213,23 @@ def test_every_parameter_gets_a_finite_gradient(method: Method, batch: Batch) ->
         assert not trainable, "fits in prepare() and has parameters that nothing will train"
     used: set[str] = set()
     for phase in method.phases():
+        for update in phase.updates or (None,):
+            chooses = update.parameters if update else phase.parameters
+            method.now = Now(phase.name, update=update.name if update else "")
+            method.train().zero_grad()
+            losses = method.losses(batch, method(batch))
+            assert all(loss.dim() == 0 for loss in losses.values())
+            finite(losses, f"phase {phase.name}")
+            sum(losses.values(), torch.zeros(())).backward()
+            chosen = {n for n in trainable if chooses is None or chooses(n)}
+            reached = {n: p.grad for n, p in trainable.items() if p.grad is not None}
+            finite(reached, f"gradient in phase {phase.name}")
+            assert chosen & set(reached), f"{method.now} moves nothing"
+            used |= chosen & set(reached)
         method.now = Now(phase.name)
-        method.train().zero_grad()
-        losses = method.losses(batch, method(batch))
-        assert any(name.startswith("task") for name in losses), losses.keys()
-        assert all(loss.dim() == 0 for loss in losses.values())
-        finite(losses, f"phase {phase.name}")
-        sum(losses.values(), torch.zeros(())).backward()
-        chosen = {n for n in trainable if phase.parameters is None or phase.parameters(n)}
-        reached = {n: p.grad for n, p in trainable.items() if p.grad is not None}
-        finite(reached, f"gradient in phase {phase.name}")
-        used |= chosen & set(reached)
+        losses = method.eval().losses(batch, method(batch))
+        for name in phase.select:
+            assert any(n == name or n.startswith(f"{name}/") for n in losses), f"{name} is not among {list(losses)}"
     assert set(trainable) - used == set(), "parameters without a gradient in any phase"
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from polymodal.cli.text import print_json, whole_numbers
+from polymodal.cli.text import print_json
+from polymodal.core.options import Count, Natural, Seeds
 
 EXAMPLES = {
     "bench": """\
@@ -23,10 +24,10 @@ def bench(
     methods: list[str] = [],  # noqa: B006 (never changed)
     corpora: list[str] = [],  # noqa: B006
     stress: list[str] = [],  # noqa: B006
-    seeds: str | None = None,
+    seeds: Seeds | None = None,
     preset: str | None = None,
-    trials: int | None = None,
-    workers: int | None = None,
+    trials: Natural | None = None,
+    workers: Count | None = None,
     ray: str | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     out: str = "runs/bench",
@@ -64,10 +65,9 @@ def bench(
         "stress": stress,
         "preset": preset,
         "trials": trials,
+        "seeds": seeds,
     }
     flags = {name: value for name, value in flags.items() if value not in ([], None)}
-    if seeds is not None:
-        flags["seeds"] = whole_numbers(seeds, "--seeds")
     board = run(read_plan(Path(plan) if plan else None, flags), out, workers=workers, ray=ray, device=device)
     written = write_board(board, Path(out))
     if json:

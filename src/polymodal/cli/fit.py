@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Literal
 
-from polymodal.cli.text import pairs, print_json, typed, whole_numbers
+from polymodal.cli.text import print_json, typed
+from polymodal.core.options import Count, NotNegative, Positive, Seeds, pairs
 
 EXAMPLES = {
     "fit": """\
@@ -27,16 +28,16 @@ def fit(
     preset: str | None = None,
     set: list[str] = [],  # noqa: B006 (the option is called --set; never changed)
     encode: list[str] = [],  # noqa: B006
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    seeds: str = "1111",
+    epochs: Count | None = None,
+    batch_size: Count | None = None,
+    lr: Positive | None = None,
+    seeds: Seeds = (1111,),
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["32", "bf16-mixed"] | None = None,
     train_stress: str | None = None,
     out: str | None = None,
     resume: bool = False,
-    checkpoint_seconds: float = 60.0,
+    checkpoint_seconds: NotNegative = 60.0,
     json: bool = False,
 ) -> int:
     """Train a method on a corpus, once per seed, into a run folder.
@@ -66,14 +67,14 @@ def fit(
         method,
         data,
         preset=preset,
-        options=typed(set, "--set"),
-        encode=pairs(encode, "--encode"),
+        options=typed("--set", set),
+        encode=pairs("--encode", encode),
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
         precision=precision,
         train_stress=train_stress,
-        seeds=whole_numbers(seeds, "--seeds"),
+        seeds=seeds,
         device=device,
         out=out,
         resume=resume,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, field, replace
+from math import inf, isfinite
 from typing import Any, Literal, get_args
 
 from polymodal.core.errors import DataError, OptionError, nearest
@@ -92,6 +93,8 @@ class Target:
             raise DataError(
                 f"target {self.name!r} has task {self.task!r}; use regression, classification or multilabel"
             )
+        if self.range is not None and not (isfinite(self.range[0]) and self.range[0] <= self.range[1] < inf):
+            raise DataError(f"target {self.name!r} has range {self.range}; give the lowest and the highest label")
         if self.task == "regression" and self.classes:
             raise DataError(f"regression target {self.name!r} has classes; remove them or change the task")
         if self.task == "classification" and len(self.classes) < 2:

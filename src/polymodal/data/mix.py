@@ -11,6 +11,7 @@ import numpy as np
 
 from polymodal.core import DataError, Modality, OptionError, Schema, nearest
 from polymodal.data.corpus import Column, Corpus, Normalizer, Split
+from polymodal.data.pixels import at_rest
 from polymodal.data.ragged import Array, Ragged
 
 
@@ -69,7 +70,7 @@ def mix(
         load: opens one source.
         unlabelled: domains whose training labels are hidden.
         test: domains whose test splits are kept, as ``test`` if there is one, else ``test_<domain>``; default all.
-        unify: standardise the features of every domain by its own training split.
+        unify: standardise the features of every domain by its own training split; pixels, which are whole numbers, stay.
 
     Raises:
         OptionError: a domain that is not there, or none with labels.
@@ -147,7 +148,8 @@ def _joined(schema: Schema, name: str, number: int, split: Split, hidden: bool) 
 def _absent(modality: Modality, rows: int) -> Column:
     if modality.kind == "text":
         return [""] * rows
-    return Ragged([(np.zeros((0, modality.width), np.float32), np.zeros(rows + 1, np.int64))])
+    step, dtype = at_rest(modality)
+    return Ragged([(np.zeros((0, *step), dtype), np.zeros(rows + 1, np.int64))])
 
 
 def _unified(corpus: Corpus, split: Split) -> Split:
@@ -157,6 +159,8 @@ def _unified(corpus: Corpus, split: Split) -> Split:
     for name in normalizer.mean:
         column = columns[name]
         assert isinstance(column, Ragged)
+        if corpus.schema.modality(name).shape:
+            continue
         rows = []
         for row in range(len(column)):
             out = np.empty_like(column[row])

@@ -18,12 +18,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from polymodal.core import DataError, OptionError, nearest
+from polymodal.core import DataError, nearest
+from polymodal.core.options import Count, options_of, read_options, split_source
 from polymodal.data import csd, magbert, mmsa
 from polymodal.data.columns import choose, split_name
 from polymodal.data.corpus import Corpus, Split, derived_hash
 from polymodal.data.mix import mix
-from polymodal.data.options import convert, options_of, split_source
 from polymodal.data.pickles import read_pickle
 from polymodal.data.store import is_store, read_store
 
@@ -54,13 +54,11 @@ def load_corpus(source: str | Path | Corpus) -> Corpus:
     try:
         reader, arguments = _open(place)
         own, common = options_of(reader, len(arguments)), options_of(_finish, 2)
-        for name in given:
-            if name not in own and name not in common:
-                raise OptionError(f"{text}: there is no option {name!r} here{nearest(name, {**own, **common})}")
-        corpus = reader(*arguments, **{n: convert(text, n, v, own[n]) for n, v in given.items() if n in own})
+        options = read_options(text, given, {**common, **own}, text=True)
+        corpus = reader(*arguments, **{n: v for n, v in options.items() if n in own})
         if not isinstance(corpus, Corpus):
             raise DataError(f"{place} returned a {type(corpus).__name__}; it must return a polymodal Corpus")
-        return _finish(corpus, text, **{n: convert(text, n, v, common[n]) for n, v in given.items() if n in common})
+        return _finish(corpus, text, **{n: v for n, v in options.items() if n in common})
     except DataError as error:
         named = place.partition(":")[2] or place
         raise (error if named in str(error) else DataError(f"{place}: {error}")) from None
@@ -177,11 +175,9 @@ OPENERS: dict[str, Callable[[str], Opened]] = {
 
 
 def _finish(
-    corpus: Corpus, source: str, *, modalities: tuple[str, ...] | None = None, limit: int | None = None
+    corpus: Corpus, source: str, *, modalities: tuple[str, ...] | None = None, limit: Count | None = None
 ) -> Corpus:
     """Return the corpus under its ``source``, with the common options applied, checked."""
-    if limit is not None and limit < 1:
-        raise OptionError(f"{source}: limit is {limit}; keep at least 1 sample of each split")
     splits: dict[str, Split] = {}
     for name, split in corpus.splits.items():
         if split_name(name) in splits:

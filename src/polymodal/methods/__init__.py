@@ -11,13 +11,14 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from polymodal.core import OptionError, nearest
+from polymodal.core.options import options_of, read_options
 from polymodal.methods._describe import MethodInfo, OptionInfo, describe, method_classes
-from polymodal.methods._options import build
 
 if TYPE_CHECKING:
-    from polymodal.core import OptionError
+    from polymodal.core import Schema
     from polymodal.methods.base import Method
 
 __all__ = ["MethodInfo", "OptionInfo", "build", "describe_method", "find_method", "method_id", "method_ids"]
@@ -50,6 +51,19 @@ def find_method(name: str) -> type[Method]:
         return found
     own = [n for n, x in vars(module).items() if isinstance(x, type) and issubclass(x, Method) and x is not Method]
     raise _error(f"{place} has no Method class {wanted!r}", wanted, own)
+
+
+def build(method_cls: type[Method], schema: Schema, options: dict[str, Any]) -> Method:
+    """Return ``method_cls(schema, **options)``.
+
+    Args:
+        options: values by option name. An int serves as a float and a list as a tuple; nothing else is converted.
+
+    Raises:
+        OptionError: an unknown option (names the nearest), a missing one, a value of the wrong type or not among the
+            choices; and whatever the constructor itself raises about values.
+    """
+    return method_cls(schema, **read_options(method_cls.__name__, options, options_of(method_cls, skip=1)))
 
 
 def method_id(cls: type[Method]) -> str:
@@ -130,7 +144,4 @@ def _origin(name: str, module: str) -> str:
 
 
 def _error(text: str, name: str | None = None, choices: Iterable[str] = ()) -> OptionError:
-    # core needs torch: it is imported only once there is something to complain about.
-    from polymodal.core import OptionError, nearest
-
     return OptionError(text + (nearest(name, choices) if name else ""))

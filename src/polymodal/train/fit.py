@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal.core.errors import DataError, OptionError, RunError, nearest
-from polymodal.train.recipe import Recipe, load_preset, recipe_names
+from polymodal.core.options import Seeds, read_value
+from polymodal.train.recipe import Recipe, load_preset, sort_options
 
 if TYPE_CHECKING:
     from polymodal.data.corpus import Corpus
@@ -113,17 +114,19 @@ def prepare(
     from polymodal.data.encode import encode_corpus, is_plugin
     from polymodal.data.sources import load_corpus
     from polymodal.methods import find_method, method_id
+    from polymodal.stress import parse_stress
 
-    if not seeds or len(set(seeds)) != len(seeds) or not all(0 <= seed < 2**63 for seed in seeds):
-        raise OptionError(f"seeds must be different whole numbers, 0 or more and below 2^63, got {list(seeds)}")
+    seeds = read_value("seeds", list(seeds), Seeds)
     method_class = find_method(method)
     chosen = load_preset(method_id(method_class), preset) if preset else {"method": {}, "training": {}, "encode": {}}
-    method_options, recipe_options = _sort_options(method_class, options)
+    method_options, recipe_options = sort_options(method_class, options)
     recipe = Recipe().with_options({**chosen["training"], **recipe_options})
     corpus = (load or load_corpus)(data)
     for split in ("train", "valid"):
         if split not in corpus.splits:
             raise DataError(f"{corpus.source} has no {split} split, needed to fit; it has {', '.join(corpus.splits)}")
+    for name in parse_stress(recipe.train_stress).modalities if recipe.train_stress else ():
+        corpus.schema.modality(name)
     # A preset is written for raw text; where a corpus brings features instead, they are used as they are.
     kinds = {m.name: m.kind for m in corpus.schema.modalities}
     encoders = {n: e for n, e in chosen["encode"].items() if n in kinds and (kinds[n] == "text" or is_plugin(e))}
@@ -131,20 +134,6 @@ def prepare(
     corpus = encode_corpus(corpus, encoders)
     options = {**chosen["method"], **method_options}
     return Plan(_config(method, method_class, options, recipe, corpus, encoders, seeds), corpus, recipe)
-
-
-def _sort_options(method_class: Any, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Tell options of the method from fields of the recipe."""
-    import inspect
-
-    own = [name for name in inspect.signature(method_class.__init__).parameters if name not in ("self", "schema")]
-    for name in options:
-        if name not in own and name not in recipe_names():
-            raise OptionError(f"unknown option {name!r}{nearest(name, [*own, *recipe_names()])}")
-    return (
-        {n: v for n, v in options.items() if n in own},
-        {n: v for n, v in options.items() if n not in own},
-    )
 
 
 def _config(
@@ -334,11 +323,13 @@ def train_seed(
     from polymodal.data.progress import progress_bar
     from polymodal.methods import build, find_method
     from polymodal.train.loop import Trainer
+    from polymodal.train.problem import CorpusProblem
 
     seed_torch(seed)
     method = build(find_method(plan.config["method_source"]), plan.corpus.schema, plan.config["options"])
+    problem = CorpusProblem(plan.corpus, plan.recipe, seed)
     with progress_bar() as bar:
-        return Trainer(method, plan.corpus, plan.recipe, seed, place, fabric, bar, say, checkpoint_seconds).fit()
+        return Trainer(method, problem, plan.recipe, seed, place, fabric, bar, say, checkpoint_seconds).fit()
 
 
 def open_fabric(device: str, precision: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ def infer(
     batches: Iterable[Batch],
     *,
     absent: Collection[str] = (),
-    autocast: AbstractContextManager[None] | None = None,
     keep: Collection[str] = (),
 ) -> tuple[Columns, dict[str, float], dict[str, np.ndarray[Any, Any]]]:
     """Run ``method`` in evaluation mode.
@@ -31,7 +29,6 @@ def infer(
     Args:
         batches: the samples.
         absent: modalities to remove first.
-        autocast: precision context of the forward pass.
         keep: names of representations to return.
 
     Returns:
@@ -45,9 +42,8 @@ def infer(
     sums: dict[str, Tensor] = {}
     for batch in batches:
         batch = batch.to(device).without(*absent) if absent else batch.to(device)
-        with autocast or nullcontext():
-            output = method(batch)
-            losses = method.losses(batch, output)
+        output = method(batch)
+        losses = method.losses(batch, output)
         for name, loss in losses.items():
             sums[name] = sums.get(name, torch.zeros((), device=device)) + loss.detach() * len(batch)
         ids += batch.ids
@@ -76,8 +72,3 @@ def _columns(schema: Schema, batch: Batch, output: Output) -> dict[str, Tensor]:
         chosen = share.argmax(1) if target.task == "classification" else (share > 0.5).float()
         columns[f"{target.name}/predicted"] = chosen
     return columns
-
-
-def task_total(losses: dict[str, float]) -> float:
-    """What validation looks at: the sum of the losses whose name starts with ``task``."""
-    return sum(value for name, value in losses.items() if name.startswith("task"))

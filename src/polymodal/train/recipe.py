@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from polymodal.core.errors import OptionError, nearest
+from polymodal.core.options import Count, NotNegative, Positive, Rule, options_of, read_options, settle
 
 PRESETS = Path(__file__).parents[1] / "presets"
+Share = Annotated[float, Rule("a share, at least 0 and below 1", lambda share: 0 <= share < 1)]
 
 
 @dataclass(frozen=True)
@@ -18,9 +20,11 @@ class Recipe:
     Attributes:
         epochs: passes over the training split at most.
         batch_size: samples per step over all processes (before ``accumulate``).
-        lr: learning rate of new parameters (AdamW).
+        lr: learning rate of new parameters.
         lr_pretrained: learning rate of pre-trained encoders trained inside the method.
         weight_decay: on matrices; biases and norms have none.
+        optimizer: ``adamw``, or ``sgd``, whose weight decay is part of the gradient.
+        momentum: of SGD; beta1 of AdamW (its beta2 is 0.999).
         schedule: ``constant``, ``cosine`` (to 0 over ``epochs``), ``plateau`` (halved after ``patience`` // 2 epochs
             without improvement).
         warmup: share of all steps over which the rate rises linearly.
@@ -36,16 +40,18 @@ class Recipe:
         fresh_masks: new masks of ``train_stress`` in each epoch; otherwise the same ones in all.
     """
 
-    epochs: int = 40
-    batch_size: int = 32
-    lr: float = 1e-3
-    lr_pretrained: float = 2e-5
-    weight_decay: float = 1e-3
+    epochs: Count = 40
+    batch_size: Count = 32
+    lr: Positive = 1e-3
+    lr_pretrained: NotNegative = 2e-5
+    weight_decay: NotNegative = 1e-3
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: Share = 0.9
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"
-    warmup: float = 0.05
-    clip: float = 1.0
-    accumulate: int = 1
-    patience: int = 8
+    warmup: Share = 0.05
+    clip: NotNegative = 1.0
+    accumulate: Count = 1
+    patience: Count = 8
     precision: Literal["32", "bf16-mixed"] = "32"
     drop_last: bool = True
     bucket: bool = True
@@ -54,42 +60,22 @@ class Recipe:
     fresh_masks: bool = True
 
     def __post_init__(self) -> None:
+        settle("training", self)
         if self.train_stress:
             from polymodal.stress import parse_stress
 
             parse_stress(self.train_stress)
-        for name in ("epochs", "batch_size", "accumulate", "patience", "lr"):
-            if not getattr(self, name) > 0:
-                raise OptionError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("lr_pretrained", "weight_decay", "clip"):
-            if not getattr(self, name) >= 0:
-                raise OptionError(f"{name} must not be negative, got {getattr(self, name)}")
-        if not 0 <= self.warmup < 1:
-            raise OptionError(f"warmup is a share of all steps, at least 0 and below 1, got {self.warmup}")
-        for name, choices in (
-            ("schedule", ("constant", "cosine", "plateau")),
-            ("precision", ("32", "bf16-mixed")),
-            ("balance", ("", "domain", "class")),
-        ):
-            if getattr(self, name) not in choices:
-                raise OptionError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
 
     def with_options(self, options: dict[str, Any]) -> Recipe:
-        """Return the recipe with ``options`` changed; OptionError names an unknown one or a wrong type."""
-        names = recipe_names()
-        for name, value in options.items():
-            if name not in names:
-                raise OptionError(f"unknown training option {name!r}{nearest(name, names)}")
-            wanted = type(getattr(self, name))
-            fits = isinstance(value, wanted) and isinstance(value, bool) == (wanted is bool)
-            if not fits and not (wanted is float and isinstance(value, int) and not isinstance(value, bool)):
-                raise OptionError(f"{name} must be {wanted.__name__}, got {value!r}")
-        return replace(self, **options)
+        """Return the recipe with ``options`` changed; OptionError names an unknown one or a wrong value."""
+        return replace(self, **read_options("training", options, options_of(Recipe)))
 
 
-def recipe_names() -> tuple[str, ...]:
-    """Names of all training options."""
-    return tuple(f.name for f in fields(Recipe))
+def sort_options(method_class: Any, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tell options of a method from those of training; OptionError names an unknown one or a wrong value."""
+    own = options_of(method_class, skip=1)
+    found = read_options(method_class.__name__, options, {**options_of(Recipe), **own}, partly=True)
+    return {n: v for n, v in found.items() if n in own}, {n: v for n, v in found.items() if n not in own}
 
 
 def preset_names(method: str) -> tuple[str, ...]:
