@@ -113,12 +113,12 @@ def load(job: dict[str, Any]) -> Corpus:
 def make_trainer(job: dict[str, Any], corpus: Corpus, folder: Path, seed: int, gate: Gate | None) -> Trainer:
     """Return the trainer of a row."""
     row: Row = ROWS[job["row"]]
-    options = dict(row.options)
-    if options.get("text_encoder") == "BERT":
-        options["text_encoder"] = str(Path(job["folder"]) / "bert")
     recipe = Recipe().with_options({**row.recipe, "bucket": job["bucket"], "epochs": job["epochs"]})
     seed_torch(seed)
-    method = build(find_method(row.ours), corpus.schema, options)
+    schema = corpus.schema
+    if job["text"] == "raw":
+        schema = schema.with_encoders({"text": str(Path(job["folder"]) / "bert")})
+    method = build(find_method(row.ours), schema, row.options)
     fabric, bar = Fabric(accelerator="cpu", devices=1), Progress(disable=True)
     trainer, problem = Trainer, CorpusProblem
     if gate:

@@ -45,6 +45,13 @@ def test_a_plan_says_what_is_run(tmp_path: Path) -> None:
     assert (plan.seeds, plan.search.trials, plan.subsets) == ((1, 2), 3, True)
 
 
+def test_an_entry_names_the_encoders_of_modalities(tmp_path: Path) -> None:
+    row = "{method: mib, encoder: {text: 'minilm?tuning=lora'}, encode: {audio: 'mine:encoder'}}"
+    plan = read_plan(written(tmp_path, f"methods: [{row}]\ncorpora: [synthetic:talk]"), {})
+    assert plan.entries[1].encoder == {"text": "minilm?tuning=lora"}
+    assert plan.entries[1].encode == {"audio": "mine:encoder"}
+
+
 def test_flags_win_over_the_file(tmp_path: Path) -> None:
     plan = read_plan(written(tmp_path, YAML.replace("aware: [mib]", "")), {"methods": ["mmcl"], "seeds": [7]})
     assert [e.name for e in plan.entries] == ["linear", "mmcl"]

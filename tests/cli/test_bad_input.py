@@ -64,7 +64,7 @@ def _nothing(data: Data) -> None:
 FILES: dict[str, tuple[Callable[[Data], None], str]] = {
     "wrong layout": (_nothing, "known layouts"),
     "empty split": (_empty, "'valid' is empty"),
-    "NaN labels": (_set("test", "regression_labels", lambda v: v * np.nan), "'test0$_$0'"),
+    "NaN labels": (_set("train", "regression_labels", lambda v: v * np.nan), "no sample of train has a label"),
     "all-infinite audio": (_set("all", "audio", lambda v: v * 0 - np.inf), "no sample has audio"),
     "a modality of width 0": (_set("all", "vision", lambda v: v[:, :, :0]), "vision has no features"),
     "lengths longer than the array": (_set("train", "audio_lengths", lambda v: [99, *v[1:]]), "'train0$_$0'"),
@@ -153,7 +153,7 @@ WORDS: dict[str, tuple[tuple[str, ...], str]] = {
     "unknown preset": (("mmcl", "--data", XOR, "--preset", "dem"), "did you mean 'demo'"),
     "--encode on what is not text": (
         ("linear", "--data", XOR, "--encode", "audio=minilm"),
-        "drop --encode audio=minilm",
+        "leave the encoder out (--encode audio=none)",
     ),
     "--encode on what is not there": (("linear", "--data", XOR, "--encode", "text=minilm"), "no modality 'text'"),
     "--encode without an encoder": (("linear", "--data", XOR, "--encode", "audio"), "--encode wants name=value"),

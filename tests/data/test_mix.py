@@ -113,7 +113,7 @@ def test_a_source_in_parentheses_keeps_its_options_and_its_name() -> None:
         (lambda: mixed(unlabelled=("d",)), "no domain 'd'.*available: a, b, cc"),
         (lambda: mixed("a,b", unlabelled=("a", "b")), "every domain is unlabelled"),
         (lambda: mix("a,w", {**MEMBERS, "w": corpus("w", Modality("audio", "sequence", 5))}.__getitem__),
-         "audio is sequence of 2 in a and sequence of 5 in w"),
+         "audio is a sequence of width 2 in a and a sequence of width 5 in w"),
         (lambda: mix("a,t", {**MEMBERS, "t": corpus("t", AUDIO, target=Target("age", "regression"))}.__getitem__),
          "a predicts score .* t age .*same targets"),
         (lambda: one_word(["y"]), "sample '1' has the unknown domain 'y'"),

@@ -184,7 +184,7 @@ def test_constructor_is_a_small_keyword_only_configuration(method_class: type[Me
         assert option.kind is inspect.Parameter.KEYWORD_ONLY, option.name
         assert option.default is not inspect.Parameter.empty, option.name
         assert option.annotation is not inspect.Parameter.empty, option.name
-    assert len(options) <= 15  # the project aims at 10; MMCL, whose paper leaves most open, has the most
+    assert len(options) <= 14
 
 
 def test_says_where_it_comes_from(method_class: type[Method]) -> None:

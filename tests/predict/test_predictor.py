@@ -18,7 +18,6 @@ import torch
 from polymodal import Run
 from polymodal.core import DataError, OptionError, RunError
 from polymodal.data.encode import Encoder
-from polymodal.nn.heads import probabilities
 from polymodal.predict.predictor import Predictor
 from polymodal.predict.timeline import Moment, Timeline
 from polymodal.score.calibration import tempered
@@ -103,7 +102,8 @@ def test_features_are_normalised_averaged_over_seeds_and_calibrated(make_run: Ma
             streams[name] = Stream(padded, torch.tensor([len(values)]), torch.tensor([len(values) > 0]))
         batch = Batch(streams, {}, ["x"])
         with torch.no_grad():
-            each = [probabilities(about, run.method(s)(batch).predictions[target]).double() for s in (1, 2)]
+            columns = [about.spec.columns(run.method(s)(batch).predictions[target]) for s in (1, 2)]
+            each = [c[about.spec.averaged].double() for c in columns]
         mean, e = torch.stack(each).mean(0).numpy(), moment.estimates[target]
         if target == "sentiment":
             width = calibration.half_width(target, moment.present, 0.8)
@@ -131,7 +131,7 @@ def test_what_is_in_a_batch_does_not_matter(run: Run) -> None:
     [
         ({"audio": np.zeros((4, 5))}, r"'row 1': audio has shape \(4, 5\), expected \(time, 3\)"),
         ({"audio": [[1, 2, 3], [4]]}, "row 1: audio is no array of numbers"),
-        ({"audio": "loud"}, r"row 1: audio is text, the run wants sequence \(time, 3\)"),
+        ({"audio": "loud"}, "row 1: audio is text, the run wants a sequence of width 3"),
         ({"text": np.zeros(3)}, "row 1: text must be text, got ndarray"),
         ({"adio": np.zeros((4, 3))}, "row 1: no modality 'adio'; did you mean 'audio'"),
     ],

@@ -48,15 +48,15 @@ def test_every_shipped_preset_fits_the_recipe() -> None:
     for method, name in shipped:
         sections = load_preset(method, name)
         Recipe().with_options(sections["training"])
-        assert set(sections) == {"method", "training", "encode"}
+        assert set(sections) == {"method", "training", "encoder", "encode"}
 
 
 def test_a_preset_can_be_a_file_and_may_leave_sections_out(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("training: {epochs: 2}\nmethod:\n")
-    assert load_preset("mmcl", str(file)) == {"method": {}, "training": {"epochs": 2}, "encode": {}}
+    assert load_preset("mmcl", str(file)) == {"method": {}, "training": {"epochs": 2}, "encoder": {}, "encode": {}}
     file.write_text("")
-    assert load_preset("mmcl", str(file)) == {"method": {}, "training": {}, "encode": {}}
+    assert load_preset("mmcl", str(file)) == {"method": {}, "training": {}, "encoder": {}, "encode": {}}
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ class EntryPlan:
         method: id, ``package.module:Class`` or ``file.py:Class``.
         preset: name or YAML file; empty for defaults.
         options: of the method or of ``Recipe``, over the preset.
+        encoder: modality -> encoder that trains with the method.
         encode: modality -> frozen encoder.
         aware: made or trained for absent or broken input.
         only: names of the corpora it runs on; empty for all.
@@ -49,6 +50,7 @@ class EntryPlan:
     method: str
     preset: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    encoder: dict[str, str] = field(default_factory=dict)
     encode: dict[str, str] = field(default_factory=dict)
     aware: bool = False
     only: tuple[str, ...] = ()
@@ -179,6 +181,7 @@ def _entry(
     name: str = "",
     preset: str | None = None,
     set: dict[str, Any] = {},  # noqa: B006 (the key is called set; never changed)
+    encoder: dict[str, str] = {},  # noqa: B006
     encode: dict[str, str] = {},  # noqa: B006
     train_stress: str = "",
     aware: bool | None = None,
@@ -193,7 +196,7 @@ def _entry(
     Recipe().with_options(sort_options(find_method(method), options)[1])
     name = name or (f"{method} + {train_stress}" if train_stress else method)
     aware = name in aware_names or bool(train_stress) if aware is None else aware
-    return EntryPlan(name, method, preset, options, encode, aware, _tuple(only))
+    return EntryPlan(name, method, preset, options, encoder, encode, aware, _tuple(only))
 
 
 def _has_preset(method: str, preset: str) -> bool:

@@ -11,7 +11,7 @@ from polymodal.core.options import Count, Natural, Seeds
 EXAMPLES = {
     "bench": """\
   polymodal bench leaderboard.yaml
-  polymodal bench --methods late-fusion mmcl cyin --corpora mosi.pkl synthetic:talk --out runs/board
+  polymodal bench --methods late-fusion mmcl cyin --corpora 'mosi.pkl?text=raw' synthetic:talk --out runs/board
   polymodal bench leaderboard.yaml --seeds 1111 --stress missing:rate=0.1/0.3/0.5 noise:audio,snr=0
   polymodal bench leaderboard.yaml --trials 20            search hyper-parameters first, on validation
   polymodal bench leaderboard.yaml --ray auto --format latex > table.tex"""

@@ -13,7 +13,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 from polymodal.core.errors import OptionError, nearest
 from polymodal.core.options import options_of, read_value
 
-PAIRS = ("set", "encode", "columns")
+PAIRS = ("set", "encoder", "encode", "columns")
 """Options whose values are ``name=value``."""
 
 

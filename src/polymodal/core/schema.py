@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, field, replace
-from math import inf, isfinite
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from polymodal.core.errors import DataError, OptionError, nearest
 
+if TYPE_CHECKING:
+    from polymodal.core.tasks import Task
+
 Kind = Literal["sequence", "vector", "text", "image", "frames"]
-Task = Literal["regression", "classification", "multilabel"]
 Tuning = Literal["full", "lora"]
 
 ENCODED: dict[str, str] = {"text": "bow", "image": "patches", "frames": "patches"}
@@ -68,6 +69,13 @@ class Modality:
                 "frozen encoders go to --encode"
             )
 
+    @property
+    def form(self) -> str:
+        """What a sample is, in words: ``text``, ``a sequence of width 20``, ``frames of 3 x 112 x 112``."""
+        if self.shape:
+            return f"{'an ' if self.kind == 'image' else ''}{self.kind} of {' x '.join(map(str, self.shape))}"
+        return "text" if self.kind == "text" else f"a {self.kind} of width {self.width}"
+
 
 @dataclass(frozen=True)
 class Target:
@@ -75,37 +83,36 @@ class Target:
 
     Args:
         name: any identifier, for example ``sentiment``.
-        task: ``regression`` (a float), ``classification`` (one of ``classes``), ``multilabel`` (any of ``classes``).
+        task: name of a task (see ``core.tasks``): ``regression`` (a number), ``classification`` (one of ``classes``),
+            ``multilabel`` (any of ``classes``), ``retrieval`` (which sample goes with it), or a user's own
+            (``package.module:Class``, ``path/to/file.py:Class``).
         range: lowest and highest label of a regression; decides the field's metrics: (-3, 3) are scored as
             CMU-MOSI, (-1, 1) as CH-SIMS, anything else with scale-free metrics.
         classes: names of the classes, in the order of the label numbers.
         modality: set when the label describes that single modality (CH-SIMS); None for the joint label.
+
+    Raises:
+        OptionError: no such task.
+        DataError: what the task needs is missing, or something that it has no use for is there.
     """
 
     name: str
-    task: Task
+    task: str
     range: tuple[float, float] | None = None
     classes: tuple[str, ...] = ()
     modality: str | None = None
 
     def __post_init__(self) -> None:
-        if self.task not in ("regression", "classification", "multilabel"):
-            raise DataError(
-                f"target {self.name!r} has task {self.task!r}; use regression, classification or multilabel"
-            )
-        if self.range is not None and not (isfinite(self.range[0]) and self.range[0] <= self.range[1] < inf):
-            raise DataError(f"target {self.name!r} has range {self.range}; give the lowest and the highest label")
-        if self.task == "regression" and self.classes:
-            raise DataError(f"regression target {self.name!r} has classes; remove them or change the task")
-        if self.task == "classification" and len(self.classes) < 2:
-            raise DataError(f"classification target {self.name!r} needs at least two classes")
-        if self.task == "multilabel" and not self.classes:
-            raise DataError(f"multilabel target {self.name!r} needs at least one class")
+        object.__setattr__(self, "classes", tuple(self.classes))
+        object.__setattr__(self, "range", self.range and tuple(self.range))
+        _ = self.spec  # which checks the target
 
     @property
-    def width(self) -> int:
-        """Outputs a prediction head needs: 1 for a regression, else the number of classes."""
-        return 1 if self.task == "regression" else len(self.classes)
+    def spec(self) -> Task:
+        """The task, bound to this target: its labels, loss, columns and metrics."""
+        from polymodal.core.tasks import bound_task  # only who has a target pays for NumPy
+
+        return bound_task(self)
 
 
 @dataclass(frozen=True)
@@ -143,6 +150,11 @@ class Schema:
         return tuple(m.name for m in self.modalities if m.kind == "text")
 
     @property
+    def language(self) -> tuple[str, ...]:
+        """Names of the modalities that hold words, in order: raw text, and the one called ``text`` also as features."""
+        return tuple(m.name for m in self.modalities if m.kind == "text" or m.name == "text")
+
+    @property
     def anchor(self) -> str:
         """The modality that methods built around language take for it: the one called ``text``, else the first one of
         kind text, else the first one."""
@@ -173,6 +185,12 @@ class Schema:
         """Return the schema with the modality of the same name replaced."""
         self.modality(modality.name)
         return replace(self, modalities=tuple(modality if m.name == modality.name else m for m in self.modalities))
+
+    @property
+    def encoders(self) -> dict[str, str]:
+        """The encoders that were asked for, as ``with_encoders`` takes them."""
+        tuned = {m.name: "" if m.tuning == "full" else f"?tuning={m.tuning}" for m in self.modalities}
+        return {m.name: m.encoder + tuned[m.name] for m in self.modalities if m.encoder}
 
     def with_encoders(self, encoders: dict[str, str]) -> Schema:
         """Return the schema with other encoders inside methods.

@@ -70,7 +70,7 @@ def mix(
         load: opens one source.
         unlabelled: domains whose training labels are hidden.
         test: domains whose test splits are kept, as ``test`` if there is one, else ``test_<domain>``; default all.
-        unify: standardise the features of every domain by its own training split; pixels, which are whole numbers, stay.
+        unify: standardise the features of every domain by its own training split, pixels apart.
 
     Raises:
         OptionError: a domain that is not there, or none with labels.
@@ -111,9 +111,10 @@ def _schema(members: dict[str, Corpus]) -> Schema:
             )
         for modality in second.schema.modalities:
             if modality.name in first.schema.names and first.schema.modality(modality.name) != modality:
+                one = first.schema.modality(modality.name).form
                 raise DataError(
-                    f"{modality.name} is {_shape(first.schema.modality(modality.name))} in {a} and {_shape(modality)} "
-                    f"in {b}; extract both with the same features, or leave it out with ?modalities=..."
+                    f"{modality.name} is {one} in {a} and {modality.form} in {b}; extract both with the same "
+                    "features, or leave it out with ?modalities=..."
                 )
     modalities = {m.name: m for corpus in members.values() for m in corpus.schema.modalities}
     targets = next(iter(members.values())).schema.targets
@@ -124,10 +125,6 @@ def _targets(corpus: Corpus) -> str:
     return ", ".join(
         f"{t.name} ({', '.join([t.task, *t.classes, *map(str, t.range or ())])})" for t in corpus.schema.targets
     )
-
-
-def _shape(modality: Modality) -> str:
-    return f"{modality.kind} of {'x'.join(map(str, modality.shape)) or modality.width}"
 
 
 def _joined(schema: Schema, name: str, number: int, split: Split, hidden: bool) -> Split:

@@ -13,7 +13,6 @@ from polymodal.nn.axis import concatenated
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.subnet import final_state
-from polymodal.nn.text import Tuning
 
 
 class EFLSTM(Method):
@@ -30,8 +29,6 @@ class EFLSTM(Method):
         layers: of the LSTM.
         max_steps: longest common axis.
         dropout: between layers and around the perceptron.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
     """
 
     paper = "Cambria et al., Benchmarking Multimodal Sentiment Analysis, CICLing 2017, arXiv:1707.09538"
@@ -45,14 +42,12 @@ class EFLSTM(Method):
         layers: int = 4,
         max_steps: int = 50,
         dropout: float = 0.5,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(hidden=hidden, layers=layers, max_steps=max_steps)
         fraction(dropout=dropout)
         self.max_steps = max_steps
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         features = sum(m.width for m in self.inputs.modalities.values())
         between = dropout if layers > 1 else 0.0
         self.rnn = nn.LSTM(features, hidden, layers, batch_first=True, dropout=between)

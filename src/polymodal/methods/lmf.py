@@ -9,7 +9,6 @@ from polymodal.methods.base import Method, fraction, positive
 from polymodal.nn.fusion import LowRankFusion
 from polymodal.nn.inputs import Inputs
 from polymodal.nn.subnet import Subnets
-from polymodal.nn.text import Tuning
 
 
 class LMF(Method):
@@ -29,8 +28,6 @@ class LMF(Method):
         hidden: units of the LSTM.
         rank: of the fusion weights.
         dropout: inside the encoders.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
     """
 
     paper = (
@@ -47,28 +44,24 @@ class LMF(Method):
         hidden: int = 128,
         rank: int = 4,
         dropout: float = 0.3,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, hidden=hidden, rank=rank)
         fraction(dropout=dropout)
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         self.nets = Subnets(
             self.inputs.modalities, width=width, widths=widths, recurrent=recurrent, hidden=hidden, dropout=dropout
         )
         targets = schema.joint_targets
-        self.fusion = LowRankFusion(self.nets.sizes, sum(t.width for t in targets), rank)
-        middles = [sum(t.range) / 2 if t.range else 0.0 for t in targets for _ in range(t.width)]
+        self.fusion = LowRankFusion(self.nets.sizes, sum(t.spec.width for t in targets), rank)
+        middles = [sum(t.range) / 2 if t.range else 0.0 for t in targets for _ in range(t.spec.width)]
         self.fusion.bias.data[0] = torch.tensor(middles)
 
     def forward(self, batch: Batch) -> Output:
         """Return predictions, one vector per modality, and all of them side by side as ``fused``."""
         vectors = self.nets(self.inputs(batch))
         out = self.fusion(list(vectors.values()))
-        predictions, start = {}, 0
-        for target in self.schema.joint_targets:
-            values = out[:, start : start + target.width]
-            predictions[target.name] = values[:, 0] if target.task == "regression" else values
-            start += target.width
+        targets = self.schema.joint_targets
+        parts = out.split([t.spec.width for t in targets], dim=1)
+        predictions = {t.name: t.spec.prediction(part) for t, part in zip(targets, parts, strict=True)}
         return Output(predictions, {**vectors, "fused": torch.cat(list(vectors.values()), dim=1)})

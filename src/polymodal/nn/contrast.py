@@ -6,15 +6,11 @@ which pair is nearest.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from polymodal.core import Target
-
-ClassRule = Literal["round", "sign"]
+from polymodal.nn.masking import mean_where
 
 
 def info_nce(queries: Tensor, keys: Tensor, temperature: float, mask: Tensor | None = None) -> Tensor:
@@ -34,7 +30,7 @@ def info_nce(queries: Tensor, keys: Tensor, temperature: float, mask: Tensor | N
         mask = logits.new_ones(logits.shape[:-1], dtype=torch.bool)
     logits = logits.masked_fill(~mask.unsqueeze(-2), torch.finfo(logits.dtype).min)
     losses = logits.logsumexp(-1) - logits.diagonal(dim1=-2, dim2=-1)
-    return _mean_where(losses, mask)
+    return mean_where(losses, mask)
 
 
 def supervised_contrastive(vectors: Tensor, classes: Tensor, temperature: float, mask: Tensor | None = None) -> Tensor:
@@ -58,29 +54,9 @@ def supervised_contrastive(vectors: Tensor, classes: Tensor, temperature: float,
     positives = others & (classes.unsqueeze(1) == classes.unsqueeze(0))
     count = positives.sum(1)
     losses = surprise.where(positives, surprise.new_zeros(())).sum(1) / count.clamp(min=1)
-    return _mean_where(losses, mask & (count > 0))
-
-
-def label_classes(target: Target, labels: Tensor, rule: ClassRule = "round") -> Tensor:
-    """Return what a supervised contrast calls a class: ``(batch,)``, comparable within the batch.
-
-    A classification keeps its classes; the class of a multilabel sample is its set of labels; a regression is rescaled
-    from its range (without one, from that of the batch) to [-3, 3], then rounded (7 classes) or reduced to its sign.
-    """
-    if target.task == "classification":
-        return labels
-    if target.task == "multilabel":
-        return labels.unique(dim=0, return_inverse=True)[1]
-    low, high = target.range or (float(labels.min()), float(labels.max()))
-    scaled = (labels - low) / max(high - low, 1e-6) * 6 - 3
-    return scaled.sign() if rule == "sign" else scaled.clamp(-3, 3).round()
+    return mean_where(losses, mask & (count > 0))
 
 
 def _cosines(a: Tensor, b: Tensor) -> Tensor:
     with torch.autocast(a.device.type, enabled=False):
         return F.normalize(a.float(), dim=-1) @ F.normalize(b.float(), dim=-1).transpose(-2, -1)
-
-
-def _mean_where(losses: Tensor, mask: Tensor) -> Tensor:
-    """Mean over True entries; 0, still part of the graph, where there is none."""
-    return losses.where(mask, losses.new_zeros(())).sum() / mask.sum().clamp(min=1)

@@ -3,43 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from dataclasses import replace
 
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, Schema, Stream
 from polymodal.core.schema import ENCODED
 from polymodal.nn.patches import PatchEncoder
+from polymodal.nn.renamed import load_renamed
 from polymodal.nn.sequence import Context, Pooling, SequenceEncoder
-from polymodal.nn.text import HashedWords, TextEncoder, Tuning
+from polymodal.nn.text import HashedWords, TextEncoder
 
 
 class Inputs(nn.Module):
     """Gives every modality as a tensor stream: raw ones pass through their encoder, the others through unchanged.
 
-    Text becomes a sequence of words or tokens, an image one of patches, frames one of vectors.
-
-    Args:
-        schema: what the batches hold.
-        text_encoder: ``bow`` (hashed words, trained from scratch) or a name as in ``nn.text.load_transformer``.
-        text_tuning: how a transformer trains, see ``nn.text.TextEncoder``.
+    The encoder of a modality is what the schema says (``Modality.encoder`` and ``tuning``). Raw text: hashed words
+    trained from scratch (``bow``, the default) or a transformer (a name as in ``nn.text.load_transformer``). Pixels: a
+    small Mixer (``patches``), which makes an image a sequence of patches and frames a sequence of vectors.
 
     Attributes:
         encoders: modality -> module that turns its stream into a sequence or vector of its ``width``.
         modalities: the schema's modalities as they leave: kind ``sequence`` or ``vector``, with their width.
     """
 
-    def __init__(self, schema: Schema, *, text_encoder: str = "bow", text_tuning: Tuning = "full") -> None:
+    def __init__(self, schema: Schema) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict()
         self.modalities: dict[str, Modality] = {}
         for modality in schema.modalities:
             if modality.kind in ENCODED:
-                module = _encoder(modality, text_encoder, text_tuning)
+                module = _encoder(modality)
                 self.encoders[modality.name] = module
                 modality = Modality(modality.name, "sequence", module.width)
             self.modalities[modality.name] = modality
-        self.register_load_state_dict_pre_hook(_rename)
+        load_renamed(self, "texts.", "encoders.")
 
     def forward(self, batch: Batch, *, raw: Collection[str] = ()) -> dict[str, Stream]:
         """Return modality name -> stream with a tensor, in schema order; those named in ``raw`` as they come."""
@@ -52,17 +50,12 @@ class Inputs(nn.Module):
         return found if isinstance(found, TextEncoder) else None
 
 
-def _encoder(modality: Modality, text_encoder: str, text_tuning: Tuning) -> HashedWords | TextEncoder | PatchEncoder:
+def _encoder(modality: Modality) -> HashedWords | TextEncoder | PatchEncoder:
     """Return the encoder of a raw modality: one branch per kind."""
     if modality.shape:
         return PatchEncoder(modality)
-    return HashedWords() if text_encoder == "bow" else TextEncoder(text_encoder, tuning=text_tuning)
-
-
-def _rename(module: nn.Module, weights: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Load runs from before an encoder was the modality's own: there, only texts had one."""
-    for name in [n for n in weights if n.startswith(f"{prefix}texts.")]:
-        weights[name.replace(f"{prefix}texts.", f"{prefix}encoders.", 1)] = weights.pop(name)
+    name = modality.encoder or ENCODED[modality.kind]
+    return HashedWords() if name == "bow" else TextEncoder(name, tuning=modality.tuning)
 
 
 def as_sequence(stream: Stream) -> Stream:
@@ -84,6 +77,24 @@ class VectorEncoder(nn.Module):
     def forward(self, stream: Stream) -> Tensor:
         """Return one vector per sample."""
         return self.layers(stream.tensor) * stream.present.unsqueeze(1)
+
+
+class Projected(nn.Module):
+    """An utterance encoder, then a map of its vector: a tensor stream -> ``(batch, width)``, zero where absent.
+
+    Args:
+        utterance: as from ``utterance_encoder``.
+        output: the map.
+        dropout: of the features that enter.
+    """
+
+    def __init__(self, utterance: SequenceEncoder | VectorEncoder, output: nn.Module, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.drop, self.utterance, self.output = nn.Dropout(dropout), utterance, output
+
+    def forward(self, stream: Stream) -> Tensor:
+        """Return one vector per sample."""
+        return self.output(self.utterance(replace(stream, values=self.drop(stream.tensor)))) * stream.present[:, None]
 
 
 def utterance_encoder(

@@ -54,7 +54,7 @@ class Features:
             m.name: self._encoded(m, [self._value(r.get(m.name), m, n) for r, n in zip(rows, names, strict=True)])
             for m in self.schema.modalities
         }
-        labels = {t.name: np.zeros((len(rows), t.width)[: 1 + (t.task == "multilabel")]) for t in self.schema.targets}
+        labels = {t.name: np.full((len(rows), *t.spec.label.row), np.nan) for t in self.schema.targets}
         split = build_split(self.schema, names, columns, labels)
         loader = Loader(split, self.schema, max(1, len(rows)), normalizer=self._normalizer)
         return loader.batch(np.arange(len(rows)))
@@ -75,31 +75,28 @@ class Features:
         return out
 
     def _value(self, value: Any, modality: Modality, name: str) -> Array | str | None:
-        """Return an array, a string that is not blank, or None; DataError for what the modality cannot be."""
+        """Return an array, a string that is not blank, or None; DataError for what the modality cannot be.
+
+        Features are float32, pixels uint8. A string is never taken for the path of an image: rows come from strangers.
+        """
         if value is None or (isinstance(value, str) and not value.strip()):
             return None
         if isinstance(value, str):
             if modality.kind == "text" or modality.name in self._specs:
                 return value
-            raise DataError(f"{name}: {modality.name} is text, the run wants {modality.kind} {_shape(modality)}")
+            raise DataError(f"{name}: {modality.name} is text, the run wants {modality.form}")
         if modality.kind == "text":
             raise DataError(f"{name}: {modality.name} must be text, got {type(value).__name__}")
         try:
-            if not modality.shape:
-                return np.asarray(value, dtype=np.float32)
-            pixels = np.asarray(value)
-            whole = pixels.dtype.kind in "iu" and pixels.size > 0 and pixels.min() >= 0 and pixels.max() <= 255
-            return pixels.astype(np.uint8) if whole else pixels  # the corpus's reader says what is wrong with others
+            array = np.asarray(value, dtype=np.float32)
+            # Pixels come as whole numbers of any type, from JSON; what is no pixel is left for build_split to refuse.
+            whole = array.ndim > 2 and array.size and np.asarray(value).dtype.kind in "iu"
+            return array.astype(np.uint8) if whole and array.min() >= 0 and array.max() < 256 else array
         except (TypeError, ValueError, OverflowError):
             raise DataError(
-                f"{name}: {modality.name} is no array of numbers; give {_shape(modality)} with rows of one length"
+                f"{name}: {modality.name} is no array of numbers; give {modality.form} with rows of one length"
             ) from None
 
 
-def _shape(modality: Modality) -> str:
-    time = ["time"] if modality.kind in ("sequence", "frames") else []
-    return f"({', '.join([*time, *map(str, modality.shape or (modality.width,))])})"
-
-
 def _width(value: Any) -> int | None:
-    return value.shape[-1] if isinstance(value, np.ndarray) and value.ndim else None
+    return value.shape[-1] if isinstance(value, np.ndarray) and value.ndim in (1, 2) else None

@@ -126,7 +126,13 @@ class Timeline:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON; ``from_dict`` is its inverse."""
         targets = [
-            {"name": t.name, "task": t.task, "range": list(t.range) if t.range else None, "classes": list(t.classes)}
+            {
+                "name": t.name,
+                "task": t.task,
+                "answer": t.spec.answer,
+                "range": list(t.range) if t.range else None,
+                "classes": list(t.classes),
+            }
             for t in self.targets
         ]
         return {
@@ -184,7 +190,7 @@ class Timeline:
                 row |= _flat(f"{name}/probability", e.probabilities)
             row |= _flat(f"{name}/baseline", e.baseline)
             # What is absent keeps its columns: a table has the same ones whatever is in the clip.
-            nothing = dict.fromkeys(target.classes) if target.task == "multilabel" else None
+            nothing = dict.fromkeys(target.classes) if target.spec.answer == "classes" else None
             for modality in self.modalities:
                 row |= _flat(f"{name}/contribution/{modality}", e.contributions.get(modality, nothing))
         return row

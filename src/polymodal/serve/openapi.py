@@ -10,7 +10,7 @@ TIMELINE: dict[str, Any] = {
     "run": "mosi",
     "method": "mmcl",
     "modalities": ["text", "audio", "vision"],
-    "targets": [{"name": "sentiment", "task": "regression", "range": [-3, 3], "classes": []}],
+    "targets": [{"name": "sentiment", "task": "regression", "answer": "number", "range": [-3, 3], "classes": []}],
     "level": 0.9,
     "calibrated": True,
     "notes": ["clip.mp4: the picture shows no face, vision is absent"],

@@ -12,6 +12,9 @@ from polymodal.core.options import Count, NotNegative, Positive, Rule, options_o
 PRESETS = Path(__file__).parents[1] / "presets"
 Share = Annotated[float, Rule("a share, at least 0 and below 1", lambda share: 0 <= share < 1)]
 
+SECTIONS = ("method", "training", "encoder", "encode")
+"""Of a preset."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -73,6 +76,9 @@ class Recipe:
 
 def sort_options(method_class: Any, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Tell options of a method from those of training; OptionError names an unknown one or a wrong value."""
+    from polymodal.methods._encoders import check_moved
+
+    check_moved(options)
     own = options_of(method_class, skip=1)
     found = read_options(method_class.__name__, options, {**options_of(Recipe), **own}, partly=True)
     return {n: v for n, v in found.items() if n in own}, {n: v for n, v in found.items() if n not in own}
@@ -84,14 +90,15 @@ def preset_names(method: str) -> tuple[str, ...]:
 
 
 def load_preset(method: str, preset: str) -> dict[str, dict[str, Any]]:
-    """Return ``{"method": options, "training": recipe fields, "encode": modality -> encoder}``.
+    """Return the sections ``method`` (options), ``training`` (recipe fields), ``encoder`` (modality -> encoder that
+    trains with the method) and ``encode`` (modality -> frozen encoder).
 
     Args:
         method: method id.
         preset: name of a shipped preset, or path of a YAML file.
 
     Raises:
-        OptionError: no such preset, not YAML, or sections other than these three.
+        OptionError: no such preset, not YAML, or sections other than these.
     """
     import yaml
 
@@ -104,10 +111,9 @@ def load_preset(method: str, preset: str) -> dict[str, dict[str, Any]]:
         data = yaml.safe_load(path.read_text()) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise OptionError(f"preset {path} is not valid YAML: {str(error).splitlines()[0]}") from None
-    sections = ("method", "training", "encode")
-    if not isinstance(data, dict) or not all(isinstance(data.get(s) or {}, dict) for s in sections):
-        raise OptionError(f"preset {path} must hold the sections {', '.join(sections)}, each with 'name: value' lines")
+    if not isinstance(data, dict) or not all(isinstance(data.get(s) or {}, dict) for s in SECTIONS):
+        raise OptionError(f"preset {path} must hold the sections {', '.join(SECTIONS)}, each with 'name: value' lines")
     for section in data:
-        if section not in sections:
-            raise OptionError(f"preset {path}: unknown section {section!r}{nearest(str(section), sections)}")
-    return {section: data.get(section) or {} for section in sections}
+        if section not in SECTIONS:
+            raise OptionError(f"preset {path}: unknown section {section!r}{nearest(str(section), SECTIONS)}")
+    return {section: data.get(section) or {} for section in SECTIONS}
