@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polymodal.report import plots
+from polymodal.report.audits import audit_tables
 from polymodal.report.folder import Run, best_epochs, read_epochs, read_fused, read_predictions
 from polymodal.report.metrics import label, write_value
 from polymodal.report.rows import Row
@@ -48,7 +49,8 @@ class Section:
 def sections(run: Run) -> list[Section]:
     """Return every part of the report of ``run`` in reading order."""
     makers = (_scores, _targets, _subsets, _stress, _losses, _predictions, _projection)
-    return [part for maker in makers for part in [maker(run)] if part is not None]
+    found = [part for maker in makers for part in [maker(run)] if part is not None]
+    return found + [Section(name, title, table=table) for name, title, table in audit_tables(run.path)]
 
 
 def _evaluate(run: Run) -> str:
