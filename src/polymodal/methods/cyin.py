@@ -66,7 +66,7 @@ class CyIN(Method):
             where not named.
         quirks: what to keep of the released code: ``strided`` (frame i is the mean of frames i, i + steps, ...; without
             it, of equal stretches of time), ``sigmoid`` (ends every decoder, though targets are unbounded), ``moving``
-            (what is to be decoded or translated to trains too: codes shrink, as small ones are easy to translate to).
+            (what is to be decoded, and the codes that are to be translated to, train too).
         eval_mode: predict from the ``mean`` of each code, which every second training batch reads too, or from a
             ``sample`` in training and evaluation, as the released code does.
 
