@@ -26,8 +26,8 @@ RULES = {
 CAUSES = {
     "quality orders noise in raw features": "the encoder, trained for the task, puts much of the noise of raw features "
     "into the directions of the signal (last figures), where it looks like another sample.",
-    "quality orders noise of kinds it never saw": "see the figures by kind: the order is lost where the smallest noise "
-    "already brings quality near its floor.",
+    "quality orders noise of kinds it never saw": "white noise of other shapes is ordered as Gaussian noise "
+    "is, impulses fall short: see the figures by kind.",
 }
 
 
