@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from polymodal.core import Batch, Modality, Output, Schema, Stream, Target
-from polymodal.methods.base import Method, Phase, View, positive
+from polymodal.methods.base import Phase, Seamed, View, positive
 from polymodal.nn.heads import task_loss
 from polymodal.nn.masking import masked_mean
 from polymodal.nn.text import hash_words
@@ -24,7 +24,7 @@ INVERSE = tuple(10.0**k for k in range(-5, 3))
 Solution = tuple[np.ndarray, np.ndarray]
 
 
-class Linear(Method):
+class Linear(Seamed):
     """Baseline: ridge regression (Hoerl & Kennard, Technometrics 1970) or logistic regression on pooled features.
 
     A sequence is its mean and standard deviation over true steps, a vector itself, a text its hashed words and word
@@ -59,10 +59,15 @@ class Linear(Method):
     def _width(self, modality: Modality) -> int:
         return {"sequence": 2 * modality.width, "vector": modality.width, "text": 2 * self.buckets}[modality.kind]
 
-    def forward(self, batch: Batch) -> Output:
-        """Return predictions and, as ``fused``, the standardised features."""
-        x, present = self.pool(batch)
-        x = (x - self.mean) / self.std * present
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the standardised features of each modality."""
+        x, there = self.pool(batch)
+        parts = ((x - self.mean) / self.std * there).split(self.widths, dim=1)
+        return dict(zip(self.schema.names, parts, strict=True))
+
+    def fuse(self, vectors: dict[str, Tensor], present: Tensor) -> Output:
+        """Return predictions and, as ``fused``, the vectors side by side."""
+        x = torch.cat(list(vectors.values()), dim=1)
         y = x @ self.weight.T + self.bias
         parts = y.split([t.width for t in self.schema.joint_targets], dim=1)
         predictions = {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Method, fraction, positive
+from polymodal.methods.base import Seamed, fraction, positive
 from polymodal.nn.augment import augment, check_augmentations
 from polymodal.nn.contrast import ClassRule, info_nce, label_classes, supervised_contrastive
 from polymodal.nn.heads import Heads, task_losses
@@ -27,7 +27,7 @@ Coding = Literal["lstm", "gru", "transformer"]
 Pairs = Literal["all", "text"]
 
 
-class MMCL(Method):
+class MMCL(Seamed):
     """Multimodal Contrastive Learning via Uni-Modal Coding and Cross-Modal Prediction (Lin & Hu, EMNLP Findings 2022).
 
     1. Uni-modal coding: each modality but text is contrasted with cheap augmentations of its features.
@@ -121,11 +121,13 @@ class MMCL(Method):
         self.fusion = nn.Sequential(nn.Linear(parts * width, width), nn.ReLU(), nn.Dropout(dropout))
         self.heads = Heads(schema, width)
 
-    def forward(self, batch: Batch) -> Output:
-        """Return predictions for ``batch`` and every representation named above."""
-        streams = self.inputs(batch)
-        here = {n: s.present.unsqueeze(1) for n, s in streams.items()}
-        z = {n: self.encoders[n](s) for n, s in streams.items()}
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Return z per modality."""
+        return {n: self.encoders[n](s) for n, s in self.inputs(batch).items()}
+
+    def fuse(self, vectors: dict[str, Tensor], present: Tensor) -> Output:
+        """Return predictions and every representation named above."""
+        z, here = vectors, dict(zip(vectors, present.unsqueeze(2).unbind(1), strict=True))
         u = {n: self.projectors[n](z[n]) * here[n] for n in z}
         zhat = {(m, n): self.predictors[f"{m}_to_{n}"](u[m]) * here[m] for m, n in self.pairs}
         parts = list(z.values())

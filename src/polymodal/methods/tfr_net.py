@@ -102,12 +102,10 @@ class TFRNet(Method):
         if masks not in get_args(Masks):
             raise OptionError(f"masks must be 'static' or 'fresh', got {masks!r}")
         names, mixed = schema.names, width * len(schema.names)
-        kernels, sizes = per_modality("kernel", kernel, names), per_modality("pooled", pooled, names)
+        kernels = per_modality("kernel", kernel, names, positive)
+        sizes = per_modality("pooled", pooled, names, positive)
         self.weights = per_modality("weights", weights, names)
-        dropouts = per_modality("attention_dropout", attention_dropout, names)
-        fraction(**{f"attention_dropout of {n}": p for n, p in dropouts.items()})
-        for what, values in (("kernel", kernels), ("pooled", sizes), ("steps", steps)):
-            positive(**{f"{what} of {n}": v for n, v in values.items()})
+        dropouts = per_modality("attention_dropout", attention_dropout, names, fraction)
         if min(self.weights.values()) < 0:
             raise OptionError(f"weights must not be negative, got {weights}")
         self.rate, self.masks, self.fixed_targets = rate, masks, fixed_targets
@@ -123,7 +121,7 @@ class TFRNet(Method):
             {f"{s}_to_{t}": stack(width, heads, attention_dropout=dropouts[s]) for s, t in permutations(names, 2)}
         )
         rebuilt = [m for m in self.inputs.modalities.values() if m.kind == "sequence" and rate and self.weights[m.name]]
-        lengths = per_modality("steps", steps, tuple(m.name for m in rebuilt)) if steps else {}
+        lengths = per_modality("steps", steps, tuple(m.name for m in rebuilt), positive) if steps else {}
         self.generators = nn.ModuleDict()
         for m in rebuilt:
             size = lengths.get(m.name)

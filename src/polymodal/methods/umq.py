@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Target
-from polymodal.methods.base import Method, Phase, fraction, positive
+from polymodal.methods.base import Phase, Seamed, fraction, positive
 from polymodal.nn.corruption import corrupt, drawn_corruption, gaussian_like, rank_loss
 from polymodal.nn.experts import ConditionedExperts, consistency, load_balance
 from polymodal.nn.heads import Heads, task_losses
@@ -21,7 +21,7 @@ HIGH = 0.95  # the paper's constant: quality that a trusted sample must reach
 CLEAN, QUALITY, JOINT = "clean", "quality", "joint"
 
 
-class UMQ(Method):
+class UMQ(Seamed):
     """Unified Modality-Quality framework for missing and noisy modalities (Mai, Han & Hu, 2026, arXiv 2603.02695).
 
     1. A quality estimator per modality learns from two anchors (Gaussian noise has quality 0, a sample that its own
@@ -99,10 +99,13 @@ class UMQ(Method):
         self.mixture = ConditionedExperts(count * width, width, count, experts, top)
         self.heads = Heads(schema, width)
 
-    def forward(self, batch: Batch) -> Output:
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Return one vector per modality."""
+        return {n: self.encoders[n](s) for n, s in self.inputs(batch).items()}
+
+    def fuse(self, vectors: dict[str, Tensor], present: Tensor) -> Output:
         """Return predictions and every representation named above; in the joint training phase of corrupted vectors."""
-        vectors = {n: self.encoders[n](s) for n, s in self.inputs(batch).items()}
-        x, present = torch.stack(list(vectors.values()), dim=1), batch.present
+        x = torch.stack(list(vectors.values()), dim=1)
         rho = torch.zeros_like(x[..., 0])
         if self.training and self.now.phase not in (CLEAN, QUALITY):
             rho = drawn_corruption(present, noisy=0.25, missing=0.25).to(x)
