@@ -56,7 +56,7 @@ class LMF(Seamed):
         targets = schema.joint_targets
         self.fusion = LowRankFusion(self.nets.sizes, sum(t.width for t in targets), rank)
         middles = [sum(t.range) / 2 if t.range else 0.0 for t in targets for _ in range(t.width)]
-        self.fusion.bias.data[0] = torch.tensor(middles)
+        self.fusion.bias.data.copy_(torch.tensor(middles))
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """Return one vector per modality."""

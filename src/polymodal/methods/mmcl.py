@@ -171,15 +171,17 @@ class MMCL(Seamed):
         return info_nce(output.representations[f"zhat_{target}_{source}"], keys, self.temperature, both)
 
     def sentiment_loss(self, batch: Batch, output: Output) -> Tensor:
-        """Return the supervised contrast over all target projections and predictions of the batch."""
+        """Return the supervised contrast over all projections and predictions of the batch, averaged over targets."""
         found = output.representations
         vectors = [found[f"u_{n}"] for n in batch.streams]
         masks = [s.present for s in batch.streams.values()]
         vectors += [found[f"zhat_{n}_{m}"] for m, n in self.pairs]
         masks += [batch[m].present & batch[n].present for m, n in self.pairs]
-        target = self.schema.joint_targets[0]
-        classes = label_classes(target, batch.targets[target.name], self.classes).repeat(len(vectors))
-        return supervised_contrastive(torch.cat(vectors), classes, self.temperature, torch.cat(masks))
+        pooled, mask, terms = torch.cat(vectors), torch.cat(masks), []
+        for target in self.schema.joint_targets:
+            classes = label_classes(target, batch.targets[target.name], self.classes).repeat(len(vectors))
+            terms.append(supervised_contrastive(pooled, classes, self.temperature, mask))
+        return torch.stack(terms).mean()
 
 
 def _projector(width: int) -> nn.Sequential:
@@ -214,6 +216,8 @@ class _Future(nn.Module):
     """Contrastive predictive coding (van den Oord et al., 2018): from the past of the view, the next clean latents.
 
     The past is the forward half of the bidirectional states; negatives are the other samples' latents of the same step.
+    States and latents see as far ahead as the input convolution does, and latents as far back: the first one that is
+    predicted begins where the past ends.
     """
 
     def __init__(self, width: int) -> None:
@@ -222,10 +226,10 @@ class _Future(nn.Module):
 
     def forward(self, encoder: Projected, stream: Stream, view: Stream, z: Tensor, temperature: float) -> Tensor:
         assert isinstance(encoder.utterance, SequenceEncoder)
-        latents = encoder.utterance.latents(stream)
+        latents, seen = encoder.utterance.latents(stream), encoder.utterance.input.kernel_size[0]
         past = encoder.utterance.states(view)[0][..., : latents.shape[-1] // 2]
         terms = []
-        for ahead, predict in enumerate(self.steps, start=1):
+        for ahead, predict in enumerate(self.steps, start=seen):
             predicted = predict(past[:, :-ahead]).transpose(0, 1)  # (time - ahead, batch, width)
             true = latents[:, ahead:].transpose(0, 1)
             terms.append(info_nce(predicted, true, temperature, stream.mask[:, ahead:].T))
