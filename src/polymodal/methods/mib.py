@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Method, fraction, per_modality, positive
+from polymodal.methods.base import Seamed, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
 from polymodal.nn.bottleneck import kl_to_standard_normal
 from polymodal.nn.fusion import (
@@ -40,7 +40,7 @@ Mode = Literal["mean", "sample"]
 Pool = Literal["last", "mean"]
 
 
-class MIB(Method):
+class MIB(Seamed):
     """Multimodal Information Bottleneck (Mai, Zeng & Hu, IEEE Transactions on Multimedia 2022, arXiv 2210.17444).
 
     A bottleneck turns a vector into a Gaussian code that must predict the label and pays ``beta`` for each nat it
@@ -139,12 +139,13 @@ class MIB(Method):
         self.bottleneck = _Bottleneck(width, hidden) if joint else None
         self.heads = Heads(schema, width)
 
-    def forward(self, batch: Batch) -> Output:
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Return one vector per modality."""
+        return {n: self.drop(self.encoders[n](s)) for n, s in self.inputs(batch).items()}
+
+    def fuse(self, vectors: dict[str, Tensor], present: Tensor) -> Output:
         """Return predictions, ``fused`` and the codes named above."""
-        streams = self.inputs(batch)
-        here = {n: s.present for n, s in streams.items()}
-        present = torch.stack(list(here.values()), dim=1)
-        vectors = {n: self.drop(self.encoders[n](s)) for n, s in streams.items()}
+        vectors, here = dict(vectors), dict(zip(vectors, present.unbind(1), strict=True))
         found: dict[str, Tensor] = {}
         sample = self.training or self.eval_mode == "sample"
         for n, bottleneck in self.bottlenecks.items():
