@@ -3,7 +3,8 @@
 ``SOURCE`` is a planted corpus (``synthetic:NAME``), a store, a folder of ``.csd`` files, a pickle in the layout of
 MMSA, MulT or MAG-BERT, or a function that returns a Corpus (``package.module:function``, ``file.py:function``). The
 kind is found by looking; ``mmsa:PATH``, ``magbert:PATH``, ``csd:PATH`` and ``store:PATH`` force it. Options are the
-reader's own, plus ``modalities=a,b`` (keep only these) and ``limit=N`` (the first N samples of each split).
+reader's own, plus ``modalities=a,b`` (keep only these), ``limit=N`` (the first N samples of each split) and
+``match=sample`` or ``match=group`` (a retrieval instead of the targets, see ``Corpus.for_retrieval``).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 from polymodal.core import DataError, OptionError, nearest
 from polymodal.data import csd, magbert, mmsa
 from polymodal.data.columns import choose, split_name
-from polymodal.data.corpus import Corpus, Split, derived_hash
+from polymodal.data.corpus import Corpus, Match, Split, derived_hash
 from polymodal.data.options import convert, options_of, split_source
 from polymodal.data.pickles import read_pickle
 from polymodal.data.store import is_store, read_store
@@ -174,7 +175,12 @@ OPENERS: dict[str, Callable[[str], Opened]] = {
 
 
 def _finish(
-    corpus: Corpus, source: str, *, modalities: tuple[str, ...] | None = None, limit: int | None = None
+    corpus: Corpus,
+    source: str,
+    *,
+    modalities: tuple[str, ...] | None = None,
+    limit: int | None = None,
+    match: Match | None = None,
 ) -> Corpus:
     """Return the corpus under its ``source``, with the common options applied, checked."""
     if limit is not None and limit < 1:
@@ -192,6 +198,8 @@ def _finish(
         changed = replace(changed, stored_hash=derived_hash(corpus.stored_hash, changed.schema.names, limit))
     if limit is not None:
         changed = replace(changed, stored_normalizer=None)
+    if match is not None:
+        changed = changed.for_retrieval(match)
     return replace(changed, source=source, notes=(*corpus.notes, *_absences(changed))).check()
 
 
