@@ -36,7 +36,9 @@ from polymodal.score import evaluate
 from polymodal.train.checkpoint import load_weights
 from polymodal.train.infer import infer
 from polymodal.train.loop import Trainer
+from polymodal.train.problem import CorpusProblem
 from polymodal.train.recipe import Recipe
+from polymodal.train.stage import Stage
 
 
 class Paced(Loader):
@@ -65,8 +67,8 @@ class Chosen(Paced):
         return [whole[i] for i in middles]
 
 
-class Turns(Trainer):
-    """A trainer that waits for its turn: before every epoch, or, in ``steps``, before every unit of steps."""
+class Timed(CorpusProblem):
+    """A corpus whose training batches wait for their turn, in ``steps`` before every unit of steps."""
 
     gate: Gate
     steps: int
@@ -78,14 +80,21 @@ class Turns(Trainer):
             loader.__dict__ |= {"gate": self.gate, "steps": self.steps}
         return loader
 
-    def _epoch(self, step: Any, optimizer: Any, epochs: int) -> None:
+
+class Turns(Trainer):
+    """A trainer that waits for its turn before every epoch, or leaves that to units of ``steps``."""
+
+    gate: Gate
+    steps: int
+
+    def _epoch(self, stage: Stage) -> None:
         if not self.steps:
             self.gate.turn()
-        super()._epoch(step, optimizer, epochs)
+        super()._epoch(stage)
 
-    def _finish_epoch(self, optimizer: Any, means: dict[str, float], seconds: float) -> None:
+    def _finish_epoch(self, stage: Stage, means: dict[str, float], seconds: float) -> None:
         if not self.steps:  # a unit of steps has no validation
-            super()._finish_epoch(optimizer, means, seconds)
+            super()._finish_epoch(stage, means, seconds)
 
 
 def load(job: dict[str, Any]) -> Corpus:
@@ -104,18 +113,19 @@ def load(job: dict[str, Any]) -> Corpus:
 def make_trainer(job: dict[str, Any], corpus: Corpus, folder: Path, seed: int, gate: Gate | None) -> Trainer:
     """Return the trainer of a row."""
     row: Row = ROWS[job["row"]]
-    options = dict(row.options)
-    if options.get("text_encoder") == "BERT":
-        options["text_encoder"] = str(Path(job["folder"]) / "bert")
     recipe = Recipe().with_options({**row.recipe, "bucket": job["bucket"], "epochs": job["epochs"]})
     seed_torch(seed)
-    method = build(find_method(row.ours), corpus.schema, options)
+    schema = corpus.schema
+    if job["text"] == "raw":
+        schema = schema.with_encoders({"text": str(Path(job["folder"]) / "bert")})
+    method = build(find_method(row.ours), schema, row.options)
     fabric, bar = Fabric(accelerator="cpu", devices=1), Progress(disable=True)
-    kind = Trainer
+    trainer, problem = Trainer, CorpusProblem
     if gate:
-        kind = Turns
-        Turns.gate, Turns.steps = gate, job["steps"] if job["task"] == "steps" else 0
-    return kind(method, corpus, recipe, seed, folder, fabric, bar, lambda line: None, 1e9)
+        trainer, problem = Turns, Timed
+        Turns.gate = Timed.gate = gate
+        Turns.steps = Timed.steps = job["steps"] if job["task"] == "steps" else 0
+    return trainer(method, problem(corpus, recipe, seed), recipe, seed, folder, fabric, bar, lambda line: None, 1e9)
 
 
 def time_units(job: dict[str, Any], gate: Gate, folder: Path) -> None:

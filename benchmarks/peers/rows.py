@@ -33,7 +33,6 @@ class Row:
 
 
 _PLAIN = {"schedule": "constant", "warmup": 0.0, "clip": 0.0, "patience": 8, "drop_last": False}
-_BERT = {"text_encoder": "BERT", "text_tuning": "full"}
 _POOLER = 590_592
 
 ROWS: dict[str, Row] = {
@@ -151,7 +150,7 @@ ROWS: dict[str, Row] = {
     ),
     "self_mm": Row(
         "self-mm",
-        {"width": 32, "widths": {"audio": 16}, "fused": 128, "dropout": 0.1, "text_pool": "first", **_BERT},
+        {"width": 32, "widths": {"audio": 16}, "fused": 128, "dropout": 0.1, "text_pool": "first"},
         {**_PLAIN, "batch_size": 16, "lr": 1e-3, "lr_pretrained": 5e-5, "weight_decay": 1e-3, "accumulate": 4},
         "unaligned",
         109_641_572,
@@ -162,7 +161,7 @@ ROWS: dict[str, Row] = {
     ),
     "misa": Row(
         "misa",
-        {"width": 128, "heads": 2, "feedforward": 2048, "alpha": 0.3, "beta": 0.1, "dropout": 0.2, **_BERT},
+        {"width": 128, "heads": 2, "feedforward": 2048, "alpha": 0.3, "beta": 0.1, "dropout": 0.2},
         {**_PLAIN, "batch_size": 16, "lr": 1e-4, "lr_pretrained": 1e-4, "weight_decay": 0.0, "accumulate": 2},
         "unaligned",
         110_620_273,

@@ -45,6 +45,13 @@ def test_a_plan_says_what_is_run(tmp_path: Path) -> None:
     assert (plan.seeds, plan.search.trials, plan.subsets) == ((1, 2), 3, True)
 
 
+def test_an_entry_names_the_encoders_of_modalities(tmp_path: Path) -> None:
+    row = "{method: mib, encoder: {text: 'minilm?tuning=lora'}, encode: {audio: 'mine:encoder'}}"
+    plan = read_plan(written(tmp_path, f"methods: [{row}]\ncorpora: [synthetic:talk]"), {})
+    assert plan.entries[1].encoder == {"text": "minilm?tuning=lora"}
+    assert plan.entries[1].encode == {"audio": "mine:encoder"}
+
+
 def test_flags_win_over_the_file(tmp_path: Path) -> None:
     plan = read_plan(written(tmp_path, YAML.replace("aware: [mib]", "")), {"methods": ["mmcl"], "seeds": [7]})
     assert [e.name for e in plan.entries] == ["linear", "mmcl"]
@@ -69,17 +76,33 @@ def test_the_floor_is_always_there_and_only_once() -> None:
         ({"methods": [], "corpora": ["a"]}, "needs methods and corpora"),
         ({"methods": ["mmcl"], "corpora": []}, "needs methods and corpora"),
         ({"methods": ["mmcl", "mmcl"], "corpora": ["a"]}, "two entries are called 'mmcl'"),
-        ({"methods": [{"method": "mmcl", "epochs": 3}], "corpora": ["a"]}, "unknown key 'epochs'"),
-        ({"methods": [{"name": "x"}], "corpora": ["a"]}, "an entry of methods is an id or holds 'method: id'"),
+        ({"methods": [{"method": "mmcl", "epochs": 3}], "corpora": ["a"]}, "entry mmcl: there is no option 'epochs'"),
+        ({"methods": [{"name": "x"}], "corpora": ["a"]}, "needs method: an id"),
         ({"methods": [{"method": "mmcl", "only": ["b"]}], "corpora": ["a"]}, "to run on corpus 'b'"),
         ({"methods": ["mmcl"], "corpora": ["a", "x/a"]}, "two corpora are called 'a'"),
         ({"methods": ["mmcl"], "corpora": ["a"], "aware": ["mib"]}, "aware names 'mib', which is no entry"),
         ({"methods": ["mmcl"], "corpora": ["a"], "stress": ["mising:rate=1"]}, "there is no stress 'mising'"),
         ({"methods": ["mmcl"], "corpora": ["a"], "seeds": [1, 1]}, "seeds must be different"),
-        ({"methods": ["mmcl"], "corpora": ["a"], "seeds": ["x"]}, "seeds must be a whole number"),
-        ({"methods": ["mmcl"], "corpora": ["a"], "trials": -1}, "trials must be a whole number"),
-        ({"methods": ["mmcl"], "corpora": ["a"], "trials": 2, "space": {"lr": [1, 0]}}, "space of 'lr' must be"),
+        ({"methods": ["mmcl"], "corpora": ["a"], "seeds": ["x"]}, "seeds must be different whole numbers"),
+        ({"methods": ["mmcl"], "corpora": ["a"], "trials": -1}, "trials must be a whole number, 0 or more, got -1"),
+        (
+            {"methods": ["mmcl"], "corpora": ["a"], "trials": 2, "space": {"lr": [1, 0]}},
+            r"lr must be \[low, high\]",
+        ),
         ({"methods": {"mmcl": 1}, "corpora": ["a"]}, "methods must be a list"),
+        (
+            {"methods": ["mmcl"], "corpora": ["a"], "preset": "cpuu"},
+            "a preset 'cpuu'; did you mean 'cpu'",
+        ),
+        ({"methods": [{"method": "mmcl", "preset": "dem"}], "corpora": ["a"]}, "did you mean 'demo'"),
+        ({"methods": [{"method": "mmcl", "set": {"widht": 3}}], "corpora": ["a"]}, "did you mean 'width'"),
+        ({"methods": [{"method": "mmcl", "set": {"epochs": 0}}], "corpora": ["a"]}, "epochs must be a whole number"),
+        ({"methods": ["mmcl"], "corpora": ["a"], "space": {"widht": [1, 2]}}, "option 'widht'; did you mean 'width'"),
+        ({"methods": ["mmcl"], "corpora": ["a"], "space": {"width": [0.5, 2.5]}}, "width must be a whole number"),
+        ({"methods": ["mmcl"], "corpora": ["a"], "space": {"lr": [-1, 1]}}, "lr must be a number above 0, got -1"),
+        ({"methods": ["mmcl"], "corpora": ["a"], "space": {"schedule": {"choices": ["cosin"]}}}, "must be one of"),
+        ({"methods": ["mmcl"], "corpora": ["a"], "resamples": -1}, "resamples must be a whole number, 0 or more"),
+        ({"methods": ["mmcl"], "corpora": ["a"], "subsets": "no"}, "subsets must be true or false, got 'no'"),
     ],
 )
 def test_what_is_wrong_is_named_before_any_work(flags: dict, message: str) -> None:
@@ -90,7 +113,7 @@ def test_what_is_wrong_is_named_before_any_work(flags: dict, message: str) -> No
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("methds: [mmcl]", "unknown key 'methds'; did you mean 'methods'"),
+        ("methds: [mmcl]", "there is no option 'methds'; did you mean 'methods'"),
         ("- a", "must hold"),
         ("a: [", "not valid YAML"),
     ],

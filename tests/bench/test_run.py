@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from polymodal.bench import Board, bench, read_plan
-from polymodal.bench.job import Cell, Outcome, broken, conditions, run_cell
+from polymodal.bench.job import Cell, Outcome, broken, conditions, content_key, prepared, run_cell
 from polymodal.bench.plan import BenchPlan, EntryPlan
 from polymodal.bench.run import _alone
 from polymodal.core import OptionError, RunError
@@ -102,6 +102,13 @@ def test_a_method_that_does_not_fit_is_left_out_and_a_wrong_option_is_a_failure(
     assert absent.failed
     assert broken(ValueError("x")).failed
     assert "memory" in broken(None).reason
+
+
+def test_another_encoder_is_another_cell_and_one_of_an_absent_modality_is_no_mistake(tmp_path: Path) -> None:
+    entries = [replace(TINY, encoder=asked) for asked in ({}, {"text": "bow"}, {"voice": "minilm"})]
+    plain, named, absent = (prepared(cell(tmp_path, entry, "synthetic:talk?n=20")) for entry in entries)
+    keys = [content_key(*found, "cpu") for found in (plain, named, absent)]
+    assert keys[0] == keys[2] != keys[1]
 
 
 def test_a_killed_cell_goes_on(tmp_path: Path) -> None:

@@ -63,6 +63,11 @@ def test_settings_that_do_not_go_together_are_a_lost_trial(tmp_path: Path, tried
     assert len(tried) < 4 or all(t["width"] == 8 for t in tried)
 
 
+def test_an_option_of_other_methods_is_not_searched(tmp_path: Path, tried: list[dict]) -> None:
+    best = search.run_search((cell(tmp_path), Search(2, {"lr": [1e-4, 3e-3], "memory": [1, 3]})))
+    assert set(best) == {"lr"}
+
+
 def test_a_closed_form_has_nothing_to_search(tmp_path: Path, tried: list[dict]) -> None:
     assert search.run_search((cell(tmp_path, entry=EntryPlan("linear", "linear")), Search(3))) == {}
     assert tried == []

@@ -69,8 +69,8 @@ def test_the_summary_says_what_was_found_and_what_comes_next(call: Call, clips: 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--range", "3,-3"], "--range wants the lower number first"),
-        (["--range", "3"], "--range wants lowest,highest"),
+        (["--range", "3,-3"], "--range must be lowest,highest"),
+        (["--range", "3"], "--range must be lowest,highest"),
         (["--columns", "clip"], "--columns wants name=value"),
         (["--target", "emotoin"], "has no column 'emotoin'"),
         (["--audio", "none", "--vision", "none", "--text", "none"], "all none"),

@@ -8,7 +8,7 @@ import pytest
 
 from polymodal.cli.main import COMMANDS
 from polymodal.cli.parser import build_parser
-from polymodal.cli.text import pairs, typed, whole_numbers
+from polymodal.cli.text import typed
 from polymodal.core import OptionError
 
 
@@ -73,9 +73,9 @@ def test_a_second_parse_does_not_remember_the_first() -> None:
         (["here", "--cuont", "3"], "unknown option --cuont; did you mean '--count'"),
         (["here", "--cuont=3"], "unknown option --cuont; did you mean '--count'"),
         (["here", "there", "everywhere"], "unknown argument everywhere"),
-        (["here", "--count", "many"], "--count must be .*int.*, got 'many'"),
-        (["here", "--rate", "fast"], "--rate must be .*float.*, got 'fast'"),
-        (["here", "--kind", "c"], "--kind must be .*'a'.*'b'.*, got 'c'"),
+        (["here", "--count", "many"], "--count must be a whole number, got 'many'"),
+        (["here", "--rate", "fast"], "--rate must be a number, got 'fast'"),
+        (["here", "--kind", "c"], "--kind must be one of a, b, got 'c'"),
         (["here", "--many"], "--many"),
         ([], "place"),
     ],
@@ -102,24 +102,10 @@ def test_every_parameter_of_every_command_is_documented() -> None:
         assert "examples:" in text
 
 
-def test_pairs_are_split_at_the_first_equals_sign() -> None:
-    assert pairs(["a=b=c", "d="], "--set") == {"a": "b=c", "d": ""}
-    for word in ("a", "=b", ""):
-        with pytest.raises(OptionError, match="--set wants name=value"):
-            pairs([word], "--set")
-
-
 def test_values_are_read_as_people_mean_them() -> None:
     words = ["a=1", "b=1e-3", "c=true", "d=null", "e=[x, 2]", "f=word", "g=-2", "h=0.5", "i=1.0"]
-    found = typed(words, "--set")
+    found = typed("--set", words)
     assert found == {"a": 1, "b": 1e-3, "c": True, "d": None, "e": ["x", 2], "f": "word", "g": -2, "h": 0.5, "i": 1}
     assert [type(found[n]) for n in "abgi"] == [int, float, int, float]
     with pytest.raises(OptionError, match="cannot be read"):
-        typed(["a=[1"], "--set")
-
-
-def test_whole_numbers() -> None:
-    assert whole_numbers("1111,1112", "--seeds") == [1111, 1112]
-    for text in ("", "1,,2", "one", "1.5", "1;2"):
-        with pytest.raises(OptionError, match="--seeds wants whole numbers"):
-            whole_numbers(text, "--seeds")
+        typed("--set", ["a=[1"])

@@ -118,11 +118,13 @@ def test_function_in_a_module(module: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ("query", "message"),
     [
         ("tex=raw", "no option 'tex'.*did you mean 'text'"),
-        ("text=rw", "option 'text' must be features or raw or none, got 'rw'"),
-        ("range=1", "option 'range' must be a number,a number or none, got '1'"),
-        ("limit=few", "option 'limit' must be a whole number or none, got 'few'"),
-        ("limit=0", "limit is 0"),
-        ("limit", "write key=value"),
+        ("text=rw", "text must be one of features, raw or none, got 'rw'"),
+        ("range=1", r"range must be lowest,highest \(such as -3,3\) or none, got '1'"),
+        ("range=nan,nan", "range must be lowest,highest"),
+        ("range=3,-3", "range must be lowest,highest"),
+        ("limit=few", "limit must be a whole number above 0 or none, got 'few'"),
+        ("limit=0", "limit must be a whole number above 0 or none, got '0'"),
+        ("limit", "wants name=value, got 'limit'"),
         ("limit=1&limit=2", "given twice"),
     ],
 )

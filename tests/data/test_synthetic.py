@@ -16,7 +16,7 @@ from polymodal.data.grammar import OPINIONS
 from polymodal.data.ragged import Array, Ragged
 from polymodal.data.synthetic import load, names
 
-NAMES = ("talk", "emotions", "labels", "xor", "redundant", "vectors", "unimodal", "pair", "mosi-shaped")
+NAMES = ("talk", "emotions", "labels", "xor", "redundant", "vectors", "unimodal", "pair", "mosi-shaped", "faces")
 ALPHAS = np.logspace(-1, 4, 11)
 
 

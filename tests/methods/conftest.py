@@ -39,9 +39,11 @@ def _stream(modality: Modality, size: int, longest: int, random: torch.Generator
         return Stream([" ".join(WORDS[p] for p in pick) for pick in picks], None, present)
     if modality.kind == "vector":
         return Stream(torch.randn(size, modality.width, generator=random), None, present)
-    values = torch.randn(size, int(lengths.max()), modality.width, generator=random)
-    stream = Stream(values, lengths, present)
-    return Stream(values * stream.mask.unsqueeze(-1), lengths, present)
+    if modality.kind == "image":
+        return Stream(torch.randn(size, *modality.shape, generator=random), None, present)
+    values = torch.randn(size, int(lengths.max()), *(modality.shape or (modality.width,)), generator=random)
+    real = Stream(values, lengths, present).mask
+    return Stream(values * real.view(*real.shape, *[1] * (values.dim() - 2)), lengths, present)
 
 
 def _labels(target: Target, size: int, random: torch.Generator) -> Tensor:

@@ -105,7 +105,7 @@ def test_what_is_absent_adds_nothing_even_with_biases() -> None:
 
 
 def test_with_its_output_projection_zeroed_the_transformer_is_the_plain_one(bert: str) -> None:
-    method, batch = CENet(SPOKEN, text_encoder=bert).eval(), spoken("a very good film", "not bad")
+    method, batch = CENet(SPOKEN.with_encoders({"text": bert})).eval(), spoken("a very good film", "not bad")
     plain = method.transformer(batch["text"]).tensor[:, 0]
     others = {n: batch[n] for n in ("audio", "vision")}
     assert not torch.allclose(method.read(batch["text"], others), plain, atol=1e-3)
@@ -116,7 +116,10 @@ def test_with_its_output_projection_zeroed_the_transformer_is_the_plain_one(bert
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_tokens_are_enhanced_in_front_of_the_chosen_layer_alone(place: int, bert: str) -> None:
-    encoder, batch = CENet(SPOKEN, text_encoder=bert).eval().transformer, spoken("a very good film", "not bad")
+    encoder, batch = (
+        CENet(SPOKEN.with_encoders({"text": bert})).eval().transformer,
+        spoken("a very good film", "not bad"),
+    )
     seen: list[Tensor] = []
     layers = layers_of(encoder)
     for layer in layers:
@@ -133,7 +136,7 @@ def test_tokens_are_enhanced_in_front_of_the_chosen_layer_alone(place: int, bert
 
 
 def test_enhancement_and_layers_train_and_embeddings_do_not(bert: str) -> None:
-    method, batch = CENet(SPOKEN, text_encoder=bert).train(), spoken("a very good film", "not bad")
+    method, batch = CENet(SPOKEN.with_encoders({"text": bert})).train(), spoken("a very good film", "not bad")
     method.losses(batch, method(batch))["task"].backward()
     still = {n for n, p in method.named_parameters() if p.grad is None}
     assert still == {n for n, _ in method.named_parameters() if ".embeddings." in n}
@@ -146,7 +149,7 @@ def test_enhancement_and_layers_train_and_embeddings_do_not(bert: str) -> None:
 
 def test_adapters_train_beside_the_enhancement(bert: str) -> None:
     pytest.importorskip("peft")
-    method = CENet(SPOKEN, text_encoder=bert, text_tuning="lora").train()
+    method = CENet(SPOKEN.with_encoders({"text": f"{bert}?tuning=lora"})).train()
     batch = spoken("a very good film", "not bad")
     assert embedding_layer(method.transformer) is not None
     method.losses(batch, method(batch))["task"].backward()
@@ -158,7 +161,7 @@ def test_adapters_train_beside_the_enhancement(bert: str) -> None:
 
 def test_samples_do_not_see_their_batch_with_a_transformer(bert: str) -> None:
     texts = ("a bad film .", "not", "", "very very good film")
-    method, batch = CENet(SPOKEN, text_encoder=bert).eval(), spoken(*texts)
+    method, batch = CENet(SPOKEN.with_encoders({"text": bert})).eval(), spoken(*texts)
     together = method(batch).predictions["sentiment"]
     for row, text in enumerate(texts):
         streams = {"text": Stream([text], None, torch.tensor([bool(text)]))}
@@ -202,7 +205,10 @@ def test_one_step_far_from_every_word_is_found() -> None:
 
 
 def test_text_alone_is_not_enhanced(bert: str) -> None:
-    method, batch = CENet(Schema(SPOKEN.modalities[:1], (SCORE,)), text_encoder=bert).eval(), spoken("a good film")
+    method, batch = (
+        CENet(Schema(SPOKEN.modalities[:1], (SCORE,)).with_encoders({"text": bert})).eval(),
+        spoken("a good film"),
+    )
     assert method.enhancement is None
     assert torch.equal(method.read(batch["text"], {}), method.transformer(batch["text"]).tensor[:, 0])
 
@@ -222,8 +228,8 @@ def test_wrong_options_are_named(options: dict[str, object], message: str) -> No
 
 
 def test_a_transformer_without_a_list_of_layers_is_refused(bert: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = CENet(SPOKEN, text_encoder=bert).transformer
+    encoder = CENet(SPOKEN.with_encoders({"text": bert})).transformer
     monkeypatch.setattr("polymodal.nn.text.load_transformer", lambda name: (encoder.tokenizer, encoder.model))
     encoder.model.config.num_hidden_layers = 7
     with pytest.raises(OptionError, match="has no place for the enhancement; use one built like BERT"):
-        CENet(SPOKEN, text_encoder=bert)
+        CENet(SPOKEN.with_encoders({"text": bert}))

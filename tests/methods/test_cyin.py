@@ -103,7 +103,7 @@ def test_what_is_to_be_decoded_trains_too_unless_told_otherwise(make_batch: Make
         method = small(quirks=quirks)
         _, output = ran(method, batch, "space")
         loss = method.pair_loss(output.representations, present(batch), "audio", "text")
-        assert ("inputs.texts" in touched(method, loss)) == reached
+        assert ("inputs.encoders" in touched(method, loss)) == reached
 
 
 def test_a_sigmoid_ends_the_decoders_on_request(make_batch: MakeBatch) -> None:

@@ -176,6 +176,8 @@ def test_the_focus_is_an_option(make_batch: MakeBatch) -> None:
     assert DLF(SMALL).focus == "text"
     unnamed = Schema((Modality("b", "vector", 3), Modality("a", "vector", 3)), (SCORE,))
     assert DLF(unnamed).focus == "b"
+    spoken = Schema((Modality("audio", "vector", 3), Modality("transcript", "text")), SMALL.targets)
+    assert DLF(spoken).focus == "transcript"
     method, batch = DLF(SMALL, focus="audio", **TINY), make_batch(SMALL)
     assert set(method.memories) == {"text", "vision"}
     losses = method.losses(batch, method(batch))

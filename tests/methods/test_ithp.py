@@ -167,6 +167,8 @@ def test_the_order_is_an_option() -> None:
     assert ITHP(SMALL).prime == "text"
     unnamed = Schema((Modality("b", "vector", 3), Modality("a", "vector", 3)), SCORE)
     assert ITHP(unnamed).prime == "b"
+    spoken = Schema((Modality("audio", "vector", 3), Modality("transcript", "text")), SCORE)
+    assert ITHP(spoken).prime == "transcript"
 
 
 @pytest.mark.parametrize(

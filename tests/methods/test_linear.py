@@ -11,9 +11,9 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from polymodal.core import Batch, Modality, Schema, Target
+from polymodal.core import Batch, Kind, Modality, Schema, Stream, Target
 from polymodal.methods.base import View
-from polymodal.methods.linear import RIDGE, Linear, bag, logistic
+from polymodal.methods.linear import RIDGE, Linear, bag, logistic, small
 
 MakeBatch = Callable[..., Batch]
 AUDIO, FACE, TEXT = Modality("audio", "sequence", 3), Modality("face", "vector", 2), Modality("text", "text")
@@ -144,3 +144,31 @@ def test_fitting_says_nothing(make_batch: MakeBatch) -> None:
 def _no_gradient() -> Iterator[None]:
     with torch.no_grad():
         yield
+
+
+def test_a_picture_is_scaled_down_by_area() -> None:
+    quarters = torch.arange(16.0).reshape(4, 4).repeat_interleave(2, 0).repeat_interleave(3, 1)  # 8 x 12 pixels
+    pictures = torch.stack([quarters, -quarters])[None].expand(5, 2, 8, 12)
+    assert torch.equal(small(pictures)[3], torch.cat([torch.arange(16.0), -torch.arange(16.0)]))
+    assert small(pictures[:, None].expand(5, 7, 2, 8, 12)).shape == (5, 7, 32)
+
+
+@pytest.mark.parametrize("kind", ["image", "frames"])
+def test_brightness_of_a_corner_is_read_from_pixels(kind: Kind) -> None:
+    schema = Schema((Modality("scene", kind, shape=(1, 8, 8)),), (Target("light", "regression"),))
+
+    def split(seed: int) -> Batch:
+        random = torch.Generator().manual_seed(seed)
+        light, pictures = torch.randn(200, generator=random), torch.randn(200, 1, 8, 8, generator=random)
+        pictures[:, 0, 6:, 6:] += light[:, None, None]
+        here = torch.ones(200, dtype=torch.bool)
+        clips = Stream(pictures[:, None].repeat(1, 3, 1, 1, 1), torch.full((200,), 3), here)
+        return Batch(
+            {"scene": Stream(pictures, None, here) if kind == "image" else clips}, {"light": light}, ["x"] * 200
+        )
+
+    method = Linear(schema)
+    method.prepare(View(train=lambda: [split(1)], valid=lambda: [split(2)]))
+    test = split(3)
+    # The corner is the mean of 4 pixels: noise of variance 1/4 on light of variance 1.
+    assert torch.corrcoef(torch.stack([method(test).predictions["light"], test.targets["light"]]))[0, 1] > 0.8

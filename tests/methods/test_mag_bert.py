@@ -121,7 +121,7 @@ def test_an_absent_modality_adds_nothing_even_with_biases() -> None:
 
 
 def test_every_piece_of_a_word_gets_the_words_step_and_special_tokens_get_zeros(bert: str) -> None:
-    method, batch = MAGBERT(SPOKEN, text_encoder=bert), spoken("a  badly good film.", "", "not")
+    method, batch = MAGBERT(SPOKEN.with_encoders({"text": bert})), spoken("a  badly good film.", "", "not")
     places, words = word_places(method.transformer, batch["text"])
     # [CLS] a bad ##ly good film . [SEP]: "film." is one word by spaces.
     assert places.tolist() == [[-1, 0, 1, 1, 2, 3, 3, -1], [-1] * 8, [-1, 0, *[-1] * 6]]
@@ -133,7 +133,7 @@ def test_every_piece_of_a_word_gets_the_words_step_and_special_tokens_get_zeros(
 
 
 def test_tokens_are_displaced_between_the_embeddings_and_the_first_layer(bert: str) -> None:
-    method, batch = MAGBERT(SPOKEN, text_encoder=bert).eval(), spoken("a badly good film", "not very good")
+    method, batch = MAGBERT(SPOKEN.with_encoders({"text": bert})).eval(), spoken("a badly good film", "not very good")
     encoder = method.transformer
     seen: list[Tensor] = []
     layer = embedding_layer(encoder)
@@ -153,7 +153,7 @@ def test_tokens_are_displaced_between_the_embeddings_and_the_first_layer(bert: s
 
 def test_samples_do_not_see_their_batch_with_a_transformer(bert: str) -> None:
     texts = ("a badly good film .", "not", "", "very very good film")
-    method, batch = MAGBERT(SPOKEN, text_encoder=bert).eval(), spoken(*texts)
+    method, batch = MAGBERT(SPOKEN.with_encoders({"text": bert})).eval(), spoken(*texts)
     together = method(batch).predictions["sentiment"]
     for row, text in enumerate(texts):
         count = max(1, len(text.split()))
@@ -173,7 +173,7 @@ def test_gate_and_transformer_train_together(tuning: str, bert: str) -> None:
     if tuning == "lora":
         pytest.importorskip("peft")
     method, batch = (
-        MAGBERT(SPOKEN, text_encoder=bert, text_tuning=tuning).train(),
+        MAGBERT(SPOKEN.with_encoders({"text": f"{bert}?tuning={tuning}"})).train(),
         spoken("a good film", "not very good"),
     )
     method.losses(batch, method(batch))["task"].backward()
@@ -186,7 +186,7 @@ def test_gate_and_transformer_train_together(tuning: str, bert: str) -> None:
 
 
 def test_text_alone_has_no_gate_and_an_absent_text_leaves_no_token_to_move(bert: str, make_batch: MakeBatch) -> None:
-    assert MAGBERT(Schema(SPOKEN.modalities[:1], (SCORE,)), text_encoder=bert).gate is None
+    assert MAGBERT(Schema(SPOKEN.modalities[:1], (SCORE,)).with_encoders({"text": bert})).gate is None
     method, batch = MAGBERT(SMALL).eval(), make_batch(SMALL).without("text")
     predictions = method(batch).predictions["sentiment"]
     torch.testing.assert_close(predictions, predictions[:1].expand(8))
@@ -236,8 +236,8 @@ def test_wrong_options_are_named(options: dict[str, object], message: str) -> No
 
 
 def test_a_transformer_with_narrow_embeddings_is_refused(bert: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = MAGBERT(SPOKEN, text_encoder=bert).transformer
+    encoder = MAGBERT(SPOKEN.with_encoders({"text": bert})).transformer
     monkeypatch.setattr("polymodal.nn.text.load_transformer", lambda name: (encoder.tokenizer, encoder.model))
     encoder.model.config.embedding_size = 4
     with pytest.raises(OptionError, match="has no place for the gate after its embeddings"):
-        MAGBERT(SPOKEN, text_encoder=bert)
+        MAGBERT(SPOKEN.with_encoders({"text": bert}))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream, Target
 from polymodal.methods import build, find_method
-from polymodal.methods.mfm import Decoder, mmd_to_normal, similarity
+from polymodal.methods.mfm import Decoder, mmd_to_normal
 from polymodal.nn.memory import run_lstms
 
 SCORE = Target("sentiment", "regression", (-3.0, 3.0))
@@ -63,11 +61,6 @@ def test_the_parameter_count_is_the_published_configurations_without_its_unused_
         factors={"text": 32, "audio": 16, "vision": 64},
     )
     assert sum(p.numel() for p in method.parameters()) == 1_416_123 - 45_313
-
-
-def test_the_kernel_has_its_closed_form():
-    value = similarity(torch.zeros(1, 4), torch.full((1, 4), 2.0), scale=4**2)
-    assert value.item() == pytest.approx(math.exp(-1))
 
 
 def mean_mmd(make_codes, kernel: str, n: int = 64, draws: int = 400) -> float:

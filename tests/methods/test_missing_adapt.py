@@ -233,7 +233,7 @@ def test_unfit_bases_are_refused() -> None:
         MissingAdapt(SEQUENCES, base="linear")
     with pytest.raises(OptionError, match="no layer"):
         MissingAdapt(VIEWS, base="late-fusion", adapter="norm")
-    with pytest.raises(OptionError, match="MulT has no option 'widht'; did you mean 'width'"):
+    with pytest.raises(OptionError, match="MulT: there is no option 'widht'; did you mean 'width'"):
         MissingAdapt(SEQUENCES, base_options={"widht": 8})
 
 

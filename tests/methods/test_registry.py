@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from polymodal.core import Modality, OptionError, Schema, Target
+from polymodal.core.options import describe, options_of
 from polymodal.methods import build, describe_method, find_method, method_id, method_ids
 
 SCHEMA = Schema((Modality("audio", "sequence", 3),), (Target("y", "regression"),))
@@ -189,35 +191,41 @@ def test_build_converts_only_what_is_safe(own: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "wanted"),
     [
-        ("scale", "big", "float"),
-        ("scale", True, "float"),
-        ("low", 1.5, "int"),
-        ("low", False, "int"),
-        ("high", "x", "int or null"),
-        ("sizes", 3, "tuple"),
-        ("sizes", [1, "x"], "tuple"),
-        ("pair", [1, "a", 2], "tuple"),
-        ("names", [1], "list"),
-        ("on", 1, "bool"),
-        ("kernel", {"audio": "x"}, "int or dict"),
+        ("scale", "big", "a number"),
+        ("scale", True, "a number"),
+        ("low", 1.5, "a whole number"),
+        ("low", False, "a whole number"),
+        ("high", "x", "a whole number or none"),
+        ("sizes", 3, "a list, each a whole number"),
+        ("sizes", [1, "x"], "a list, each a whole number"),
+        ("pair", [1, "a", 2], "a list of 2: a whole number, text"),
+        ("names", [1], "a list, each text"),
+        ("on", 1, "true or false"),
+        ("kernel", {"audio": "x"}, "a whole number or a mapping, each value a whole number"),
     ],
 )
 def test_build_names_option_type_and_value(option: str, value: object, wanted: str, own: Path) -> None:
     with pytest.raises(OptionError) as caught:
         build(find_method(f"{own}:Mine"), SCHEMA, {option: value})
-    assert f"Mine option {option!r} must be {wanted}" in str(caught.value)
+    assert f"Mine: {option} must be {wanted}, " in str(caught.value)
     assert f"got {value!r}" in str(caught.value)
 
 
 def test_build_lists_choices_and_near_names() -> None:
     late = find_method("late-fusion")
-    with pytest.raises(OptionError, match="'context' must be one of 'lstm', 'gru', 'transformer', 'none', got 'gruu'"):
+    with pytest.raises(OptionError, match="context must be one of lstm, gru, transformer, none, got 'gruu'"):
         build(late, SCHEMA, {"context": "gruu"})
-    with pytest.raises(OptionError, match="LateFusion has no option 'widht'; did you mean 'width'"):
+    with pytest.raises(OptionError, match="LateFusion: there is no option 'widht'; did you mean 'width'"):
         build(late, SCHEMA, {"widht": 3})
+
+
+@pytest.mark.parametrize("name", method_ids())
+def test_every_option_is_described_in_plain_words(name: str) -> None:
+    for option in options_of(find_method(name), skip=1).values():
+        assert not re.search(r"typing|Literal|Annotated|[\[\]|]", describe(option.annotation)), option
 
 
 def test_build_names_a_missing_option(own: Path) -> None:
     own.write_text(OWN.replace("scale: float = 1.0", "scale: float"))
-    with pytest.raises(OptionError, match="Mine needs a value for scale"):
+    with pytest.raises(OptionError, match="Mine needs scale: a number"):
         build(find_method(f"{own}:Mine"), SCHEMA, {})

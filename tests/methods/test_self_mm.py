@@ -14,7 +14,7 @@ from torch import Tensor
 from polymodal.core import Batch, DataError, Modality, OptionError, Schema, Stream, Target
 from polymodal.methods import build, find_method
 from polymodal.methods.base import View
-from polymodal.methods.self_mm import SampleMemory, SelfMM, generate_label, momentum, relative_position
+from polymodal.methods.self_mm import SelfMM
 from polymodal.train.checkpoint import restore_buffers, training_buffers
 
 MakeBatch = Callable[..., Batch]
@@ -25,7 +25,6 @@ MOSI = Schema(
 )
 PAIR = Schema((Modality("text", "vector", 4), Modality("audio", "vector", 4)), (SCORE,))
 SMALL = {"width": 8, "fused": 8, "dropout": 0.0}
-LIMIT = torch.tensor(3.0)
 
 BERT_BASE = 109_482_240  # with its pooler, 590,592 parameters that a text encoder here does not have
 
@@ -79,64 +78,6 @@ def test_without_bert_the_parameters_are_the_published_ones() -> None:
     assert sum(p.numel() for p in method.parameters()) == 109_641_572 - BERT_BASE
 
 
-def test_the_relative_position_compares_two_distances() -> None:
-    centres = torch.tensor([[[0.0, 0.0]], [[3.0, 4.0]]])
-    places = relative_position(torch.tensor([[1.5, 2.0], [3.0, 4.0], [0.6, 0.8]]), centres)
-    assert places[:, 0].tolist() == pytest.approx([0.0, -1.0, 3.0])
-
-
-@pytest.mark.parametrize(
-    ("label", "own", "fused", "expected"),
-    [
-        (1.0, 1.0, 0.5, 1.75),  # half of ratio 2 and difference 1.5
-        (-2.3, 0.7, 0.7, -2.3),  # the geometry of the fusion gives the label of the fusion
-        (0.0, 0.9, 0.3, 0.3),  # half the difference of positions
-        (2.0, 5.0, 0.5, 3.0),
-        (-2.0, 5.0, 0.5, -3.0),
-        (1.0, 0.4, 0.0, 1.4),  # no ratio
-        (1.0, 0.0, 0.0, 1.0),
-    ],
-)
-def test_a_generated_label_is_the_mean_of_ratio_and_difference(
-    label: float, own: float, fused: float, expected: float
-) -> None:
-    found = generate_label(torch.tensor(label), torch.tensor(own), torch.tensor(fused), LIMIT)
-    assert found.item() == pytest.approx(expected, abs=1e-6)
-
-
-def test_labels_settle_with_the_visits() -> None:
-    found = momentum(torch.ones(3), torch.full((3,), 2.0), torch.tensor([2, 3, 99]))
-    assert found.tolist() == pytest.approx([5 / 3, 1.5, 1.02])
-
-
-def test_centres_are_means_by_the_streams_own_labels_without_zeros_and_unseen_samples() -> None:
-    memory = SampleMemory([1, 2], 1)
-    memory.fill(["a", "b", "c", "d", "e"], torch.tensor([[1.0], [2], [-1], [0], [3]]), [(-3.0, 3.0)])
-    _, rows = memory.find(["a", "b", "c", "d"])
-    features = torch.tensor([[1.0, 10, 0], [3, 20, 0], [5, 30, 1], [100, 100, 100]])
-    memory.features[rows] = features
-    memory.visits[rows] = 1
-    memory.labels[memory.find(["b"])[1], 1] = -2.0
-    (fused, _), (own, both) = memory.centres()
-    assert fused[:, 0].tolist() == [[2.0], [5.0]]
-    assert own[:, 0].tolist() == [[10.0, 0.0], [25.0, 0.5]]
-    assert both.all()
-
-
-def test_two_targets_are_two_memories_of_the_same_features() -> None:
-    ids, here = [f"s{i}" for i in range(12)], torch.ones(12, 3, dtype=torch.bool)
-    labels, features = torch.randn(12, 2), [torch.randn(12, w) for w in (3, 4, 2)]
-    joint, alone = SampleMemory([3, 4, 2], 2), [SampleMemory([3, 4, 2], 1) for _ in range(2)]
-    joint.fill(ids, labels, [(-3.0, 3.0)] * 2)
-    for i, memory in enumerate(alone):
-        memory.fill(ids, labels[:, i : i + 1], [(-3.0, 3.0)])
-    for memory in (joint, *alone):
-        for _ in range(3):
-            memory.update(memory.find(ids)[1], features, here)
-    assert torch.allclose(joint.labels, torch.cat([m.labels for m in alone], dim=2), atol=1e-6)
-    assert not torch.allclose(joint.labels[:, 1], joint.labels[:, 0], atol=1e-2)
-
-
 def test_before_its_second_visit_a_sample_has_the_label_of_the_whole() -> None:
     data = samples()
     method = prepared(cut(data))
@@ -150,19 +91,6 @@ def test_before_its_second_visit_a_sample_has_the_label_of_the_whole() -> None:
     inside = whole[:, 0].abs() < 2.9  # a label at the end of the scale may be clamped to itself
     assert (labels_of(method, data) != whole)[inside, 1:].all()
     assert labels_of(method, data).abs().max() <= 3
-
-
-def test_labels_move_by_the_centres_that_the_batch_before_left() -> None:
-    memory = SampleMemory([1, 1], 1)
-    memory.fill(["a", "b"], torch.tensor([[1.0], [-1.0]]), [(-3.0, 3.0)])
-    here = torch.ones(1, 2, dtype=torch.bool)
-    for name, place in (("a", 4.0), ("b", 0.0)):
-        memory.update(memory.find([name])[1], [torch.tensor([[place]])] * 2, here)
-    _, rows = memory.find(["a"])
-    memory.update(rows, [torch.tensor([[3.0]]), torch.tensor([[2.0]])], here)
-    # Centres 4 and 0: a_m = (3 - 1) / 1, a_s = 0, so y_s = (0 + (1 + 0 - 2)) / 2; with momentum 1 / 3 - 2 / 3 * 0.5.
-    assert memory.labels[rows, :, 0][0].tolist() == pytest.approx([1.0, 0.0], abs=1e-6)
-    assert memory.features[rows].tolist() == [[3.0, 2.0]]
 
 
 def test_branches_are_not_trained_before_the_third_epoch() -> None:
@@ -267,7 +195,9 @@ def test_a_scale_is_read_from_its_middle(bounds: tuple[float, float] | None) -> 
     method = prepared(cut(data), Schema(PAIR.modalities, (Target("sentiment", "regression", bounds),)))
     assert method.memory.middle.item() == pytest.approx(middle, rel=1e-5)
     assert method.memory.limit.item() == pytest.approx(limit, rel=1e-5)
-    assert torch.allclose(labels_of(method, data)[:, 0], data.targets["sentiment"] - middle, atol=1e-5)
+    assert method.memory.unit.item() == pytest.approx(max(1.0, limit / 3), rel=1e-5)
+    shown = (data.targets["sentiment"] - middle) / method.memory.unit
+    assert torch.allclose(labels_of(method, data)[:, 0], shown, atol=1e-5)
 
 
 def test_weights_predict_without_the_memory_and_training_goes_on_with_it() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from polymodal.core import Batch, Modality, OptionError, Schema, Stream, Target
-from polymodal.methods.tfr_net import GatedPool, TFRNet, moment_discrepancy, rebuilding_loss
+from polymodal.methods.tfr_net import GatedPool, TFRNet, rebuilding_loss
 
 MakeBatch = Callable[..., Batch]
 SCORE = Target("sentiment", "regression", (-3.0, 3.0))
@@ -115,17 +115,6 @@ def test_the_rebuilding_loss_is_smooth_l1_plus_the_shift_of_the_mean(error: floa
     assert rebuilding_loss(complete + error, complete, dropped).item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_discrepancy_is_that_of_mean_variance_and_skew() -> None:
-    a, b = torch.randn(40, 3), torch.rand(50, 3)
-    parts = [(a.mean(0) - b.mean(0)).norm(), (a.var(0, correction=0) - b.var(0, correction=0)).norm()]
-    skews = [((x - x.mean(0)) ** 3).mean(0) for x in (a, b)]
-    expected = parts[0] + parts[1] + (skews[0] - skews[1]).norm()
-    torch.testing.assert_close(moment_discrepancy(a, b), expected)
-    same = a.clone().requires_grad_()
-    moment_discrepancy(same, same.detach()).backward()
-    assert torch.isfinite(same.grad).all()
-
-
 @pytest.mark.parametrize("steps", [{}, {"text": 8, "audio": 6, "vision": 4}])
 def test_what_is_rebuilt_of_a_sample_depends_on_no_other(steps: dict[str, int], make_batch: MakeBatch) -> None:
     method = TFRNet(SMALL, **TINY, steps=steps, dropout=0.0, attention_dropout=0.0).train()
@@ -190,7 +179,7 @@ def spoken(*texts: str) -> tuple[Schema, Batch]:
 def read_ids(method: TFRNet, batch: Batch) -> list[Tensor]:
     """Token ids of every pass through the transformer."""
     seen: list[Tensor] = []
-    model = method.inputs.texts["text"].model
+    model = method.inputs.encoders["text"].model
     handle = model.embeddings.word_embeddings.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
     method(batch)
     handle.remove()
@@ -199,7 +188,7 @@ def read_ids(method: TFRNet, batch: Batch) -> list[Tensor]:
 
 def test_dropped_tokens_are_unknown_ones_but_never_the_first_and_last(bert: str) -> None:
     schema, batch = spoken("a badly good film .", "not good", "")
-    method = TFRNet(schema, **TINY, rate=0.95, masks="fresh", text_encoder=bert).train()
+    method = TFRNet(schema.with_encoders({"text": bert}), **TINY, rate=0.95, masks="fresh").train()
     complete, damaged = read_ids(method, batch)
     assert complete[0].tolist() == [2, 10, 6, 8, 5, 9, 12, 3]
     assert (damaged == 1).sum() > 4
@@ -213,7 +202,7 @@ def test_dropped_tokens_are_unknown_ones_but_never_the_first_and_last(bert: str)
 @pytest.mark.parametrize("fixed", [True, False])
 def test_the_target_moves_the_text_encoder_only_if_it_is_not_fixed(fixed: bool, bert: str) -> None:
     schema, batch = spoken("a badly good film .", "not very good film")
-    method = TFRNet(schema, **TINY, rate=0.6, masks="fresh", fixed_targets=fixed, text_encoder=bert).train()
+    method = TFRNet(schema.with_encoders({"text": bert}), **TINY, rate=0.6, masks="fresh", fixed_targets=fixed).train()
     output = method(batch)
     target = output.representations["complete_text"]
     (gradient,) = torch.autograd.grad(method.losses(batch, output)["rebuild/text"], target, allow_unused=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from polymodal.core import Batch, Modality, Schema, Stream, Target
-from polymodal.nn.inputs import Inputs, VectorEncoder, as_sequence, utterance_encoder
+from polymodal.nn.inputs import Inputs, Projected, VectorEncoder, as_sequence, utterance_encoder
 from polymodal.nn.sequence import SequenceEncoder
 
 TEXT, AUDIO, FACE = Modality("text", "text"), Modality("audio", "sequence", 3), Modality("face", "vector", 2)
@@ -54,3 +54,24 @@ def test_the_encoder_fits_the_kind_and_is_zero_where_absent() -> None:
     # A bias alone would make an absent vector look like a value.
     torch.nn.init.ones_(vector.layers[3].bias)
     assert vector(given["face"]).any(1).tolist() == [True, False]
+
+
+def test_a_projected_vector_is_zero_where_absent_whatever_the_biases() -> None:
+    encoder = Projected(utterance_encoder(AUDIO, 6), torch.nn.Linear(6, 4))
+    given = batch().without("audio", rows=torch.tensor([True, False]))
+    assert encoder(given["audio"]).any(1).tolist() == [False, True]
+
+
+def test_weights_from_before_images_had_encoders_load() -> None:
+    inputs, other = Inputs(SCHEMA), Inputs(SCHEMA)
+    old = {n.replace("encoders.", "texts."): t for n, t in inputs.state_dict().items()}
+    assert set(old) == {"texts.text.embedding.weight"}
+    other.load_state_dict(old)
+    assert torch.equal(other.encoders["text"].embedding.weight, inputs.encoders["text"].embedding.weight)
+
+
+def test_the_schema_names_the_encoder(bert: str) -> None:
+    found = Inputs(SCHEMA.with_encoders({"text": bert}))
+    assert found.transformer("text").name == bert
+    assert found.modalities["text"].width == 16
+    assert Inputs(SCHEMA).transformer("text") is None

@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from polymodal.core import OptionError, Stream
-from polymodal.nn.sequence import AttentionPool, BiRecurrent, SequenceEncoder, masked_mean, masked_softmax, sinusoid
+from polymodal.nn.masking import masked_mean
+from polymodal.nn.sequence import AttentionPool, BiRecurrent, SequenceEncoder, masked_softmax, sinusoid
 
 LENGTHS = torch.tensor([5, 1, 0, 7])
 WAYS = list(product(["lstm", "gru", "transformer", "none"], ["last", "mean", "attention"]))

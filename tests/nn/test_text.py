@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from polymodal.core import OptionError, Stream
-from polymodal.nn.sequence import masked_mean
+from polymodal.nn.masking import masked_mean
 from polymodal.nn.text import HashedWords, TextEncoder, hash_words, load_transformer
 
 
@@ -138,8 +138,3 @@ def test_a_hub_name_without_network_is_one_sentence(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("text encoder 'nobody/never-published' cannot be loaded")
     assert done.stdout.count("\n") == 1
-
-
-def test_a_wrong_tuning_is_named() -> None:
-    with pytest.raises(OptionError, match="text_tuning must be 'full' or 'lora', got 'frozen'"):
-        TextEncoder("minilm", tuning="frozen")

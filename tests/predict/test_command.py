@@ -97,7 +97,6 @@ def test_plot_and_page_go_to_a_file_of_their_own_per_clip(
         ({"clips": ["a"], "live": True, "out": "x"}, "leave out files and tables"),
         ({"clips": ["a", "b"], "transcript": "x"}, "--transcript belongs to one clip"),
         ({"clips": ["a"], "json": True, "csv": True}, "--json and --csv"),
-        ({"clips": ["a"], "threads": 0}, "--threads must be 1 or more"),
         ({"clips": ["a"], "level": 0.7}, "level must be one of"),
     ],
 )

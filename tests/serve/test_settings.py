@@ -11,11 +11,11 @@ from polymodal.serve.settings import Settings
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"workers": 0}, "workers must be above 0"),
-        ({"max_upload": -1}, "max-upload must be above 0"),
-        ({"max_seconds": 0}, "max-seconds must be above 0"),
-        ({"time_limit": float("nan")}, "time-limit must be above 0"),
-        ({"queue": -1}, "queue must be 0 or more"),
+        ({"workers": 0}, "workers must be a whole number above 0"),
+        ({"max_upload": -1}, "max_upload must be a number above 0"),
+        ({"max_seconds": 0}, "max_seconds must be a number above 0"),
+        ({"time_limit": float("nan")}, "time_limit must be a number above 0"),
+        ({"queue": -1}, "queue must be a whole number, 0 or more"),
         ({"token": ""}, "not empty"),
         ({"token": "new\nline"}, "printable"),
         ({"host": "0.0.0.0"}, "set a token"),

@@ -76,7 +76,7 @@ def content(batch: Batch) -> dict[str, tuple]:
 
 
 def test_every_protocol_has_an_example_here():
-    assert set(EXAMPLES) == set(PROTOCOLS)
+    assert set(EXAMPLES) | {"occlude", "blur"} == set(PROTOCOLS)  # these two are in test_pictures.py
 
 
 @pytest.mark.parametrize("text", EXAMPLES.values())
@@ -275,9 +275,9 @@ def test_protocols_compose_from_left_to_right():
     ("text", "needle"),
     [
         ("mising:rate=0.3", "did you mean 'missing'"),
-        ("missing", "needs rate"),
+        ("missing", "needs rate: a share from 0 to 1"),
         ("missing:rat=0.3", "did you mean 'rate'"),
-        ("missing:rate=high", "must be a float"),
+        ("missing:rate=high", "rate must be a share from 0 to 1, got 'high'"),
         ("missing:audio,rate=0.3", "acts on all modalities"),
         ("", "no stress ''"),
     ],
@@ -288,20 +288,36 @@ def test_a_wrong_text_form_is_explained(text, needle):
 
 
 @pytest.mark.parametrize(
-    ("text", "error", "needle"),
+    ("text", "needle"),
     [
-        ("missing:rate=1.3", OptionError, "share from 0 to 1"),
-        ("subset", OptionError, "names what is kept"),
-        ("subset:txt", DataError, "did you mean 'text'"),
-        ("missing-batch:rate=0.25", OptionError, "has the rates 0.1"),
-        ("noise:text,snr=0", OptionError, "text in words"),
-        ("noise:audio,snr=0,color=blue", OptionError, "white, pink, brown"),
-        ("shift:audio,by=2", OptionError, "from -1 to 1"),
-        ("rate:audio,keep=0", OptionError, "above 0"),
-        ("clip:audio,at=0", OptionError, "above 0"),
+        ("missing:rate=1.3", "rate must be a share from 0 to 1, got '1.3'"),
+        ("missing:rate=nan", "rate must be a share from 0 to 1"),
+        ("instance:p=-0.1", "p must be a share"),
+        ("drop:rate=2", "rate must be a share"),
+        ("channels:rate=2", "rate must be a share"),
+        ("words:rate=2", "rate must be a share"),
+        ("swap:p=2", "p must be a share"),
+        ("missing:rate=0.1,rate=0.2", "rate is given twice"),
+        ("subset", "needs modalities: names of the modalities that are kept, as in subset:text,audio"),
+        ("missing-batch:rate=0.25", "rate must be one of 0.1, 0.2"),
+        ("missing-batch:rate=0.2,size=0", "size must be a whole number above 0"),
+        ("noise:audio,snr=inf", "snr must be a number"),
+        ("noise:audio,snr=0,color=blue", "color must be one of white, pink, brown"),
+        ("shift:audio,by=2", "from -1 to 1"),
+        ("rate:audio,keep=0", "above 0"),
+        ("clip:audio,at=0", "above 0"),
     ],
 )
-def test_impossible_values_are_explained(text, error, needle):
+def test_impossible_values_are_found_when_the_text_is_read(text, needle):
+    with pytest.raises(OptionError, match=needle):
+        parse_stress(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "needle"),
+    [("subset:txt", DataError, "did you mean 'text'"), ("noise:text,snr=0", OptionError, "text in words")],
+)
+def test_what_the_batch_does_not_have_is_explained(text, error, needle):
     with pytest.raises(error, match=needle):
         parse_stress(text)(make(6))
 

@@ -14,7 +14,7 @@ from polymodal.train.checkpoint import (
     load_weights,
     optimizer_tensors,
     restore_buffers,
-    restore_optimizer,
+    restore_optimizers,
     save_checkpoint,
     training_buffers,
     write_json,
@@ -103,11 +103,11 @@ def test_an_optimiser_goes_on_exactly_as_if_it_had_not_stopped(tmp_path: Path) -
     steps(through, optimizer, [1, 2, 3, 4])
     first, optimizer = start()
     steps(first, optimizer, [1, 2])
-    save_checkpoint(tmp_path / "x", optimizer_tensors(optimizer) | {"weights": first}, {})
+    save_checkpoint(tmp_path / "x", optimizer_tensors([optimizer]) | {"weights": first}, {})
     second, optimizer = start()
     tensors, _ = load_checkpoint(tmp_path / "x")
     second.data.copy_(tensors["weights"])
-    restore_optimizer(optimizer, tensors)
+    restore_optimizers([optimizer], tensors)
     steps(second, optimizer, [3, 4])
     assert torch.equal(through, second)
 

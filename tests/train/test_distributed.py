@@ -20,12 +20,21 @@ DATA = "synthetic:xor?n=21"
 OPTIONS: dict[str, Any] = {"width": 4, "dropout": 0.0, "drop_last": False, "accumulate": 2}
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The same training by one process and by two."""
+ALTERNATING = f"{Path(__file__).with_name('alternating.py')}:Alternating"
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("late-fusion", id="late-fusion"),
+        pytest.param(ALTERNATING, id="alternating", marks=pytest.mark.slow),
+    ],
+)
+def folders(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same training by one process and by two: of a plain method, and of one with alternating updates."""
     place = tmp_path_factory.mktemp("distributed")
-    fit("late-fusion", DATA, options=OPTIONS, epochs=3, batch_size=5, lr=0.01, out=place / "one")
-    words = ["fit", "late-fusion", "--data", DATA, "--epochs", "3", "--batch-size", "5", "--lr", "0.01", "--json"]
+    fit(request.param, DATA, options=OPTIONS, epochs=3, batch_size=5, lr=0.01, out=place / "one")
+    words = ["fit", request.param, "--data", DATA, "--epochs", "3", "--batch-size", "5", "--lr", "0.01", "--json"]
     words += ["--set", *(f"{n}={json.dumps(v)}" for n, v in OPTIONS.items()), "--out", str(place / "two")]
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
     done = subprocess.run(

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Target, TrainingError
 from polymodal.data.corpus import Corpus, build_split
-from polymodal.data.progress import progress_bar
 from polymodal.methods.base import Group, Method, Phase, View
 from polymodal.train.checkpoint import load_checkpoint
-from polymodal.train.loop import Trainer, deterministic
+from polymodal.train.loop import deterministic
 from polymodal.train.recipe import Recipe
 
 SCHEMA = Schema((Modality("x", "vector", 3, normalize=False),), (Target("y", "regression", (-9.0, 9.0)),))
-PLAIN = {"schedule": "constant", "warmup": 0.0, "bucket": False}
 
 
 class Tiny(Method):
@@ -73,73 +67,7 @@ def _corpus(train: int = 16, label: Callable[[str], float] | None = None) -> Cor
     return Corpus("made", "made:corpus", SCHEMA, splits)
 
 
-@dataclass
-class Trained:
-    """What a training left behind, with the weights after every epoch."""
-
-    result: dict[str, Any]
-    folder: Path
-    weights: list[dict[str, Tensor]]
-    records: list[dict[str, Any]] = field(default_factory=list)
-
-
-def _fabric(precision: str = "32") -> Fabric:
-    fabric = Fabric(accelerator="cpu", devices=1, precision="32-true" if precision == "32" else "bf16-mixed")
-    fabric.launch()
-    return fabric
-
-
-Train = Callable[..., Trained]
-
-
-@pytest.fixture
-def train(tmp_path: Path) -> Train:
-    def run(
-        method: Method, corpus: Corpus, folder: Path | None = None, checkpoint_seconds: float = 1e9, **recipe: Any
-    ) -> Trained:
-        place = folder or tmp_path / f"seed-{len(list(tmp_path.iterdir()))}"
-        place.mkdir(exist_ok=True)
-        weights = [_copy(method)]
-        with progress_bar() as bar:
-            result = Trainer(
-                method,
-                corpus,
-                Recipe(**(PLAIN | recipe)),
-                seed=1,
-                folder=place,
-                fabric=_fabric(recipe.get("precision", "32")),
-                bar=bar,
-                say=lambda line: weights.append(_copy(method)),
-                checkpoint_seconds=checkpoint_seconds,
-            ).fit()
-        records = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
-        return Trained(result, place, weights, records)
-
-    return run
-
-
-def _copy(method: Method) -> dict[str, Tensor]:
-    return {n: p.detach().clone() for n, p in method.named_parameters()}
-
-
-@pytest.fixture
-def steps() -> Iterator[list[dict[int, dict[str, Any]]]]:
-    """Per optimiser step: id of a parameter -> its gradient, rate and weight decay at that moment."""
-    seen: list[dict[int, dict[str, Any]]] = []
-
-    def note(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        seen.append(
-            {
-                id(p): {"gradient": p.grad.clone(), "lr": group["lr"], "decay": group["weight_decay"]}
-                for group in optimizer.param_groups
-                for p in group["params"]
-                if p.grad is not None
-            }
-        )
-
-    handle = register_optimizer_step_pre_hook(note)
-    yield seen
-    handle.remove()
+Train = Callable[..., Any]
 
 
 def _rates(steps: list[dict[int, dict[str, Any]]]) -> list[float]:

@@ -15,8 +15,10 @@ import pytest
 from polymodal import fit
 from polymodal.core import RunError
 from polymodal.train.checkpoint import load_checkpoint
+from polymodal.train.loop import Trainer
 from polymodal.train.run import Run
 
+ALTERNATING = f"{Path(__file__).with_name('alternating.py')}:Alternating"
 FAST = {"options": {"width": 4}, "epochs": 2, "batch_size": 8}
 
 PARENT = """
@@ -98,10 +100,47 @@ def test_twenty_kills_change_nothing(tmp_path: Path, method: str) -> None:
     _kill_and_compare(tmp_path, 20, "fit", method, "--data", "synthetic:xor?n=48&absent=0.2", *options)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forks")
+def test_ten_kills_of_alternating_updates_change_nothing(tmp_path: Path) -> None:
+    options = ("--set", "accumulate=2", "optimizer=sgd", "--epochs", "5", "--batch-size", "4")
+    _kill_and_compare(tmp_path, 10, "fit", ALTERNATING, "--data", "synthetic:unimodal?n=48", *options)
+
+
+@pytest.mark.parametrize("stops", [(12,), (13, 14), (9, 23)])
+def test_alternating_updates_resume_within_an_epoch_and_between_phases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: tuple[int, ...]
+) -> None:
+    def start(name: str, resume: bool = False) -> Path:
+        data, place = "synthetic:unimodal?n=24", tmp_path / name
+        fit(ALTERNATING, data, epochs=5, batch_size=4, out=place, resume=resume, checkpoint_seconds=0)
+        return place / "seed-1111"
+
+    whole, save, saved = start("whole"), Trainer._save_last, 0
+
+    def stopping(self: Trainer, *arguments: Any) -> None:
+        nonlocal saved
+        saved += 1
+        save(self, *arguments)
+        if saved in stops:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_save_last", stopping)
+        for number in range(len(stops)):
+            with pytest.raises(KeyboardInterrupt):
+                start("killed", resume=number > 0)
+    resumed = start("killed", resume=True)
+    for file in ("best.safetensors", "last.safetensors"):
+        assert (resumed / file).read_bytes() == (whole / file).read_bytes(), f"{file} differs"
+    assert _lines(resumed) == _lines(whole)
+    assert saved == stops[-1]
+    tensors, _ = load_checkpoint(resumed / "last.safetensors")
+    assert tensors["buffer.memory"].shape[0] == 5  # of the third epoch of the second phase
+
+
 def _stop(monkeypatch: pytest.MonkeyPatch, epochs: int, start: Callable[[], Run]) -> None:
     """Train, but only ``epochs`` epochs."""
-    from polymodal.train.loop import Trainer
-
     finish = Trainer._finish_epoch
 
     def interrupted(self: Trainer, *arguments: Any) -> None:

@@ -247,7 +247,7 @@ def _entry(plan: EntryPlan) -> Entry:
         method=method_id(kind),
         paper=kind.paper,
         preset=plan.preset,
-        settings={**plan.options, **({"encode": plan.encode} if plan.encode else {})},
+        settings=plan.options | {n: e for n, e in (("encoder", plan.encoder), ("encode", plan.encode)) if e},
         aware=plan.aware,
         floor=plan.method == FLOOR,
         handles_absence=kind.handles_absence,

@@ -114,12 +114,14 @@ def prepared(cell: Cell) -> tuple[Plan, Method]:
         DataError, OptionError: as ``fit``.
     """
     entry = cell.entry
+    names = _corpus(cell.source).schema.names
     plan = prepare(
         entry.method,
         cell.source,
         preset=entry.preset or None,
         options={**entry.options, **cell.tuned},
-        encode={n: e for n, e in entry.encode.items() if n in _corpus(cell.source).schema.names},
+        encoder={n: e for n, e in entry.encoder.items() if n in names},
+        encode={n: e for n, e in entry.encode.items() if n in names},
         seeds=[cell.seed],
         load=lambda source: _corpus(str(source)),
     )
@@ -189,6 +191,7 @@ def content_key(plan: Plan, method: Method, device: str) -> str:
     """Return a digest of all that a result depends on: settings, data, seed, device and code."""
     named = {k: plan.config[k] for k in ("method", "options", "recipe", "seeds")}
     named["data"] = {k: plan.config["data"][k] for k in ("hash", "encode")}
+    named["encoder"] = plan.corpus.schema.encoders
     digest = hashlib.sha256(json.dumps([named, device], sort_keys=True).encode())
     made_of = [*method.modules(), *(target.spec for target in method.schema.targets)]
     files = {Path(inspect.getfile(kind)) for part in made_of for kind in type(part).__mro__[:-1]}

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Union
 
 from polymodal.core import OptionError, nearest
+from polymodal.core.options import Natural, Rule, Seeds, describe, options_of, read_options, read_value
 from polymodal.methods import find_method, method_id
 from polymodal.stress import sweeps
-from polymodal.train.recipe import preset_names
+from polymodal.train.recipe import Recipe, load_preset, preset_names, sort_options
 
 FLOOR = "linear"
 """Always in the table: what every method must beat."""
 
 DEFAULT_STRESS = ("missing:rate=0.1/0.2/0.3/0.4/0.5/0.6/0.7", "noise:snr=20/10/0")
+
+
+Texts = Annotated[str | tuple[str, ...], Rule("a list of words")]
+
+
+def _is_span(what: list[float] | dict[str, list[Any]]) -> bool:
+    if isinstance(what, dict):
+        return list(what) == ["choices"] and bool(what["choices"])
+    return len(what) == 2 and what[0] < what[1]
+
+
+Span = Annotated[list[float] | dict[str, list[Any]], Rule("[low, high] or {choices: [...]}", _is_span)]
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,7 @@ class EntryPlan:
         method: id, ``package.module:Class`` or ``file.py:Class``.
         preset: name or YAML file; empty for defaults.
         options: of the method or of ``Recipe``, over the preset.
+        encoder: modality -> encoder that trains with the method.
         encode: modality -> frozen encoder.
         aware: made or trained for absent or broken input.
         only: names of the corpora it runs on; empty for all.
@@ -36,6 +50,7 @@ class EntryPlan:
     method: str
     preset: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    encoder: dict[str, str] = field(default_factory=dict)
     encode: dict[str, str] = field(default_factory=dict)
     aware: bool = False
     only: tuple[str, ...] = ()
@@ -54,12 +69,18 @@ class Search:
     trials: int = 0
     space: dict[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
+    def check(self, entries: Sequence[EntryPlan]) -> None:
+        """Raise OptionError for a name that no entry has an option for, or values that do not fit it."""
+        known = [options_of(Recipe), *(options_of(find_method(e.method), skip=1) for e in entries)]
         for name, what in self.space.items():
-            choices = isinstance(what, dict) and list(what) == ["choices"] and what["choices"]
-            numbers = isinstance(what, list) and len(what) == 2 and all(isinstance(v, int | float) for v in what)
-            if not choices and not (numbers and what[0] < what[1]):
-                raise OptionError(f"space of {name!r} must be [low, high] or {{choices: [...]}}, got {what!r}")
+            hints = [options[name].annotation for options in known if name in options]
+            if not hints:
+                raise OptionError(
+                    f"space: no entry has an option {name!r}{nearest(name, {n for k in known for n in k})}"
+                )
+            read_value(f"space: {name}", what, Span)
+            for value in what["choices"] if isinstance(what, dict) else what:
+                read_value(f"space: {name}", value, Union.__getitem__(tuple(hints)))
 
 
 @dataclass(frozen=True)
@@ -82,16 +103,14 @@ class BenchPlan:
     corpora: dict[str, tuple[str, ...]]
     stress: tuple[str, ...] = DEFAULT_STRESS
     subsets: bool = True
-    seeds: tuple[int, ...] = (1111, 1112, 1113)
+    seeds: Seeds = (1111, 1112, 1113)
     search: Search = Search()
-    resamples: int = 1000
+    resamples: Natural = 1000
 
     def __post_init__(self) -> None:
         sweeps(self.stress)
         if not self.entries or not self.corpora:
             raise OptionError("a benchmark needs methods and corpora; see polymodal bench --help")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise OptionError(f"seeds must be different whole numbers, got {list(self.seeds)}")
         names = [entry.name for entry in self.entries]
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
@@ -100,46 +119,92 @@ class BenchPlan:
             for name in entry.only:
                 if name not in self.corpora:
                     raise OptionError(f"{entry.name} is to run on corpus {name!r}{nearest(name, self.corpora)}")
-
-
-_KEYS = ("title", "preset", "methods", "aware", "corpora", "stress", "subsets", "seeds", "trials", "space", "resamples")
-_ENTRY_KEYS = ("method", "name", "preset", "set", "encode", "train_stress", "aware", "only")
+        self.search.check(self.entries)
 
 
 def read_plan(file: Path | None, flags: Mapping[str, Any]) -> BenchPlan:
     """Return the plan of a YAML file with ``flags`` (the same keys) over it; the floor is added where it is missing.
 
     Raises:
-        OptionError: the file cannot be read, an unknown key, method or preset, a value of the wrong kind.
+        OptionError: the file cannot be read, an unknown key, method, option or preset, a value that does not fit.
     """
-    held = {} if file is None else _yaml(file)
-    for key in held:
-        if key not in _KEYS:
-            raise OptionError(f"{file}: unknown key {key!r}{nearest(str(key), _KEYS)}")
-    asked = {**held, **flags}
     place = str(file or "the command line")
-    aware, preset = _strings(asked.get("aware", ()), "aware"), str(asked.get("preset", "cpu") or "")
-    entries = [_entry(row, preset, aware, place) for row in _list(asked.get("methods", ()), "methods")]
-    if entries and FLOOR not in [e.method for e in entries]:
-        entries.insert(0, _entry(FLOOR, preset, aware, place))
-    for name in aware:
+    return _plan(place, **read_options(place, {**(_yaml(file) if file else {}), **flags}, options_of(_plan, skip=1)))
+
+
+def _plan(
+    place: str,
+    *,
+    methods: Annotated[str | list[str | dict[str, Any]], Rule("a list of methods")] = [],  # noqa: B006 (never changed)
+    corpora: Annotated[dict[str | int, Texts] | Texts, Rule("a list of sources or lines 'name: source'")] = (),
+    preset: str = "cpu",
+    aware: Texts = (),
+    trials: Natural = 0,
+    space: dict[str, Any] = {},  # noqa: B006
+    title: str = "Leaderboard",
+    stress: Texts = DEFAULT_STRESS,
+    subsets: bool = True,
+    seeds: Annotated[int | Seeds, Rule(describe(Seeds))] = BenchPlan.seeds,
+    resamples: Natural = BenchPlan.resamples,
+) -> BenchPlan:
+    """Return the plan of a file, whose keys these parameters are."""
+    rows = [{"method": r} if isinstance(r, str) else r for r in ([methods] if isinstance(methods, str) else methods)]
+    if rows and FLOOR not in [row.get("method") for row in rows]:
+        rows.insert(0, {"method": FLOOR})
+    keys = [read_options(f"{place}: entry {r.get('method', r)}", r, options_of(_entry, skip=2)) for r in rows]
+    entries = [_entry(preset, _tuple(aware), **row) for row in keys]
+    for name in _tuple(aware):
         if name not in [e.name for e in entries]:
             raise OptionError(
                 f"{place}: aware names {name!r}, which is no entry{nearest(name, [e.name for e in entries])}"
             )
-    given: dict[str, Any] = {k: asked[k] for k in ("subsets", "resamples") if k in asked}
-    if "seeds" in asked:
-        given["seeds"] = tuple(_whole(s, "seeds") for s in _list(asked["seeds"], "seeds"))
-    if "stress" in asked:
-        given["stress"] = tuple(_strings(asked["stress"], "stress"))
-    search = Search(_whole(asked.get("trials", 0), "trials"), dict(asked.get("space") or {}))
+    if entries and preset and not any(_has_preset(e.method, preset) for e in entries):
+        known = {own for e in entries for own in preset_names(method_id(find_method(e.method)))}
+        raise OptionError(f"{place}: no method has a preset {preset!r}{nearest(preset, known)}")
     return BenchPlan(
-        title=str(asked.get("title") or "Leaderboard"),
+        title=title,
         entries=tuple(entries),
-        corpora=_corpora(asked.get("corpora", {}), place),
-        search=search,
-        **given,
+        corpora=_corpora(corpora, place),
+        stress=_tuple(stress),
+        subsets=subsets,
+        seeds=(seeds,) if isinstance(seeds, int) else seeds,
+        search=Search(trials, space),
+        resamples=resamples,
     )
+
+
+def _entry(
+    common: str,
+    aware_names: Sequence[str],
+    *,
+    method: Annotated[str, Rule("an id, package.module:Class or file.py:Class")],
+    name: str = "",
+    preset: str | None = None,
+    set: dict[str, Any] = {},  # noqa: B006 (the key is called set; never changed)
+    encoder: dict[str, str] = {},  # noqa: B006
+    encode: dict[str, str] = {},  # noqa: B006
+    train_stress: str = "",
+    aware: bool | None = None,
+    only: Texts = (),
+) -> EntryPlan:
+    """Return the entry of a line of ``methods``, whose keys these parameters are."""
+    if preset is None:  # the common one is for those that have it
+        preset = common if _has_preset(method, common) else ""
+    elif preset:
+        load_preset(method_id(find_method(method)), preset)
+    options = set | ({"train_stress": train_stress} if train_stress else {})
+    Recipe().with_options(sort_options(find_method(method), options)[1])
+    name = name or (f"{method} + {train_stress}" if train_stress else method)
+    aware = name in aware_names or bool(train_stress) if aware is None else aware
+    return EntryPlan(name, method, preset, options, encoder, encode, aware, _tuple(only))
+
+
+def _has_preset(method: str, preset: str) -> bool:
+    return preset in preset_names(method_id(find_method(method))) or Path(preset).is_file()
+
+
+def _tuple(words: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (words,) if isinstance(words, str) else words
 
 
 def _yaml(file: Path) -> dict[str, Any]:
@@ -152,65 +217,17 @@ def _yaml(file: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise OptionError(f"{file} is not valid YAML: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(held, dict):
-        raise OptionError(f"{file} must hold 'key: value' lines ({', '.join(_KEYS)})")
+        raise OptionError(f"{file} must hold 'key: value' lines ({', '.join(options_of(_plan, skip=1))})")
     return held
 
 
-def _entry(row: Any, preset: str, aware: Sequence[str], place: str) -> EntryPlan:
-    row = {"method": row} if isinstance(row, str) else row
-    if not isinstance(row, dict) or "method" not in row:
-        raise OptionError(f"{place}: an entry of methods is an id or holds 'method: id', got {row!r}")
-    for key in row:
-        if key not in _ENTRY_KEYS:
-            raise OptionError(f"{place}: method {row['method']}: unknown key {key!r}{nearest(str(key), _ENTRY_KEYS)}")
-    method = str(row["method"])
-    own = preset_names(method_id(find_method(method)))
-    # The common preset is for those that have it; one that is asked for by name must exist, which `fit` checks.
-    chosen = str(row["preset"] or "") if "preset" in row else preset if preset in own or Path(preset).is_file() else ""
-    options = dict(row.get("set") or {})
-    if row.get("train_stress"):
-        options["train_stress"] = str(row["train_stress"])
-    name = str(row.get("name") or (method if len(row) == 1 else _default_name(method, row)))
-    return EntryPlan(
-        name=name,
-        method=method,
-        preset=chosen,
-        options=options,
-        encode=dict(row.get("encode") or {}),
-        aware=bool(row.get("aware", name in aware or "train_stress" in options)),
-        only=tuple(_strings(row.get("only", ()), "only")),
-    )
-
-
-def _default_name(method: str, row: Mapping[str, Any]) -> str:
-    return f"{method} + {row['train_stress']}" if row.get("train_stress") else method
-
-
-def _corpora(asked: Any, place: str) -> dict[str, tuple[str, ...]]:
+def _corpora(asked: dict[str | int, Texts] | Texts, place: str) -> dict[str, tuple[str, ...]]:
     if isinstance(asked, dict):
-        return {str(name): tuple(_strings(sources, "corpora")) for name, sources in asked.items()}
+        return {str(name): _tuple(sources) for name, sources in asked.items()}
     named: dict[str, tuple[str, ...]] = {}
-    for source in _strings(asked, "corpora"):
+    for source in _tuple(asked):
         name = source.partition("?")[0].rsplit(":", 1)[-1].rsplit("/", 1)[-1].removesuffix(".pkl")
         if name in named:
             raise OptionError(f"{place}: two corpora are called {name!r}; name them: {{name: source}}, folds: [a, b]")
         named[name] = (source,)
     return named
-
-
-def _list(value: Any, what: str) -> list[Any]:
-    if isinstance(value, str | int):
-        return [value]
-    if not isinstance(value, Iterable) or isinstance(value, Mapping):
-        raise OptionError(f"{what} must be a list, got {value!r}")
-    return list(value)
-
-
-def _strings(value: Any, what: str) -> list[str]:
-    return [str(v) for v in _list(value, what)]
-
-
-def _whole(value: Any, what: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise OptionError(f"{what} must be a whole number, 0 or more, got {value!r}")
-    return value

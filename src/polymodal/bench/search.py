@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import math
 import tempfile
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from polymodal.bench.job import Cell, content_key, prepared
 from polymodal.bench.plan import Search
 from polymodal.core import DataError, OptionError, PolymodalError
+from polymodal.core.options import options_of
 from polymodal.data.progress import console
 from polymodal.methods import find_method
 from polymodal.train.fit import Plan, open_fabric, train_seed
@@ -50,8 +50,9 @@ def run_search(task: tuple[Cell, Search]) -> dict[str, Any]:
         plan, method = prepared(cell)
     except (DataError, OptionError):
         return {}  # `run_cell` will say why
-    space = search.space or _default_space(cell)
-    if not method.phases():  # fitted in closed form: it chooses on validation by itself
+    own = {**plan.config["options"], **plan.config["recipe"]}
+    space = {name: what for name, what in (search.space or _default_space(cell)).items() if name in own}
+    if not space or not method.phases():  # fitted in closed form: it chooses on validation by itself
         return {}
     digest = hashlib.sha256(json.dumps([content_key(plan, method, cell.device), space], sort_keys=True).encode())
     place = cell.folder / "search"
@@ -65,8 +66,7 @@ def run_search(task: tuple[Cell, Search]) -> dict[str, Any]:
     )
     done = len(study.get_trials(deepcopy=False, states=tuple(s for s in optuna.trial.TrialState if s.is_finished())))
     if not study.trials:
-        own = {**plan.config["options"], **plan.config["recipe"]}
-        study.enqueue_trial({name: own[name] for name in space if name in own})
+        study.enqueue_trial({name: own[name] for name in space})
     study.optimize(
         lambda trial: _try(trial, cell, space),
         n_trials=max(0, search.trials - done),
@@ -78,7 +78,7 @@ def run_search(task: tuple[Cell, Search]) -> dict[str, Any]:
 
 def _default_space(cell: Cell) -> dict[str, Any]:
     """Return the space every entry has: rate, decay, and each dropout of its method."""
-    options = inspect.signature(find_method(cell.entry.method).__init__).parameters
+    options = options_of(find_method(cell.entry.method), skip=1)
     return DEFAULT_SPACE | {n: DROPOUT for n in options if "dropout" in n}
 
 

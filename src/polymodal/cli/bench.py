@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from polymodal.cli.text import print_json, whole_numbers
+from polymodal.cli.text import print_json
+from polymodal.core.options import Count, Natural, Seeds
 
 EXAMPLES = {
     "bench": """\
   polymodal bench leaderboard.yaml
-  polymodal bench --methods late-fusion mmcl cyin --corpora mosi.pkl synthetic:talk --out runs/board
+  polymodal bench --methods late-fusion mmcl cyin --corpora 'mosi.pkl?text=raw' synthetic:talk --out runs/board
   polymodal bench leaderboard.yaml --seeds 1111 --stress missing:rate=0.1/0.3/0.5 noise:audio,snr=0
   polymodal bench leaderboard.yaml --trials 20            search hyper-parameters first, on validation
   polymodal bench leaderboard.yaml --ray auto --format latex > table.tex"""
@@ -23,10 +24,10 @@ def bench(
     methods: list[str] = [],  # noqa: B006 (never changed)
     corpora: list[str] = [],  # noqa: B006
     stress: list[str] = [],  # noqa: B006
-    seeds: str | None = None,
+    seeds: Seeds | None = None,
     preset: str | None = None,
-    trials: int | None = None,
-    workers: int | None = None,
+    trials: Natural | None = None,
+    workers: Count | None = None,
     ray: str | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     out: str = "runs/bench",
@@ -64,10 +65,9 @@ def bench(
         "stress": stress,
         "preset": preset,
         "trials": trials,
+        "seeds": seeds,
     }
     flags = {name: value for name, value in flags.items() if value not in ([], None)}
-    if seeds is not None:
-        flags["seeds"] = whole_numbers(seeds, "--seeds")
     board = run(read_plan(Path(plan) if plan else None, flags), out, workers=workers, ray=ray, device=device)
     written = write_board(board, Path(out))
     if json:

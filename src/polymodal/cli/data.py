@@ -5,7 +5,8 @@ from __future__ import annotations
 import builtins
 from pathlib import Path
 
-from polymodal.cli.text import pairs, print_json
+from polymodal.cli.text import print_json
+from polymodal.core.options import pairs
 
 EXAMPLES = {
     "data info": """\
@@ -63,7 +64,7 @@ def convert(source: str, destination: str, *, encode: builtins.list[str] = []) -
     from polymodal.data.sources import load_corpus
     from polymodal.data.store import write_store
 
-    corpus = encode_corpus(load_corpus(source), pairs(encode, "--encode"))
+    corpus = encode_corpus(load_corpus(source), pairs("--encode", encode))
     folder = write_store(corpus, destination)
     sizes = ", ".join(f"{name} {len(split)}" for name, split in corpus.splits.items())
     console.print(f"{folder}: {sizes}; next: polymodal fit mmcl --data {folder}", soft_wrap=True)

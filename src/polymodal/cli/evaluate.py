@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from polymodal.cli.text import print_json
+from polymodal.core.options import Natural
 
 EXAMPLES = {
     "evaluate": """\
@@ -20,7 +21,7 @@ def evaluate(
     *,
     data: str | None = None,
     stress: list[str] = [],  # noqa: B006 (never changed)
-    resamples: int = 2000,
+    resamples: Natural = 2000,
     json: bool = False,
 ) -> int:
     """Score a run on complete input, on every subset of its modalities and under stress, and write its report.

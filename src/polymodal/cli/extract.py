@@ -7,8 +7,8 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any, Literal
 
-from polymodal.cli.text import pairs, print_json
-from polymodal.core.errors import OptionError
+from polymodal.cli.text import print_json
+from polymodal.core.options import Bounds, Count, pairs
 
 if TYPE_CHECKING:
     from polymodal.media.summary import Summary
@@ -35,7 +35,7 @@ def extract(
     out: str,
     columns: list[str] = [],  # noqa: B006 (never changed)
     target: list[str] = [],  # noqa: B006
-    range: str | None = None,
+    range: Bounds | None = None,
     audio: Audio | None = None,
     vision: Literal["face", "file", "none"] | None = None,
     text: Literal["auto", "faster-whisper", "pocketsphinx", "given", "none"] = "auto",
@@ -43,7 +43,7 @@ def extract(
     align: Literal["none", "words"] = "none",
     window: float = 5.0,
     fps: float = 25.0,
-    workers: int = 1,
+    workers: Count = 1,
     ray: str | None = None,
     assets: str | None = None,
     seed: int = 0,
@@ -78,9 +78,7 @@ def extract(
     from polymodal.media.extraction import Extraction
     from polymodal.media.manifest import read_manifest
 
-    manifest = read_manifest(
-        source, columns=pairs(columns, "--columns"), targets=target, bounds=_bounds(range), seed=seed
-    )
+    manifest = read_manifest(source, columns=pairs("--columns", columns), targets=target, bounds=range, seed=seed)
     chosen = {"audio": audio, "vision": vision, "utterances": utterances}
     options: dict[str, Any] = {**manifest.suggested, **{n: v for n, v in chosen.items() if v is not None}}
     extraction = Extraction(**options, text=text, align=align, window=window, fps=fps)
@@ -103,6 +101,7 @@ def command(given: dict[str, Any]) -> str:
         value, option = given[name], f"--{name}"
         if name == "source" or value == parameter.default:
             continue
+        value = ",".join(map(str, value)) if isinstance(value, tuple) else value
         if isinstance(value, bool):
             words.append(option)
         elif isinstance(value, list):
@@ -110,18 +109,6 @@ def command(given: dict[str, Any]) -> str:
         else:  # a value may begin with a minus sign
             words += [f"{option}={value}"] if str(value).startswith("-") else [option, str(value)]
     return shlex.join(words)
-
-
-def _bounds(text: str | None) -> tuple[float, float] | None:
-    if text is None:
-        return None
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        raise OptionError(f"--range wants lowest,highest, for example --range=-3,3, got {text!r}") from None
-    if not low < high:
-        raise OptionError(f"--range wants the lower number first, got {text!r}")
-    return low, high
 
 
 def _print(summary: Summary) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from typing import Literal
 
-from polymodal.cli.text import pairs, print_json, typed, whole_numbers
+from polymodal.cli.text import print_json, typed
+from polymodal.core.options import Count, NotNegative, Positive, Seeds, pairs
 
 EXAMPLES = {
     "fit": """\
   polymodal fit mmcl --data synthetic:talk --epochs 5
   polymodal fit mmcl --data mosi_unaligned.pkl --seeds 1111,1112,1113 --out runs/mosi
   polymodal fit mmcl --data 'mosi.pkl?text=raw' --encode text=minilm --set width=64 beta=0.5
+  polymodal fit mmcl --data 'mosi.pkl?text=raw' --encoder 'text=minilm?tuning=lora'
   polymodal fit mmcl --data mosi.pkl --train-stress missing:rate=0.3
   polymodal fit linear --data mosi.pkl            the floor that every method must beat
   polymodal fit my_method.py:Mine --data mosi.pkl
@@ -26,17 +28,18 @@ def fit(
     data: str,
     preset: str | None = None,
     set: list[str] = [],  # noqa: B006 (the option is called --set; never changed)
+    encoder: list[str] = [],  # noqa: B006
     encode: list[str] = [],  # noqa: B006
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    seeds: str = "1111",
+    epochs: Count | None = None,
+    batch_size: Count | None = None,
+    lr: Positive | None = None,
+    seeds: Seeds = (1111,),
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["32", "bf16-mixed"] | None = None,
     train_stress: str | None = None,
     out: str | None = None,
     resume: bool = False,
-    checkpoint_seconds: float = 60.0,
+    checkpoint_seconds: NotNegative = 60.0,
     json: bool = False,
 ) -> int:
     """Train a method on a corpus, once per seed, into a run folder.
@@ -46,7 +49,10 @@ def fit(
         data: pickle, .csd folder, store, synthetic:NAME or package.module:function, with ?option=value
         preset: name of a shipped preset, or a YAML file
         set: options of the method or of training (see 'polymodal methods ID')
-        encode: frozen encoder for a modality, for example text=minilm
+        encoder: encoder that trains with the method, at the rate lr_pretrained: text=minilm, text=minilm?tuning=lora
+            (small adapters only), text=FOLDER, text=HUB_NAME; none for the method's default (hashed words)
+        encode: frozen encoder, which reads the corpus once, before training, and is cheaper by far: text=minilm,
+            text=minilm?layers=3; none to leave out the preset's
         epochs: passes over the training split at most
         batch_size: samples per step
         lr: learning rate of new parameters
@@ -66,14 +72,15 @@ def fit(
         method,
         data,
         preset=preset,
-        options=typed(set, "--set"),
-        encode=pairs(encode, "--encode"),
+        options=typed("--set", set),
+        encoder=pairs("--encoder", encoder),
+        encode=pairs("--encode", encode),
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
         precision=precision,
         train_stress=train_stress,
-        seeds=whole_numbers(seeds, "--seeds"),
+        seeds=seeds,
         device=device,
         out=out,
         resume=resume,

@@ -5,36 +5,29 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from argparse import RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable
-from typing import Any, get_args, get_type_hints
+from types import NoneType
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
-from jsonargparse import ArgumentParser
+from polymodal.core.errors import OptionError, nearest
+from polymodal.core.options import options_of, read_value
 
-from polymodal.core.errors import nearest
-
-PAIRS = ("set", "encode", "columns")
+PAIRS = ("set", "encoder", "encode", "columns")
 """Options whose values are ``name=value``."""
 
 
 class Parser(ArgumentParser):
     """Says what is wrong in one sentence, with the nearest right option and the command that helps."""
 
-    def error(self, message: str, ex: Exception | None = None) -> Any:
+    def error(self, message: str) -> NoReturn:
         """Print the sentence and leave with code 2."""
-        actions = {o: a for a in self._actions for o in a.option_strings if o.startswith("--")}
-        text = " ".join(message.split())
+        text = re.sub(r"^argument (\S+): ", r"\1 ", " ".join(message.split()))
         unknown = re.search(r"unrecognized arguments: (\S+)", text)
-        value = re.search(r'Parser key "(\w+)".*value: (.*)', text)
         if unknown:
             word = unknown[1].partition("=")[0]
-            kind = "option" if word.startswith("-") else "argument"
-            text = f"unknown {kind} {word}{nearest(word, actions) if kind == 'option' else ''}"
-        elif value:
-            option = "--" + value[1].replace("_", "-")
-            wanted = str(getattr(actions.get(option), "_typehint", "another type")).removeprefix("typing.")
-            wanted = re.sub(r"Optional\[(.*)\]", r"\1", wanted).replace(" | None", "")
-            text = f"{option} must be {wanted}, got {value[2]!r}"
+            options = [o for action in self._actions for o in action.option_strings if o.startswith("--")]
+            text = f"unknown option {word}{nearest(word, options)}" if word[0] == "-" else f"unknown argument {word}"
         print(f"error: {text}; try: {self.prog} --help", file=sys.stderr)
         raise SystemExit(2)
 
@@ -49,7 +42,6 @@ def build_parser(name: str, function: Callable[..., int], examples: str) -> Pars
 
     documentation = parse(inspect.getdoc(function) or "")
     texts = {p.arg_name: " ".join((p.description or "").split()) for p in documentation.params}
-    hints = get_type_hints(function)
     parser = Parser(
         prog=f"polymodal {name}",
         allow_abbrev=False,
@@ -57,27 +49,36 @@ def build_parser(name: str, function: Callable[..., int], examples: str) -> Pars
         epilog=f"examples:\n{examples}",
         formatter_class=RawDescriptionHelpFormatter,
     )
-    for parameter in inspect.signature(function).parameters.values():
-        hint, required = hints[parameter.name], parameter.default is parameter.empty
+    for parameter in options_of(function).values():
+        option, required = parameter.kind is parameter.KEYWORD_ONLY, parameter.default is parameter.empty
         settings: dict[str, Any] = {"help": texts[parameter.name]}
         if not required:
             settings["default"] = parameter.default
-        if parameter.kind is not parameter.KEYWORD_ONLY:
-            several: dict[str, Any] = {"type": hint}
-            if hint == list[str]:
-                several = {"nargs": "+" if required else "*", "type": str}
-            optional: dict[str, Any] = {} if required or hint == list[str] else {"nargs": "?"}
-            parser.add_argument(parameter.name, **several, **optional, **settings)
-            continue
-        if hint is bool:
+        if parameter.annotation is bool:
             settings["action"] = "store_true"
-        elif hint == list[str]:
-            shown = "NAME=VALUE" if parameter.name in PAIRS else "NAME"
-            settings |= {"nargs": "+", "action": "extend", "default": [], "metavar": shown}
+        elif parameter.annotation == list[str]:
+            settings["nargs"] = "+" if required or option else "*"
+            if option:
+                settings |= {"action": "extend", "metavar": "NAME=VALUE" if parameter.name in PAIRS else "NAME"}
         else:
-            settings |= {"type": hint, "required": required}
-            choices = [c for part in get_args(hint) for c in get_args(part)]
-            if choices:  # of a Literal that may be left out: argparse would show the option's own name
-                settings["metavar"] = f"{{{','.join(choices)}}}"
-        parser.add_argument("--" + parameter.name.replace("_", "-"), **settings)
+            settings |= _single(parameter.annotation)
+            if option:
+                settings["required"] = required
+            elif not required:
+                settings["nargs"] = "?"
+        parser.add_argument(f"--{parameter.name.replace('_', '-')}" if option else parameter.name, **settings)
     return parser
+
+
+def _single(hint: Any) -> dict[str, Any]:
+    """Return the type of one value, and its choices as help shows them; None is what is left out."""
+    parts = get_args(hint)
+    given = Union.__getitem__(tuple(part for part in parts if part is not NoneType)) if NoneType in parts else hint
+
+    def read(text: str) -> Any:
+        try:
+            return read_value("", text, given, text=True)
+        except OptionError as error:
+            raise ArgumentTypeError(str(error).strip()) from None
+
+    return {"type": read} | ({"metavar": f"{{{','.join(get_args(given))}}}"} if get_origin(given) is Literal else {})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from polymodal.cli.text import print_json
 from polymodal.core.errors import DataError, OptionError
+from polymodal.core.options import Count
 
 if TYPE_CHECKING:
     from polymodal.predict.predictor import Predictor
@@ -42,7 +43,7 @@ def predict(
     out: str | None = None,
     live: bool = False,
     assets: str | None = None,
-    threads: int = 2,
+    threads: Count = 2,
 ) -> int:
     """Apply a run to clips: what it says when, how sure it is, what each modality contributed.
 
@@ -65,7 +66,7 @@ def predict(
 
     from polymodal.predict.predictor import Predictor
 
-    _check(clips, transcript=transcript, live=live, json=json, csv=csv, files=[plot, html, out], threads=threads)
+    _check(clips, transcript=transcript, live=live, json=json, csv=csv, files=[plot, html, out])
     torch.set_num_threads(threads)
     predictor = Predictor.load(run, assets=assets, level=level, threads=threads)
     if live:
@@ -100,7 +101,6 @@ def _check(
     json: bool,
     csv: bool,
     files: list[str | None],
-    threads: int,
 ) -> None:
     """Raise OptionError for what does not go together."""
     if not clips and not live:
@@ -111,8 +111,6 @@ def _check(
         raise OptionError("--transcript belongs to one clip; predict the clips one after the other")
     if json and csv:
         raise OptionError("--json and --csv both print to standard output; choose one, or --out FOLDER for both")
-    if threads < 1:
-        raise OptionError(f"--threads must be 1 or more, got {threads}")
 
 
 def _names(clips: list[str]) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from functools import partial
 
+from polymodal.core.options import Count, Natural, Positive
+
 EXAMPLES = {
     "serve": """\
   polymodal serve runs/mosi                                  this machine only: http://127.0.0.1:8000/
@@ -22,11 +24,11 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    workers: int = 1,
-    max_upload: float = 200.0,
-    max_seconds: float = 600.0,
-    queue: int = 8,
-    time_limit: float = 120.0,
+    workers: Count = 1,
+    max_upload: Positive = 200.0,
+    max_seconds: Positive = 600.0,
+    queue: Natural = 8,
+    time_limit: Positive = 120.0,
     token: str | None = None,
     assets: str | None = None,
 ) -> int:

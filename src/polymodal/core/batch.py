@@ -128,6 +128,10 @@ class Batch:
         """Return the batch on ``device``; ``non_blocking`` copies from pinned memory without waiting."""
         return self.map(lambda t: t.to(device, non_blocking=non_blocking))
 
+    def pin_memory(self) -> Batch:
+        """Return the batch in page-locked memory, from which a GPU copies while others work."""
+        return self.map(Tensor.pin_memory)
+
     def select(self, rows: Tensor) -> Batch:
         """Return the samples ``rows``, cut to the longest of them.
 

@@ -56,6 +56,8 @@ class Modality:
             raise DataError(
                 f"modality {self.name!r} has shape {self.shape}; {self.kind} need (channels, height, width)"
             )
+        if self.kind not in ("image", "frames") and self.shape:
+            raise DataError(f"modality {self.name!r} is {self.kind} and has shape {self.shape}; leave the shape out")
         if self.encoder and self.kind not in ENCODED:
             raise OptionError(
                 f"encoder {self.encoder!r} is for raw input, but modality {self.name!r} brings features ({self.kind}); "
@@ -66,6 +68,13 @@ class Modality:
                 f"tuning of modality {self.name!r} must be full or lora, got {self.tuning!r}; "
                 "frozen encoders go to --encode"
             )
+
+    @property
+    def form(self) -> str:
+        """What a sample is, in words: ``text``, ``a sequence of width 20``, ``frames of 3 x 112 x 112``."""
+        if self.shape:
+            return f"{'an ' if self.kind == 'image' else ''}{self.kind} of {' x '.join(map(str, self.shape))}"
+        return "text" if self.kind == "text" else f"a {self.kind} of width {self.width}"
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,11 @@ class Schema:
         return tuple(m.name for m in self.modalities if m.kind == "text")
 
     @property
+    def language(self) -> tuple[str, ...]:
+        """Names of the modalities that hold words, in order: raw text, and the one called ``text`` also as features."""
+        return tuple(m.name for m in self.modalities if m.kind == "text" or m.name == "text")
+
+    @property
     def anchor(self) -> str:
         """The modality that methods built around language take for it: the one called ``text``, else the first one of
         kind text, else the first one."""
@@ -171,6 +185,12 @@ class Schema:
         """Return the schema with the modality of the same name replaced."""
         self.modality(modality.name)
         return replace(self, modalities=tuple(modality if m.name == modality.name else m for m in self.modalities))
+
+    @property
+    def encoders(self) -> dict[str, str]:
+        """The encoders that were asked for, as ``with_encoders`` takes them."""
+        tuned = {m.name: "" if m.tuning == "full" else f"?tuning={m.tuning}" for m in self.modalities}
+        return {m.name: m.encoder + tuned[m.name] for m in self.modalities if m.encoder}
 
     def with_encoders(self, encoders: dict[str, str]) -> Schema:
         """Return the schema with other encoders inside methods.

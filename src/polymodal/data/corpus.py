@@ -11,7 +11,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from polymodal.core import DataError, Modality, Schema, Target, nearest
+from polymodal.data.pixels import at_rest, pixel_row
 from polymodal.data.ragged import Array, Ragged
+from polymodal.data.statistics import channel_statistics
 
 
 class Texts(Protocol):
@@ -35,10 +37,11 @@ class Split:
 
     Attributes:
         ids: name of each sample, unique within the corpus.
-        columns: modality name -> Ragged (sequence, vector) or strings (text).
+        columns: modality name -> strings (text) or Ragged (the other kinds; pixels are uint8, an image is one step).
         present: modality name -> (rows,) bool; an absent row has length 0 (an empty string).
         targets: target name -> labels as described in ``core.Batch``.
         groups: what must not be shared between splits (video, speaker, case), one per sample; empty if unknown.
+        domains: number of each sample's domain in ``Schema.domains``; None where the schema has none.
     """
 
     ids: Sequence[str]
@@ -46,6 +49,7 @@ class Split:
     present: dict[str, Array]
     targets: dict[str, Array]
     groups: Sequence[str] = ()
+    domains: Array | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -59,6 +63,7 @@ class Split:
             {n: p[chosen] for n, p in self.present.items()},
             {n: t[chosen] for n, t in self.targets.items()},
             [self.groups[r] for r in chosen] if len(self.groups) else (),
+            None if self.domains is None else self.domains[chosen],
         )
 
 
@@ -69,21 +74,25 @@ def build_split(
     targets: Mapping[str, Any],
     groups: Sequence[str] = (),
     present: Mapping[str, Any] | None = None,
+    domains: Sequence[str] | None = None,
 ) -> Split:
     """Make a split from plain arrays: what readers and users call.
 
     Args:
         columns: per modality, one ``(time, width)`` array per sample (sequence), one ``(width,)`` array per sample
-            (vector), or one string per sample (text). None, a sequence without steps and an empty string mean absent.
+            (vector), one string per sample (text), one uint8 array ``(channels, height, width)`` (image) or ``(time,
+            channels, height, width)`` (frames). An image, also one of several frames, may be a PNG or JPEG instead: its
+            bytes or path. None, a sequence without steps and an empty string mean absent.
         targets: per target, labels as described in ``core.Batch``; NaN, None or -1 where one is not known.
         present: per modality, optional bool per sample that overrides the rule above.
+        domains: per sample one of ``schema.domains``; needed where the schema has any.
 
     Non-finite features become 0 (the field's rule for the -inf of COVAREP); a row with no finite value at all becomes
     absent.
 
     Raises:
-        DataError: lengths that disagree, a wrong width, a label that cannot be; names the sample and the modality or
-            target.
+        DataError: lengths that disagree, a wrong width, shape or type, a broken image, a label that cannot be; names
+            the sample and the modality or target.
     """
     out: dict[str, Column] = {}
     there: dict[str, Array] = {}
@@ -97,11 +106,24 @@ def build_split(
             texts = [str(r) if r is not None and keep else "" for r, keep in zip(rows, chosen, strict=True)]
             out[modality.name], there[modality.name] = texts, np.array([bool(t.strip()) for t in texts], dtype=bool)
         else:
-            clean = [_clean(r if keep else None, modality, i) for r, keep, i in zip(rows, chosen, ids, strict=True)]
-            column = Ragged.from_rows(clean, modality.width)
+            row_of = pixel_row if modality.shape else _clean
+            clean = [row_of(r if keep else None, modality, i) for r, keep, i in zip(rows, chosen, ids, strict=True)]
+            column = Ragged.from_rows(clean, *at_rest(modality))
             out[modality.name], there[modality.name] = column, column.lengths > 0
     labels = {t.name: t.spec.labels(targets[t.name], ids) for t in schema.targets}
-    return Split([str(i) for i in ids], out, there, labels, [str(g) for g in groups])
+    return Split([str(i) for i in ids], out, there, labels, [str(g) for g in groups], _domains(schema, ids, domains))
+
+
+def _domains(schema: Schema, ids: Sequence[str], domains: Sequence[str] | None) -> Array | None:
+    """Return the number of each sample's domain."""
+    if not schema.domains:
+        return None
+    if domains is None or len(domains) != len(ids):
+        raise DataError(f"{len(domains or ())} domains for {len(ids)} samples; every sample needs one")
+    for domain, sample in zip(domains, ids, strict=True):
+        if domain not in schema.domains:
+            raise DataError(f"sample {sample!r} has the unknown domain {domain!r}{nearest(domain, schema.domains)}")
+    return np.array([schema.domains.index(d) for d in domains], dtype=np.int64)
 
 
 def _clean(row: Any, modality: Modality, sample: str) -> Array:
@@ -132,12 +154,14 @@ class Normalizer:
     std: dict[str, Array]
 
     def apply(self, name: str, row: Array, out: Array) -> None:
-        """Write the standardised, clipped ``row`` (time, width) into ``out`` of the same shape."""
+        """Write the standardised, clipped ``row``, (time, width) or (time, channels, height, width), into the float32
+        ``out`` of the same shape."""
         if name not in self.mean:
             out[:] = row
             return
-        np.subtract(row, self.mean[name], out=out)
-        out /= self.std[name]
+        pixels = (-1, *[1] * (row.ndim - 2))  # axes of height and width, where there are any
+        np.subtract(row, self.mean[name].reshape(pixels), out=out)
+        out /= self.std[name].reshape(pixels)
         np.clip(out, -CLIP, CLIP, out=out)
 
     def to_dict(self) -> dict[str, Any]:
@@ -196,6 +220,8 @@ class Corpus:
         if self.stored_hash:
             return self.stored_hash
         digest = hashlib.sha256(repr(self.schema).encode())
+        # The schema does not show shapes, and features have none: their hashes are older than images.
+        digest.update("".join(f"{m.name}{m.shape}" for m in self.schema.modalities if m.shape).encode())
         for name in sorted(self.splits):
             split = self.splits[name]
             digest.update(name.encode())
@@ -203,12 +229,14 @@ class Corpus:
                 if isinstance(column, Ragged):
                     digest.update(np.ascontiguousarray(column.lengths).tobytes())
                     for values, offsets in column.chunks:
-                        used = np.ascontiguousarray(values[offsets[0] : offsets[-1]], dtype=np.float32)
+                        used: Array = np.ascontiguousarray(values[offsets[0] : offsets[-1]], dtype=column.dtype)
                         digest.update(used.data)
                 else:
                     digest.update("\x1f".join(column[i] for i in range(len(column))).encode())
             for labels in split.targets.values():
                 digest.update(np.ascontiguousarray(labels).tobytes())
+            if split.domains is not None:
+                digest.update(repr(self.schema.domains).encode() + np.ascontiguousarray(split.domains).tobytes())
         return digest.hexdigest()[:16]
 
     @cached_property
@@ -230,8 +258,9 @@ class Corpus:
         """Return the corpus if it can be trained on.
 
         Raises:
-            DataError: an empty split, an id that appears twice, a label outside its classes or range (names the split
-                and the sample), or a target without any known label in train or valid.
+            DataError: an empty split, an id that appears twice, pixels of another shape or type than the schema says, a
+                label outside its classes or range (names the split and the sample), or a target without any known label
+                in train or valid.
         """
         seen: dict[str, str] = {}
         for name, split in self.splits.items():
@@ -242,6 +271,9 @@ class Corpus:
                     where = f"twice in {name}" if seen[sample] == name else f"in {seen[sample]} and in {name}"
                     raise DataError(f"{self.source}: id {sample!r} appears {where}; ids must be unique")
                 seen[sample] = name
+            for modality in self.schema.modalities:
+                if modality.shape:
+                    _check_pixels(self.source, name, split.columns[modality.name], modality)
             for target in self.schema.targets:
                 _check_labels(self.source, name, split, target)
         return self
@@ -292,25 +324,15 @@ def derived_hash(content: str, *change: object) -> str:
     return hashlib.sha256("\x1f".join([content, *map(str, change)]).encode()).hexdigest()[:16]
 
 
-def channel_statistics(column: Ragged) -> tuple[Array, Array]:
-    """Return float32 per-channel mean and standard deviation over all steps, in one bounded-memory pass."""
-    count, total, square = 0, np.zeros(column.width), np.zeros(column.width)
-    for values, offsets in column.chunks:
-        for start in range(int(offsets[0]), int(offsets[-1]), 65536):
-            block = np.asarray(values[start : min(start + 65536, int(offsets[-1]))], dtype=np.float64)
-            # Shifting by the first block's mean keeps the sum of squares accurate for channels far from zero.
-            if count == 0:
-                shift = block.mean(axis=0)
-            block -= shift
-            count += len(block)
-            total += block.sum(axis=0)
-            square += (block * block).sum(axis=0)
-    if count == 0:
-        return np.zeros(column.width, np.float32), np.ones(column.width, np.float32)
-    mean = total / count
-    std = np.sqrt(np.maximum(square / count - mean * mean, 0))
-    std[std < 1e-6] = 1.0
-    return (mean + shift).astype(np.float32), std.astype(np.float32)
+def _check_pixels(source: str, split_name: str, column: Column, modality: Modality) -> None:
+    chunks = column.chunks if isinstance(column, Ragged) else []
+    alike = all((values.shape[1:], values.dtype) == at_rest(modality) for values, _ in chunks)
+    most = max(column.lengths, default=0) if isinstance(column, Ragged) and modality.kind == "image" else 0
+    if not chunks or not alike or most > 1:
+        raise DataError(
+            f"{source}: {modality.name} of {split_name} is no column of {modality.kind} of type uint8 and shape "
+            f"{modality.shape}; make it with build_split"
+        )
 
 
 def _check_labels(source: str, split_name: str, split: Split, target: Target) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from polymodal.core import DataError, Modality, Schema, Target, derive_seed
+from polymodal.core.options import Bounds
 from polymodal.data.columns import (
     SENTIMENT,
     Tally,
@@ -59,7 +60,7 @@ def read(
     path: Path,
     *,
     split: str | None = None,
-    range: tuple[float, float] = SENTIMENT,
+    range: Bounds = SENTIMENT,
     modalities: tuple[str, ...] | None = None,
 ) -> Corpus:
     """Return the corpus in a folder of ``.csd`` files, cut at the intervals of the labels.

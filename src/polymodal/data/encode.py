@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
 import numpy as np
 
-from polymodal.core import DataError, Modality, OptionError, nearest
+from polymodal.core import DataError, Modality, OptionError
+from polymodal.core.options import Count, options_of, read_options, split_source
 from polymodal.data.corpus import Column, Corpus
 from polymodal.data.progress import progress_bar
 from polymodal.data.ragged import Array, Ragged
@@ -96,16 +96,11 @@ def transformer_encoder(spec: str) -> Encoder:
         spec: name as in ``nn.text.load_transformer``, then options: ``layers`` (mean of the last so many hidden states,
             default 1) and ``max_tokens`` (default 64).
     """
-    name, _, query = spec.partition("?")
-    options = {"layers": "1", "max_tokens": "64"}
-    for key, value in parse_qsl(query, keep_blank_values=True):
-        if key not in options:
-            raise OptionError(f"encoder {spec!r}: unknown option {key!r}{nearest(key, options)}")
-        if not value.isdigit() or int(value) < 1:
-            raise OptionError(f"encoder {spec!r}: {key} must be a whole number above 0, got {value!r}")
-        options[key] = value
-    layers, max_tokens = int(options["layers"]), int(options["max_tokens"])
+    name, given = split_source(spec)
+    return _transformer(name, **read_options(f"encoder {spec!r}", given, options_of(_transformer, 1), text=True))
 
+
+def _transformer(name: str, *, layers: Count = 1, max_tokens: Count = 64) -> Encoder:
     @cache
     def load() -> tuple[Any, Any]:
         tokenizer, model = load_transformer(name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
@@ -13,14 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from polymodal.core import Target
+from polymodal.core import Schema, Target
 from polymodal.data.corpus import Corpus, Split, Texts
 from polymodal.data.ragged import Array, Ragged
 
 FEW = 30
 """A split with fewer samples than this is called very small."""
-
-_BLOCK = 65536
 
 
 def describe(corpus: Corpus) -> dict[str, Any]:
@@ -28,9 +25,9 @@ def describe(corpus: Corpus) -> dict[str, Any]:
 
     Keys: ``name, source, hash, modalities, targets, splits, warnings, notes``. Per split: ``samples``, ``groups``
     (number of videos or speakers, None if unknown), ``modalities`` (``present`` share; ``length`` in steps or words:
-    min, median, p95, max; for features the shares of ``constant`` channels, of all-``zero`` steps and of ``non_finite``
-    values) and ``targets`` (``counts``: label or class -> samples; ``mean`` and ``std`` of a regression; ``unknown``:
-    samples without a label).
+    min, median, p95, max; for all but text the ``bytes`` at rest and the shares of ``constant`` channels or pixels, of
+    all-``zero`` steps and of ``non_finite`` values) and ``targets`` (``counts``: label or class -> samples; ``mean``,
+    ``std`` of a regression; ``unknown``: samples without a label).
     Memory stays bounded: memory-mapped features are read block by block.
     """
     splits = {name: _split(corpus, split) for name, split in corpus.splits.items()}
@@ -77,24 +74,21 @@ def _spread(lengths: Array) -> dict[str, float] | None:
     return {"min": low, "median": median, "p95": p95, "max": high}
 
 
-def _blocks(column: Ragged) -> Iterator[Array]:
-    for values, offsets in column.chunks:
-        for start in range(int(offsets[0]), int(offsets[-1]), _BLOCK):
-            yield np.asarray(values[start : min(start + _BLOCK, int(offsets[-1]))])
-
-
 def _features(column: Ragged) -> dict[str, float | None]:
-    """Return shares of constant channels, all-zero steps and non-finite values; None without any step."""
+    """Return bytes, and shares of constant channels, all-zero steps and non-finite values; None without any step."""
     steps, zero, bad = 0, 0, 0
     low, high = np.full(column.width, np.inf), np.full(column.width, -np.inf)
-    for block in _blocks(column):
+    for whole in column.blocks():
+        block = whole.reshape(len(whole), -1)
         steps += len(block)
         zero += int((~block.any(axis=1)).sum())
         bad += int(block.size - np.isfinite(block).sum())
         low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
+    size = steps * column.width * np.dtype(column.dtype).itemsize
     if not steps:
-        return {"constant": None, "zero": None, "non_finite": None}
+        return {"bytes": size, "constant": None, "zero": None, "non_finite": None}
     return {
+        "bytes": size,
         "constant": float((low == high).mean()),
         "zero": zero / steps,
         "non_finite": bad / (steps * column.width),
@@ -117,7 +111,7 @@ def _warnings(corpus: Corpus, splits: dict[str, Any]) -> list[str]:
     return [
         *_shared_groups(corpus),
         *_repeated_texts(corpus),
-        *_modality_warnings(splits),
+        *_modality_warnings(corpus.schema, splits),
         *_label_warnings(corpus, splits),
     ]
 
@@ -153,7 +147,7 @@ def _text_hashes(split: Split, name: str) -> list[int]:
     return [hash(column[int(i)]) for i in np.flatnonzero(split.present[name])]
 
 
-def _modality_warnings(splits: dict[str, Any]) -> list[str]:
+def _modality_warnings(schema: Schema, splits: dict[str, Any]) -> list[str]:
     found = []
     for split, about in splits.items():
         if about["samples"] < FEW:
@@ -164,7 +158,8 @@ def _modality_warnings(splits: dict[str, Any]) -> list[str]:
             elif facts["present"] < 1:
                 found.append(f"{name} is absent from {1 - facts['present']:.1%} of {split}")
             if split == "train" and facts.get("constant"):
-                found.append(f"{facts['constant']:.0%} of the channels of {name} are constant in train")
+                parts = "pixels" if schema.modality(name).shape else "channels"
+                found.append(f"{facts['constant']:.0%} of the {parts} of {name} are constant in train")
             if facts.get("non_finite"):
                 found.append(f"{facts['non_finite']:.1%} of the values of {name} in {split} are NaN or infinite")
     return found
@@ -205,10 +200,8 @@ def _table(*columns: str) -> Table:
 
 
 def _modality_table(description: dict[str, Any]) -> Table:
-    table = _table("split", "modality", "rows", "groups", "present", "length", "p95", "max", "zero", "const")
-    kinds = {
-        m["name"]: "text" if m["kind"] == "text" else f"{m['kind'][:3]} {m['width']}" for m in description["modalities"]
-    }
+    table = _table("split", "modality", "rows", "groups", "present", "length", "p95", "max", "MB", "zero", "const")
+    kinds = {m["name"]: _form(m) for m in description["modalities"]}
     for split, about in description["splits"].items():
         head = [split, str(about["samples"]), "-" if about["groups"] is None else str(about["groups"])]
         for name, facts in about["modalities"].items():
@@ -219,10 +212,17 @@ def _modality_table(description: dict[str, Any]) -> Table:
                 *head[1:],
                 f"{facts['present']:.0%}",
                 *(f"{length[k]:.0f}" if length else "-" for k in ("median", "p95", "max")),
+                f"{facts['bytes'] / 1e6:.1f}" if "bytes" in facts else "-",
                 *("-" if facts.get(k) is None else f"{facts[k]:.0%}" for k in ("zero", "constant")),
             )
             head = ["", "", ""]
     return table
+
+
+def _form(modality: dict[str, Any]) -> str:
+    """Return the kind of a modality and the size of its steps, in short."""
+    size = "x".join(map(str, modality["shape"])) or modality["width"]
+    return "text" if modality["kind"] == "text" else f"{modality['kind'][:3]} {size}"
 
 
 def _label_table(description: dict[str, Any]) -> Table:

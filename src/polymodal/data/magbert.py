@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.core import DataError, Modality, Schema, Target
+from polymodal.core.options import Bounds
 from polymodal.data.columns import (
     SENTIMENT,
     Tally,
@@ -56,7 +57,7 @@ def read(
     data: dict[str, Any],
     path: Path,
     *,
-    range: tuple[float, float] = SENTIMENT,
+    range: Bounds = SENTIMENT,
     modalities: tuple[str, ...] | None = None,
 ) -> Corpus:
     """Return the corpus in ``data``: ``text`` as strings, ``audio`` and ``vision`` as sequences of one step per word.

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from polymodal.core import DataError, Modality, Schema
+from polymodal.core.options import Bounds
 from polymodal.data.columns import (
     Tally,
     as_array,
@@ -52,7 +53,7 @@ def read(
     *,
     text: Literal["features", "raw"] | None = None,
     target: Task | None = None,
-    range: tuple[float, float] | None = None,
+    range: Bounds | None = None,
     modalities: tuple[str, ...] | None = None,
 ) -> Corpus:
     """Return the corpus in ``data``, which is emptied on the way to save memory.

@@ -22,6 +22,7 @@ class Sensor:
         pace: fewest and most steps per word of a sequence; a vector has one step.
         noise: standard deviation of the error of a reading, one per sample and factor (a factor's own is 1).
         jitter: standard deviation of the white noise on every channel and step; unused for text.
+        shape: (channels, height, width) of each of the frames.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Sensor:
     pace: tuple[float, float] = (0.0, 0.0)
     noise: float = 0.5
     jitter: float = 1.0
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Plan:
             "plan": self,
             "shares": {score: {c.name: c.share for c in parts} for score, parts in self.scores.items()},
             "carries": self.carries,
-            "channels": {s.name: self.channels(s) for s in self.sensors if s.kind != "text"},
+            "channels": {s.name: self.channels(s) for s in self.sensors if s.width},
             "shortcut": shortcut,
         }
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+_NUMBERS = 2**26
+"""Most numbers in a block."""
+
 
 class Ragged:
     """A column of ``(time, width)`` arrays whose lengths differ, kept as flat buffers.
 
     A buffer may be memory-mapped, so a column can be larger than memory; indexing returns a view, never a copy.
-    A vector column is a Ragged whose rows have length 1 (0 where absent).
+    A vector column is a Ragged whose rows have length 1 (0 where absent). Steps may have more than one axis: the rows
+    of frames are ``(time, channels, height, width)`` of whole numbers from 0 to 255, those of images have length 1.
 
     Args:
         chunks: pairs of ``values`` (steps, width) and ``offsets`` (rows + 1,); row ``i`` of a chunk is
@@ -29,17 +33,28 @@ class Ragged:
         self.lengths: Array = np.concatenate([np.diff(offsets) for _, offsets in self.chunks])
 
     @classmethod
-    def from_rows(cls, rows: Iterable[Array], width: int) -> Ragged:
-        """Copy ``rows``, each ``(time, width)``, into one flat float32 buffer."""
-        kept = [np.asarray(r, dtype=np.float32).reshape(-1, width) for r in rows]
+    def from_rows(cls, rows: Iterable[Array], step: int | tuple[int, ...], dtype: type = np.float32) -> Ragged:
+        """Copy ``rows``, each ``(time, *step)``, into one flat buffer."""
+        shape = (step,) if isinstance(step, int) else step
+        kept: list[Array] = [np.asarray(r, dtype=dtype).reshape(-1, *shape) for r in rows]
         offsets = np.cumsum([0] + [len(r) for r in kept])
-        values = np.concatenate(kept) if kept else np.zeros((0, width), np.float32)
+        values = np.concatenate(kept) if kept else np.zeros((0, *shape), dtype)
         return cls([(values, offsets)])
 
     @property
+    def step(self) -> tuple[int, ...]:
+        """Shape of a step."""
+        return self.chunks[0][0].shape[1:]
+
+    @property
     def width(self) -> int:
-        """Features per step."""
-        return int(self.chunks[0][0].shape[1])
+        """Numbers per step."""
+        return int(np.prod(self.step))
+
+    @property
+    def dtype(self) -> type:
+        """What is stored: uint8 pixels, else float32."""
+        return np.uint8 if len(self.step) > 1 else np.float32
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -50,6 +65,13 @@ class Ragged:
         i = row - int(self._starts[chunk])
         return values[offsets[i] : offsets[i + 1]]
 
+    def blocks(self) -> Iterator[Array]:
+        """Yield all steps in order, ``(steps, *step)``, in blocks of bounded memory."""
+        size = min(65536, max(1, _NUMBERS // self.width))
+        for values, offsets in self.chunks:
+            for start in range(int(offsets[0]), int(offsets[-1]), size):
+                yield np.asarray(values[start : min(start + size, int(offsets[-1]))])
+
     def select(self, rows: Sequence[int] | Array) -> Ragged:
         """Return a copy that holds only ``rows``, in that order."""
-        return Ragged.from_rows((self[int(r)] for r in rows), self.width)
+        return Ragged.from_rows((self[int(r)] for r in rows), self.step, self.dtype)

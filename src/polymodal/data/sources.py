@@ -1,10 +1,11 @@
 """From the string a user types to a corpus: ``SOURCE?option=value&option=value``.
 
 ``SOURCE`` is a planted corpus (``synthetic:NAME``), a store, a folder of ``.csd`` files, a pickle in the layout of
-MMSA, MulT or MAG-BERT, or a function that returns a Corpus (``package.module:function``, ``file.py:function``). The
-kind is found by looking; ``mmsa:PATH``, ``magbert:PATH``, ``csd:PATH`` and ``store:PATH`` force it. Options are the
-reader's own, plus ``modalities=a,b`` (keep only these), ``limit=N`` (the first N samples of each split) and
-``match=sample`` or ``match=group`` (a retrieval instead of the targets, see ``Corpus.for_retrieval``).
+MMSA, MulT or MAG-BERT, a function that returns a Corpus (``package.module:function``, ``file.py:function``), or several
+sources as domains of one corpus (``mix:a.pkl,b.pkl``, see ``data.mix``). The kind is found by looking; ``mmsa:PATH``,
+``magbert:PATH``, ``csd:PATH`` and ``store:PATH`` force it. Options are the reader's own, plus ``modalities=a,b`` (keep
+only these), ``limit=N`` (the first N samples of each split) and ``match=sample`` or ``match=group`` (a retrieval in the
+place of the targets, see ``Corpus.for_retrieval``).
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from polymodal.core import DataError, OptionError, nearest
+from polymodal.core import DataError, nearest
+from polymodal.core.options import Count, options_of, read_options, split_source
 from polymodal.data import csd, magbert, mmsa
 from polymodal.data.columns import choose, split_name
 from polymodal.data.corpus import Corpus, Match, Split, derived_hash
-from polymodal.data.options import convert, options_of, split_source
+from polymodal.data.mix import mix
 from polymodal.data.pickles import read_pickle
 from polymodal.data.store import is_store, read_store
 
@@ -53,13 +55,11 @@ def load_corpus(source: str | Path | Corpus) -> Corpus:
     try:
         reader, arguments = _open(place)
         own, common = options_of(reader, len(arguments)), options_of(_finish, 2)
-        for name in given:
-            if name not in own and name not in common:
-                raise OptionError(f"{text}: there is no option {name!r} here{nearest(name, {**own, **common})}")
-        corpus = reader(*arguments, **{n: convert(text, n, v, own[n]) for n, v in given.items() if n in own})
+        options = read_options(text, given, {**common, **own}, text=True)
+        corpus = reader(*arguments, **{n: v for n, v in options.items() if n in own})
         if not isinstance(corpus, Corpus):
             raise DataError(f"{place} returned a {type(corpus).__name__}; it must return a polymodal Corpus")
-        return _finish(corpus, text, **{n: convert(text, n, v, common[n]) for n, v in given.items() if n in common})
+        return _finish(corpus, text, **{n: v for n, v in options.items() if n in common})
     except DataError as error:
         named = place.partition(":")[2] or place
         raise (error if named in str(error) else DataError(f"{place}: {error}")) from None
@@ -169,6 +169,7 @@ OPENERS: dict[str, Callable[[str], Opened]] = {
     "synthetic": _open_synthetic,
     **{name: _open_layout(name) for name in LAYOUTS},
     "csd": lambda place: (csd.read, (_existing(place),)),
+    "mix": lambda place: (mix, (place, load_corpus)),
     "store": lambda place: (read_store, (_existing(place),)),
 }
 """What may stand before a colon."""
@@ -179,12 +180,10 @@ def _finish(
     source: str,
     *,
     modalities: tuple[str, ...] | None = None,
-    limit: int | None = None,
+    limit: Count | None = None,
     match: Match | None = None,
 ) -> Corpus:
     """Return the corpus under its ``source``, with the common options applied, checked."""
-    if limit is not None and limit < 1:
-        raise OptionError(f"{source}: limit is {limit}; keep at least 1 sample of each split")
     splits: dict[str, Split] = {}
     for name, split in corpus.splits.items():
         if split_name(name) in splits:

@@ -6,6 +6,7 @@ A store is a folder that ``datasets.load_from_disk`` opens too, plus ``polymodal
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.core import DataError, Schema, Target
+from polymodal.core import DataError, Modality, Schema, Target
 from polymodal.data.corpus import Column, Corpus, Normalizer, Split
+from polymodal.data.pixels import at_rest
 from polymodal.data.ragged import Ragged
 
 MARK = "polymodal.json"
@@ -75,6 +77,8 @@ def _table(schema: Schema, split: Split) -> Any:
     columns: dict[str, Any] = {"id": pa.array(list(split.ids), pa.string())}
     if len(split.groups):
         columns["group"] = pa.array(list(split.groups), pa.string())
+    if split.domains is not None:
+        columns["domain"] = pa.array(split.domains)
     for modality in schema.modalities:
         column = split.columns[modality.name]
         columns[modality.name] = _arrow(column)
@@ -93,7 +97,7 @@ def _arrow(column: Column) -> Any:
     chunks = []
     for values, offsets in column.chunks:
         # Arrow offsets count numbers, ours count steps; both may start anywhere in a shared buffer.
-        flat = pa.array(np.ascontiguousarray(values, dtype=np.float32).reshape(-1))
+        flat = pa.array(np.ascontiguousarray(values, dtype=column.dtype).reshape(-1))
         chunks.append(pa.LargeListArray.from_arrays(pa.array(offsets * column.width), flat))
     return pa.chunked_array(chunks)
 
@@ -135,22 +139,24 @@ def _split(schema: Schema, table: Any) -> Split:
     columns: dict[str, Column] = {}
     for modality in schema.modalities:
         column = table.column(modality.name)
-        columns[modality.name] = column.to_pylist() if modality.kind == "text" else _ragged(column, modality.width)
+        columns[modality.name] = column.to_pylist() if modality.kind == "text" else _ragged(column, modality)
     return Split(
         ids=table.column("id").to_pylist(),
         columns=columns,
         present={n: table.column(f"present/{n}").to_numpy() for n in schema.names},
         targets={t.name: _labels(table.column(f"target/{t.name}"), t) for t in schema.targets},
         groups=table.column("group").to_pylist() if "group" in table.column_names else (),
+        domains=table.column("domain").to_numpy() if "domain" in table.column_names else None,
     )
 
 
-def _ragged(column: Any, width: int) -> Ragged:
+def _ragged(column: Any, modality: Modality) -> Ragged:
+    step, dtype = at_rest(modality)
     chunks = []
     for chunk in column.chunks:
-        values = chunk.values.to_numpy(zero_copy_only=True).reshape(-1, width)
-        chunks.append((values, chunk.offsets.to_numpy() // width))
-    return Ragged(chunks or [(np.zeros((0, width), np.float32), np.zeros(1, np.int64))])
+        values = chunk.values.to_numpy(zero_copy_only=True).reshape(-1, *step)
+        chunks.append((values, chunk.offsets.to_numpy() // math.prod(step)))
+    return Ragged(chunks or [(np.zeros((0, *step), dtype), np.zeros(1, np.int64))])
 
 
 def _labels(column: Any, target: Target) -> np.ndarray[Any, Any]:

@@ -25,10 +25,14 @@ from scipy.special import ndtr
 from polymodal.core import DataError, Modality, OptionError, Schema, nearest, numpy_rng
 from polymodal.data import grammar
 from polymodal.data.corpus import Column, Corpus, Split
-from polymodal.data.plans import LOADINGS, PLANS, Plan, Sensor
+from polymodal.data.plans import LOADINGS, Plan, Sensor
+from polymodal.data.plans import PLANS as FEATURES
 from polymodal.data.ragged import Array, Ragged
+from polymodal.data.synthetic_images import FACES, faces
 
 Draw = Callable[..., np.random.Generator]
+
+PLANS = {**FEATURES, "faces": FACES}
 
 GROUP = 5
 """Samples per group (speaker); a group talks about one topic."""
@@ -82,7 +86,7 @@ def load(
         label_noise=usual.label_noise if label_noise is None else label_noise,
     )
     _check(name, plan, noise, absent)
-    schema = Schema(tuple(Modality(s.name, s.kind, s.width) for s in plan.sensors), (plan.target,))
+    schema = Schema(tuple(Modality(s.name, s.kind, s.width, shape=s.shape) for s in plan.sensors), (plan.target,))
     splits, known = {}, {}
     for part, rows in plan.sizes.items():
         draw = partial(numpy_rng, "synthetic", name, seed, part)
@@ -215,8 +219,18 @@ def _columns(
             columns[sensor.name] = [t if here else "" for t, here in zip(texts, there[:, i], strict=True)]
     for i, sensor in enumerate(plan.sensors):
         if sensor.kind != "text":
+            tempo = draw("tempo", sensor.name).uniform(*sensor.pace, rows)
+            steps = np.maximum(1, np.rint(words * tempo)).astype(np.int64)
+            read = {f: _reading(sensor, f, factors[f], draw) for f, who in plan.carries.items() if sensor.name in who}
             own = shortcut if plan.shortcut and plan.shortcut[0] == sensor.name else None
-            columns[sensor.name] = _sequence(plan, sensor, factors, own, words, there[:, i], draw)
+            values = (
+                faces(sensor, read, steps, GROUP, draw)
+                if sensor.shape
+                else _sequence(plan, sensor, read, own, steps, draw)
+            )
+            kept = np.repeat(there[:, i], steps)
+            offsets = np.concatenate([[0], np.cumsum(steps * there[:, i])])
+            columns[sensor.name] = Ragged([(values if kept.all() else values[kept], offsets)])
     return {s.name: columns[s.name] for s in plan.sensors}
 
 
@@ -242,36 +256,25 @@ def _texts(plan: Plan, sensor: Sensor, part: str, factors: dict[str, Array], dra
 
 
 def _sequence(
-    plan: Plan,
-    sensor: Sensor,
-    factors: dict[str, Array],
-    shortcut: Array | None,
-    words: Array,
-    there: Array,
-    draw: Draw,
-) -> Ragged:
-    """Return a sequence, or a vector as a sequence of one step.
+    plan: Plan, sensor: Sensor, read: dict[str, Array], shortcut: Array | None, steps: Array, draw: Draw
+) -> Array:
+    """Return the features of all steps; a vector is a sequence of one step.
 
     Channel 0 holds the course of the event alone, a factor's channels its reading times that course, the last channel
     a shortcut all the time, and all of them white noise. The course has mean 1 over time, so that the mean over time
     estimates the reading; weighing the steps by channel 0 estimates it better.
     """
-    tempo = draw("tempo", sensor.name).uniform(*sensor.pace, len(words))
-    steps = np.maximum(1, np.rint(words * tempo)).astype(np.int64)
     offsets = np.concatenate([[0], np.cumsum(steps)])
     values = draw("jitter", sensor.name).standard_normal((int(offsets[-1]), sensor.width), dtype=np.float32)
     values *= sensor.jitter
     course = _course(steps, offsets, draw, sensor.name)
     values[:, 0] = values[:, 0] / 4 + course
     for factor, channels in plan.channels(sensor).items():
-        signal = np.repeat(_reading(sensor, factor, factors[factor], draw), steps) * course
+        signal = np.repeat(read[factor], steps) * course
         values[:, channels] += signal[:, None] * LOADINGS[: channels.stop - channels.start]
     if shortcut is not None:
         values[:, -1] += np.repeat(shortcut, steps)
-    if not there.all():
-        values = values[np.repeat(there, steps)]
-        offsets = np.concatenate([[0], np.cumsum(steps * there)])
-    return Ragged([(values, offsets)])
+    return values
 
 
 def _course(steps: Array, offsets: Array, draw: Draw, modality: str) -> Array:

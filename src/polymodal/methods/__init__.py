@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polymodal.core.errors import OptionError, nearest
+from polymodal.core.options import options_of, read_options
 from polymodal.core.plugins import load_class, locate
 from polymodal.methods._describe import MethodInfo, OptionInfo, describe, method_classes
-from polymodal.methods._options import build
+from polymodal.methods._encoders import check_moved, check_used
 
 if TYPE_CHECKING:
+    from polymodal.core import Schema
     from polymodal.methods.base import Method
 
 __all__ = ["MethodInfo", "OptionInfo", "build", "describe_method", "find_method", "method_id", "method_ids"]
@@ -41,6 +43,22 @@ def find_method(name: str) -> type[Method]:
     from polymodal.methods.base import Method
 
     return load_class("method", name, *_locate(name), Method)
+
+
+def build(method_cls: type[Method], schema: Schema, options: dict[str, Any]) -> Method:
+    """Return ``method_cls(schema, **options)``.
+
+    Args:
+        options: values by option name. An int serves as a float and a list as a tuple; nothing else is converted.
+
+    Raises:
+        OptionError: an unknown option (names the nearest), a missing one, a value of the wrong type or not among the
+            choices, an encoder that would not be used; and whatever the constructor itself raises about values.
+    """
+    check_moved(options)
+    method = method_cls(schema, **read_options(method_cls.__name__, options, options_of(method_cls, skip=1)))
+    check_used(method, schema)
+    return method
 
 
 def method_id(cls: type[Method]) -> str:

@@ -46,12 +46,18 @@ class MethodInfo:
     options: tuple[OptionInfo, ...]
 
 
+BASES = frozenset({"Method", "Seamed", "Wrapper"})
+"""Classes that methods derive from."""
+
+
 def method_classes(path: Path) -> dict[str, ast.ClassDef]:
-    """Return name -> definition of the public classes of a source file that name ``Method`` as a base."""
+    """Return name -> definition of the public classes of a source file that name one of ``BASES`` as a base."""
     return {
         node.name: node
         for node in _parse(path).body
-        if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and "Method" in map(_last_name, node.bases)
+        if isinstance(node, ast.ClassDef)
+        and not node.name.startswith("_")
+        and not BASES.isdisjoint(map(_last_name, node.bases))
     }
 
 

@@ -9,12 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Method, fraction, positive
-from polymodal.methods.mult import per_modality
+from polymodal.methods.base import Method, fraction, per_modality, positive
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.shortened import shortened
-from polymodal.nn.text import Tuning
 
 
 class ALMT(Method):
@@ -33,7 +31,7 @@ class ALMT(Method):
     (the code adds to a normalised copy, which has parameters of its own). Any number of other modalities and the three
     tasks; a single modality attends to itself. Of an absent modality the learned tokens remain, which know nothing of
     the sample. Without one called ``text``, the first modality of kind text, else the first one is language. Defaults
-    are smaller than the authors' sizes, which the preset ``mosi`` has.
+    are smaller than the authors' sizes, which the preset ``paper`` has.
 
     Args:
         schema: what the batches hold.
@@ -45,8 +43,6 @@ class ALMT(Method):
         layers: in which language attends to the hyper-modality.
         steps: most steps of a sequence that have a position, for all modalities or by name.
         dropout: on attention weights, and after each map of the feed-forward networks.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused`` (batch, width); with other modalities ``hyper`` (batch, tokens, width).
     """
@@ -68,8 +64,6 @@ class ALMT(Method):
         layers: int = 2,
         steps: int | dict[str, int] = 100,
         dropout: float = 0.0,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, tokens=tokens, heads=heads, head_width=head_width, scales=scales, layers=layers)
@@ -82,7 +76,7 @@ class ALMT(Method):
         def blocks(count: int) -> nn.ModuleList:
             return nn.ModuleList(_Block(width, heads, head_width, dropout) for _ in range(count))
 
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         self.compressors = nn.ModuleDict()
         for n, m in self.inputs.modalities.items():
             most = 1 if m.kind == "vector" else longest[n]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, DataError, Kind, OptionError, Output, Schema, find_task
 from polymodal.nn.heads import task_losses
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class Method(nn.Module):
     """
 
     paper: ClassVar[str] = ""
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"sequence", "vector", "text"})
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"sequence", "vector", "text", "image", "frames"})
     tasks: ClassVar[frozenset[str]] = frozenset({"regression", "classification", "multilabel"})
     handles_absence: ClassVar[bool] = True
     modality_counts: ClassVar[tuple[int, int]] = (1, 99)
@@ -242,3 +244,13 @@ def fraction(**options: float) -> None:
     for name, value in options.items():
         if not 0 <= value < 1:
             raise OptionError(f"{name} must be at least 0 and below 1, got {value}")
+
+
+def per_modality(option: str, value: Number | dict[str, Number], names: tuple[str, ...]) -> dict[str, Number]:
+    """Return the value for each of ``names``; others in a dictionary are ignored: a preset also serves a subset."""
+    if not isinstance(value, dict):
+        return dict.fromkeys(names, value)
+    missing = [n for n in names if n not in value]
+    if missing:
+        raise OptionError(f"{option} has no value for {', '.join(missing)}; name every modality or give one number")
+    return {n: value[n] for n in names}

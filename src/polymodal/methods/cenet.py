@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -15,10 +15,9 @@ from polymodal.methods.base import Method, fraction, positive
 from polymodal.methods.mag_bert import embedding_layer
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs, as_sequence
-from polymodal.nn.sequence import masked_mean, masked_softmax, sinusoid
-from polymodal.nn.text import TextEncoder, Tuning
-
-Shift = Callable[[Tensor], Tensor]
+from polymodal.nn.sequence import masked_softmax
+from polymodal.nn.text import TextEncoder
+from polymodal.nn.transformer import Shift, SmallTransformer
 
 
 class CENet(Method):
@@ -43,8 +42,6 @@ class CENet(Method):
         width: features per token of the small transformer; a pre-trained one has its own.
         heads: its attention heads; must divide ``width``.
         layers: its layers.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
     """
 
     paper = (
@@ -61,19 +58,17 @@ class CENet(Method):
         width: int = 64,
         heads: int = 4,
         layers: int = 2,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, heads=heads, layers=layers)
         fraction(dropout=dropout)
         if width % heads:
             raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         self.anchor = schema.anchor
         own, encoder = self.inputs.modalities[self.anchor], self.transformer
-        self.small = _Small(own.width, width, heads, layers, dropout) if encoder is None else None
-        stack = layers_of(encoder, text_encoder) if self.small is None else self.small.layers
+        self.small = SmallTransformer(own.width, width, heads, layers, dropout) if encoder is None else None
+        stack = layers_of(encoder) if self.small is None else self.small.layers
         if not 0 <= place < len(stack):
             raise OptionError(f"place must be a layer of the transformer, 0 to {len(stack) - 1}, got {place}")
         self.place = place
@@ -106,8 +101,7 @@ class CENet(Method):
             shift = partial(self.enhancement, others=others)
         if encoder is None:
             assert self.small is not None
-            with enhanced(self.small.layers[self.place], shift):
-                return self.small(as_sequence(text))
+            return self.small(as_sequence(text), shift, self.place)
         with enhanced(layers_of(encoder)[self.place], shift):
             return encoder(text).tensor[:, 0]
 
@@ -143,35 +137,14 @@ class Enhancement(nn.Module):
         return weights @ self.values[name](x), weights
 
 
-class _Small(nn.Module):
-    """A transformer from scratch, averaged over true steps: ``(batch, time, width_in)`` -> ``(batch, width)``."""
-
-    def __init__(self, width_in: int, width: int, heads: int, layers: int, dropout: float) -> None:
-        super().__init__()
-        self.linear, self.norm, self.drop = nn.Linear(width_in, width), nn.LayerNorm(width), nn.Dropout(dropout)
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(width, heads, 4 * width, dropout, "gelu", batch_first=True)
-            for _ in range(layers)
-        )
-
-    def forward(self, stream: Stream) -> Tensor:
-        x = self.linear(stream.tensor)
-        x = self.drop(self.norm(x + sinusoid(x.shape[1], x.shape[2], x.device).to(x.dtype)))
-        padding = ~stream.mask
-        padding[:, 0] = False  # a softmax over nothing is NaN: an absent row looks at its first step, then is dropped
-        for layer in self.layers:
-            x = layer(x, src_key_padding_mask=padding)
-        return masked_mean(x, stream.mask)
-
-
-def layers_of(encoder: TextEncoder | None, name: str = "") -> nn.ModuleList:
-    """Return the layers of a transformer; OptionError, with its ``name``, unless it is built like BERT."""
+def layers_of(encoder: TextEncoder | None) -> nn.ModuleList:
+    """Return the layers of a transformer; OptionError unless it is built like BERT."""
     assert encoder is not None
     count = getattr(encoder.model.config, "num_hidden_layers", 0)
     stacks = (m for m in encoder.model.modules() if isinstance(m, nn.ModuleList) and len(m) == count)
     found = next(stacks, None)
     if found is None or embedding_layer(encoder) is None:
-        raise OptionError(f"text encoder {name!r} has no place for the enhancement; use one built like BERT")
+        raise OptionError(f"text encoder {encoder.name!r} has no place for the enhancement; use one built like BERT")
     return found
 
 

@@ -16,7 +16,7 @@ from polymodal.nn.bottleneck import GaussianBottleneck, kl_to_standard_normal
 from polymodal.nn.crossmodal import CrossModalFusion
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
-from polymodal.nn.text import Tuning
+from polymodal.nn.masking import masked_error, mean_where
 from polymodal.nn.translate import CascadedTranslator
 from polymodal.nn.unimodal import UnimodalHeads
 
@@ -68,8 +68,6 @@ class CyIN(Method):
             it, of equal stretches of time), ``sigmoid`` (ends every decoder, though targets are unbounded), ``moving``
             (what is to be decoded trains too).
         eval_mode: predict from the ``mean`` of each code, or from a ``sample`` as the released code does.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused`` (batch, width'); per modality n its code ``z_<n>``, ``mean_<n>`` and ``log_variance_<n>``
     (batch, steps, code), zero where absent, and the frames ``x_<n>`` (batch, steps, its width).
@@ -103,8 +101,6 @@ class CyIN(Method):
         },
         quirks: tuple[Quirk, ...] = ("strided", "sigmoid", "moving"),
         eval_mode: Mode = "mean",
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         hidden, code = bottleneck
@@ -117,7 +113,7 @@ class CyIN(Method):
             raise OptionError(f"steps must be at least {KERNEL}, the kernel of the fusion's convolution, got {steps}")
         self.steps, self.eta, self.stage, self.weight = steps, eta, stage, translation_weight
         self.quirks, self.eval_mode = frozenset(quirks), eval_mode
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         names = schema.names
         self.encoders, self.decoders = nn.ModuleDict(), nn.ModuleDict()
         for n, m in self.inputs.modalities.items():
@@ -236,8 +232,8 @@ class CyIN(Method):
         last = target == list(here)[-1]
         z = found[f"z_{source}"] if last else mean + torch.randn_like(mean) * torch.exp(log_variance / 2)
         x = found[f"x_{target}"] if "moving" in self.quirks else found[f"x_{target}"].detach()
-        error = _mean_where(_error(self.decoders[target](z), x), here[source] & here[target])
-        return _mean_where(kl, here[source]) / self.eta + error
+        error = _error(self.decoders[target](z), x, here[source] & here[target])
+        return mean_where(kl, here[source]) / self.eta + error
 
     def translation_losses(self, found: Mapping[str, Tensor], here: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the errors of the translations of codes, and of those translations translated back; means over
@@ -249,23 +245,18 @@ class CyIN(Method):
         forth_terms, back_terms = [], []
         for o, returned in back.items():
             code, single = found[f"z_{o}"], {m: found[f"{m}->{o}"] for m in returned}
-            forth_terms += [_mean_where(_error(x, code), here[m] & here[o]) for m, x in single.items()]
-            back_terms += [_mean_where(_error(x, code), here[o]) for x in returned.values()]
+            forth_terms += [_error(x, code, here[m] & here[o]) for m, x in single.items()]
+            back_terms += [_error(x, code, here[o]) for x in returned.values()]
             if len(single) > 1:
                 everyone = torch.stack(list(here.values())).all(0)
-                forth_terms.append(_mean_where(_error(torch.stack(list(single.values())).sum(0), code), everyone))
-                back_terms.append(_mean_where(_error(torch.stack(list(returned.values())).sum(0), code), here[o]))
+                forth_terms.append(_error(torch.stack(list(single.values())).sum(0), code, everyone))
+                back_terms.append(_error(torch.stack(list(returned.values())).sum(0), code, here[o]))
         return torch.stack(forth_terms).mean(), torch.stack(back_terms).mean()
 
 
-def _error(x: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error per sample: ``(batch, time, width)`` -> ``(batch,)``."""
-    return (x.float() - target.float()).square().mean((1, 2))
-
-
-def _mean_where(values: Tensor, rows: Tensor) -> Tensor:
-    """Mean of ``values`` (batch,) over True rows; 0, still part of the graph, where there is none."""
-    return (values * rows).sum() / rows.sum().clamp(min=1)
+def _error(x: Tensor, target: Tensor, rows: Tensor) -> Tensor:
+    """Mean squared error of ``x`` (batch, steps, width), in which every step counts, over samples ``rows`` (batch,)."""
+    return mean_where(masked_error(x, target, rows[:, None].expand(x.shape[:2])), rows)
 
 
 def _dropouts(dropouts: Mapping[str, float], names: tuple[str, ...]) -> dict[str, float]:

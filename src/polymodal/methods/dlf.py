@@ -9,15 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream, nearest
-from polymodal.methods.base import Method, fraction, positive
+from polymodal.methods.base import Method, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
 from polymodal.nn.axis import resample
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
-from polymodal.nn.masking import mean_where
-from polymodal.nn.sequence import masked_mean
+from polymodal.nn.masking import masked_error, masked_mean, mean_where
 from polymodal.nn.subnet import final_state
-from polymodal.nn.text import Tuning
 
 STEPS = 46
 """Steps to which a shared sequence is brought before its alignment: the paper's 50 less those a kernel of 5 takes."""
@@ -53,7 +51,8 @@ class DLF(Method):
         heads: attention heads; must divide ``width``.
         layers: of every transformer; those after the attraction have one more.
         kernel: steps seen by the convolution.
-        focus: the modality that attends to the others; null for ``text``, or the first one.
+        focus: the modality that attends to the others; null for ``text``, else the first one of kind text, else the
+            first one.
         focus_weight: weight of the loss of its own head.
         refine: weight of reconstruction, cycle and ``separate``.
         separate: weight, within ``refine``, of orthogonality and triplet.
@@ -63,8 +62,6 @@ class DLF(Method):
             attended to, the common encoder and the transformers after an attraction that of ``focus``.
         embed_dropout: on the input of each transformer.
         output_dropout: in the residual perceptrons before the heads.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused``, ``shared`` (batch, modalities * width) and per modality n its specific vector ``h_<n>``; in
     training also ``aligned_<n>``, which the triplet loss compares, and the other terms of each sample (batch,).
@@ -89,8 +86,6 @@ class DLF(Method):
         attention_dropout: float | dict[str, float] = 0.2,
         embed_dropout: float = 0.2,
         output_dropout: float = 0.5,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, heads=heads, layers=layers, kernel=kernel)
@@ -105,10 +100,10 @@ class DLF(Method):
         names = schema.names
         if focus is not None and focus not in names:
             raise OptionError(f"focus names {focus!r}{nearest(focus, names)}")
-        self.focus = focus or ("text" if "text" in names else names[0])
+        self.focus = focus or schema.anchor
         self.focus_weight, self.refine, self.separate = focus_weight, refine, separate
         self.cosine_width = cosine_width or width
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         self.focus_drop = nn.Dropout(focus_dropout)
         self.convolutions = nn.ModuleDict(
             {
@@ -116,7 +111,9 @@ class DLF(Method):
                 for n, m in self.inputs.modalities.items()
             }
         )
-        self._transformers(width, heads, layers, per_modality(attention_dropout, names), embed_dropout)
+        dropouts = per_modality("attention_dropout", attention_dropout, names)
+        fraction(**{f"attention_dropout of {n}": p for n, p in dropouts.items()})
+        self._transformers(width, heads, layers, dropouts, embed_dropout)
         self.decoders = nn.ModuleDict({n: nn.Linear(2 * width, width, bias=False) for n in names})
         self.aligners = nn.ModuleDict({n: nn.Linear(STEPS * width, width) for n in names})
         self._readers(schema, width, output_dropout)
@@ -185,8 +182,8 @@ class DLF(Method):
         again = self.specific[name](replace(low, values=decoded))
         steps = torch.full_like(_lengths(common), STEPS)
         return {
-            f"reconstruction_{name}": masked_mean((decoded - low.tensor).square(), mask).mean(-1),
-            f"cycle_{name}": masked_mean((again - own.tensor).square(), mask).mean(-1),
+            f"reconstruction_{name}": masked_error(decoded, low.tensor, mask),
+            f"cycle_{name}": masked_error(again, own.tensor, mask),
             f"orthogonality_{name}": overlap(own.tensor, common.tensor, mask, self.cosine_width),
             f"aligned_{name}": self.aligners[name](resample(common, steps, STEPS).flatten(1)),
         }
@@ -259,19 +256,6 @@ def margin_triplet(vectors: Tensor, distance: Tensor, mask: Tensor, margin: floa
     count = triples.sum((1, 2))
     anchors = hinge.where(triples, hinge.new_zeros(())).sum((1, 2)) / count.clamp(min=1)
     return mean_where(anchors, count > 0)
-
-
-def per_modality(value: float | dict[str, float], names: tuple[str, ...]) -> dict[str, float]:
-    """Return the dropout for each of ``names``; others in a dictionary are ignored: a preset also serves a subset."""
-    if not isinstance(value, dict):
-        value = dict.fromkeys(names, value)
-    missing = [n for n in names if n not in value]
-    if missing:
-        raise OptionError(
-            f"attention_dropout has no value for {', '.join(missing)}; name every modality or give one number"
-        )
-    fraction(**{f"attention_dropout of {n}": value[n] for n in names})
-    return {n: value[n] for n in names}
 
 
 def _lengths(stream: Stream) -> Tensor:

@@ -10,7 +10,6 @@ from polymodal.nn.axis import flagged
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.sequence import Context, Pooling, SequenceEncoder
-from polymodal.nn.text import Tuning
 
 
 class EarlyFusion(Method):
@@ -30,8 +29,6 @@ class EarlyFusion(Method):
         pool: how its states become one vector: ``last``, ``mean``, ``attention``.
         max_steps: longest common axis; more steps cost time and make recurrent networks forget.
         dropout: after the input map, between layers and before the heads.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
     """
 
     paper = "Cambria et al., Benchmarking Multimodal Sentiment Analysis, CICLing 2017, arXiv:1707.09538"
@@ -46,14 +43,12 @@ class EarlyFusion(Method):
         pool: Pooling = "last",
         max_steps: int = 50,
         dropout: float = 0.2,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, layers=layers, max_steps=max_steps)
         fraction(dropout=dropout)
         self.max_steps = max_steps
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         features = sum(m.width + 1 for m in self.inputs.modalities.values())
         self.encoder = SequenceEncoder(features, width, context=context, layers=layers, pool=pool, dropout=dropout)
         self.drop = nn.Dropout(dropout)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from dataclasses import replace
 
-from polymodal.core import Batch, Output, Schema, Stream
+import torch
+from torch import Tensor, nn
+
+from polymodal.core import Batch, Output, Schema
 from polymodal.methods.base import Method, fraction, positive
 from polymodal.nn.axis import concatenated
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.subnet import final_state
-from polymodal.nn.text import Tuning
 
 
 class EFLSTM(Method):
@@ -28,8 +29,6 @@ class EFLSTM(Method):
         layers: of the LSTM.
         max_steps: longest common axis.
         dropout: between layers and around the perceptron.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
     """
 
     paper = "Cambria et al., Benchmarking Multimodal Sentiment Analysis, CICLing 2017, arXiv:1707.09538"
@@ -43,14 +42,12 @@ class EFLSTM(Method):
         layers: int = 4,
         max_steps: int = 50,
         dropout: float = 0.5,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(hidden=hidden, layers=layers, max_steps=max_steps)
         fraction(dropout=dropout)
         self.max_steps = max_steps
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         features = sum(m.width for m in self.inputs.modalities.values())
         between = dropout if layers > 1 else 0.0
         self.rnn = nn.LSTM(features, hidden, layers, batch_first=True, dropout=between)
@@ -59,8 +56,12 @@ class EFLSTM(Method):
 
     def forward(self, batch: Batch) -> Output:
         """Return predictions and the LSTM's last state."""
-        # It knows no absence: whatever a stream says of it, a vector is one step of numbers.
-        streams = [Stream(s.values, s.lengths, torch.ones_like(s.present)) for s in self.inputs(batch).values()]
+        # It knows no absence: whatever a stream says of it, a vector is one step of numbers, an image is pixels.
+        shown = {
+            n: replace(s, present=torch.ones_like(s.present)) if isinstance(s.values, Tensor) else s
+            for n, s in batch.streams.items()
+        }
+        streams = self.inputs(replace(batch, streams=shown)).values()
         stream = concatenated([as_sequence(s) for s in streams], self.max_steps)
         assert stream.lengths is not None
         fused = final_state(self.rnn(stream.tensor)[0], stream.lengths)

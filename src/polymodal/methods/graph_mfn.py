@@ -10,14 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Output, Schema, Stream
-from polymodal.methods.base import Method, fraction, positive
-from polymodal.methods.mult import per_modality
+from polymodal.methods.base import Method, fraction, per_modality, positive
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs
+from polymodal.nn.masking import masked_mean
 from polymodal.nn.memory import GATES, GatedMemory, aligned, per_part
-from polymodal.nn.sequence import masked_mean
 from polymodal.nn.subnet import final_state
-from polymodal.nn.text import Tuning
 
 PARTS = (*GATES, "head")
 """The perceptrons that have dropout."""
@@ -115,8 +113,6 @@ class GraphMFN(Method):
         efficacy: ``sigmoid`` (0 to 1) or ``linear``.
         activation: ``relu`` or ``none`` between the layers of the vertex and efficacy networks.
         max_steps: longest common axis.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused``; ``efficacies`` (batch, edges), means over the true steps.
     """
@@ -137,8 +133,6 @@ class GraphMFN(Method):
         efficacy: Efficacy = "sigmoid",
         activation: Activation = "relu",
         max_steps: int = 50,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(node=node, vertex=vertex, memory=memory, max_steps=max_steps)
@@ -148,7 +142,7 @@ class GraphMFN(Method):
         positive(**{f"hidden of {n}": w for n, w in widths.items()}, **{f"units of {p}": w for p, w in sizes.items()})
         fraction(**{f"dropout of {p}": d for p, d in drops.items()})
         self.max_steps = max_steps
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         modalities = self.inputs.modalities.items()
         self.rnns = nn.ModuleDict({n: nn.LSTM(m.width, widths[n], batch_first=True) for n, m in modalities})
         self.singles = nn.ModuleDict({n: nn.Linear(2 * w, w) for n, w in widths.items()})

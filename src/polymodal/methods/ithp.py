@@ -14,12 +14,10 @@ from polymodal.nn.axis import resample
 from polymodal.nn.bottleneck import GaussianBottleneck, kl_to_standard_normal
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
-from polymodal.nn.masking import mean_where
-from polymodal.nn.sequence import masked_mean
-from polymodal.nn.text import Tuning
+from polymodal.nn.masking import masked_error, masked_mean, mean_where
+from polymodal.nn.sequence import TextPool, pool_steps
 
 Read = Literal["shift", "code"]
-Pool = Literal["first", "mean"]
 Number = TypeVar("Number", int, float)
 
 
@@ -44,8 +42,8 @@ class ITHP(Method):
 
     Args:
         schema: what the batches hold; at least two modalities.
-        order: the prime modality, then the detectors; those not named follow in the corpus's order. Empty: ``text``, or
-            the first modality, is the prime one.
+        order: the prime modality, then the detectors; those not named follow in the corpus's order. Empty: ``text``,
+            else the first modality of kind text, else the first one is the prime one.
         widths: features of each level's code; a longer chain repeats the last one.
         hidden: units of the hidden layer of encoders and detectors.
         beta: weight of each level's prediction (the paper's beta and gamma); a longer chain repeats the last one.
@@ -55,8 +53,6 @@ class ITHP(Method):
         pool: the step that is read: ``first`` (the paper's [CLS]), or the ``mean`` of all, for features without one.
         dropout: in encoders and detectors.
         output_dropout: on the sequence that is read and before the prediction heads.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused``, and per detector modality n the mean over time of the code that predicts it, ``code_<n>``; in
     training also its terms ``kl_<n>`` and ``error_<n>`` of each sample (batch,).
@@ -66,6 +62,7 @@ class ITHP(Method):
         "Xiao et al., Neuro-Inspired Information-Theoretic Hierarchical Perception for Multimodal Learning, ICLR 2024, "
         "arXiv:2404.09403"
     )
+    kinds = frozenset({"sequence", "vector", "text"})  # what is detected is features, not what an encoder learns
     handles_absence = False
     modality_counts = (2, 99)
 
@@ -80,11 +77,9 @@ class ITHP(Method):
         level_weight: float = 0.3,
         weight: float | None = None,
         read: Read = "shift",
-        pool: Pool = "first",
+        pool: TextPool = "first",
         dropout: float = 0.3,
         output_dropout: float = 0.5,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         self.prime, *self.detectors = chain(order, schema)
@@ -100,7 +95,7 @@ class ITHP(Method):
             raise OptionError("a weight of 1 / mean beta needs a beta above 0; give one, or set weight")
         self.weight = count / sum(self.beta) if weight is None else weight
         self.level_weight, self.pool = level_weight, pool
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         sizes = {n: m.width for n, m in self.inputs.modalities.items()}
         self.levels = nn.ModuleDict()
         for name, (below, width) in zip(self.detectors, pairwise([sizes[self.prime], *widths]), strict=True):
@@ -127,7 +122,7 @@ class ITHP(Method):
                 found[f"error_{name}"] = detection_error(level.detector(code), streams[name], mask)
         x = code if self.shift is None else self.norm(self.shift(code) + prime)
         x = self.drop(x) * mask.unsqueeze(-1)
-        fused = self.drop(torch.tanh(self.pooler(x[:, 0] if self.pool == "first" else masked_mean(x, mask))))
+        fused = self.drop(torch.tanh(self.pooler(pool_steps(x, mask, self.pool))))
         return Output(self.heads(fused), {**found, "fused": fused})
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
@@ -179,8 +174,7 @@ def detection_error(detected: Tensor, stream: Stream, mask: Tensor) -> Tensor:
     low = wanted.where(real.unsqueeze(-1), torch.inf).amin()
     high = wanted.where(real.unsqueeze(-1), -torch.inf).amax()
     scaled = (wanted - low) / (high - low).clamp(min=1e-6)
-    error = (detected - scaled).where(real.unsqueeze(-1), detected.new_zeros(())).square()
-    return masked_mean(error, real).mean(-1)
+    return masked_error(detected, scaled, real)
 
 
 def chain(order: tuple[str, ...], schema: Schema) -> list[str]:
@@ -195,7 +189,7 @@ def chain(order: tuple[str, ...], schema: Schema) -> list[str]:
             raise OptionError(f"order names {name!r}{nearest(name, names)}")
         if order.count(name) > 1:
             raise OptionError(f"order names {name!r} twice; give every modality once")
-    start = list(order) or ["text" if "text" in names else names[0]]
+    start = list(order) or [schema.anchor]
     found = start + [n for n in names if n not in start]
     for name in found[1:]:
         if schema.modality(name).kind == "text":

@@ -10,7 +10,6 @@ from polymodal.methods.base import Method, fraction, positive
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs, utterance_encoder
 from polymodal.nn.sequence import Context, Pooling
-from polymodal.nn.text import Tuning
 
 
 class LateFusion(Method):
@@ -28,8 +27,6 @@ class LateFusion(Method):
         pool: how its states become one vector: ``last``, ``mean``, ``attention``.
         kernel: steps seen by the input convolution; 1 is a linear map.
         dropout: after the input map, between layers and around the perceptron.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
     """
 
     paper = "baseline; named LF-DNN in Cambria et al., CICLing 2017, arXiv:1707.09538"
@@ -44,13 +41,11 @@ class LateFusion(Method):
         pool: Pooling = "attention",
         kernel: int = 1,
         dropout: float = 0.2,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, layers=layers, kernel=kernel)
         fraction(dropout=dropout)
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         self.encoders = nn.ModuleDict()
         for name, modality in self.inputs.modalities.items():
             self.encoders[name] = utterance_encoder(

@@ -10,7 +10,6 @@ from polymodal.methods.base import Method, fraction, positive
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs
 from polymodal.nn.subnet import Subnets
-from polymodal.nn.text import Tuning
 
 
 class LFDNN(Method):
@@ -28,8 +27,6 @@ class LFDNN(Method):
         hidden: units of the LSTM.
         head: units of the two layers after the concatenation.
         dropout: inside the encoders and on the concatenation.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
     """
 
     paper = "Cambria et al., Benchmarking Multimodal Sentiment Analysis, CICLing 2017, arXiv:1707.09538"
@@ -44,13 +41,11 @@ class LFDNN(Method):
         hidden: int = 128,
         head: int = 128,
         dropout: float = 0.2,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, hidden=hidden, head=head)
         fraction(dropout=dropout)
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         self.nets = Subnets(
             self.inputs.modalities, width=width, widths=widths, recurrent=recurrent, hidden=hidden, dropout=dropout
         )

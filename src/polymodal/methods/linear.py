@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, Output, Schema, Stream, Target
 from polymodal.core.batch import known_labels
 from polymodal.methods.base import Method, Phase, View, positive
 from polymodal.nn.heads import task_loss
-from polymodal.nn.sequence import masked_mean
+from polymodal.nn.masking import masked_mean
 from polymodal.nn.text import hash_words
 
 RIDGE = tuple(10.0**k for k in range(-1, 7))
@@ -22,6 +22,9 @@ RIDGE = tuple(10.0**k for k in range(-1, 7))
 INVERSE = tuple(10.0**k for k in range(-5, 3))
 """Inverse penalties tried for classes (scikit-learn's C)."""
 
+GRID = 4
+"""Pixels a side that pictures are scaled down to."""
+
 Solution = tuple[np.ndarray, np.ndarray]
 
 
@@ -29,8 +32,9 @@ class Linear(Method):
     """Baseline: ridge regression (Hoerl & Kennard, Technometrics 1970) or logistic regression on pooled features.
 
     A sequence is its mean and standard deviation over true steps, a vector itself, a text its hashed words and word
-    pairs (square roots of counts, length 1). Features are standardised with the training split, those of a text with
-    one common scale, so that rare words do not weigh most; an absent modality is then zero, its training mean.
+    pairs (square roots of counts, length 1). Pictures are scaled down to 4 x 4 pixels, which makes a vector of an image
+    and a sequence of frames. Features are standardised with the training split, those of a text with one common scale,
+    so that rare words do not weigh most; an absent modality is then zero, its training mean.
     Regression is ridge, classification multinomial logistic, multilabel one logistic model per class; per target the
     penalty with the lowest validation loss is kept. Solved by scikit-learn in ``prepare``; nothing trains by gradient.
 
@@ -58,7 +62,8 @@ class Linear(Method):
         self.register_buffer("bias", torch.zeros(outputs))
 
     def _width(self, modality: Modality) -> int:
-        return {"sequence": 2 * modality.width, "vector": modality.width, "text": 2 * self.buckets}[modality.kind]
+        width = modality.shape[0] * GRID**2 if modality.shape else modality.width
+        return {"sequence": 2 * width, "frames": 2 * width, "text": 2 * self.buckets}.get(modality.kind, width)
 
     def forward(self, batch: Batch) -> Output:
         """Return predictions and, as ``fused``, the standardised features."""
@@ -80,12 +85,13 @@ class Linear(Method):
         return torch.cat(parts, dim=1), torch.cat(flags, dim=1)
 
     def _pool(self, stream: Stream, modality: Modality) -> Tensor:
-        if modality.kind == "vector":
-            return stream.tensor
         if modality.kind == "text":
             return torch.stack([bag(text, self.buckets) for text in stream.texts])
-        mean = masked_mean(stream.tensor, stream.mask)
-        variance = masked_mean((stream.tensor - mean.unsqueeze(1)) ** 2, stream.mask)
+        x = small(stream.tensor) if modality.shape else stream.tensor
+        if stream.lengths is None:
+            return x
+        mean = masked_mean(x, stream.mask)
+        variance = masked_mean((x - mean.unsqueeze(1)) ** 2, stream.mask)
         return torch.cat([mean, variance.sqrt()], dim=1)
 
     def prepare(self, view: View) -> None:
@@ -123,6 +129,12 @@ class Linear(Method):
     def phases(self) -> list[Phase]:
         """Nothing is left to train."""
         return []
+
+
+def small(pictures: Tensor) -> Tensor:
+    """Return ``(..., channels, height, width)`` scaled down to 4 x 4 pixels by area: ``(..., channels * 16)``."""
+    whole = pictures.flatten(0, -4)
+    return nn.functional.adaptive_avg_pool2d(whole, GRID).reshape(*pictures.shape[:-3], -1)
 
 
 def bag(text: str, buckets: int) -> Tensor:

@@ -9,7 +9,6 @@ from polymodal.methods.base import Method, fraction, positive
 from polymodal.nn.fusion import LowRankFusion
 from polymodal.nn.inputs import Inputs
 from polymodal.nn.subnet import Subnets
-from polymodal.nn.text import Tuning
 
 
 class LMF(Method):
@@ -29,8 +28,6 @@ class LMF(Method):
         hidden: units of the LSTM.
         rank: of the fusion weights.
         dropout: inside the encoders.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
     """
 
     paper = (
@@ -47,13 +44,11 @@ class LMF(Method):
         hidden: int = 128,
         rank: int = 4,
         dropout: float = 0.3,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, hidden=hidden, rank=rank)
         fraction(dropout=dropout)
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         self.nets = Subnets(
             self.inputs.modalities, width=width, widths=widths, recurrent=recurrent, hidden=hidden, dropout=dropout
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -16,12 +16,10 @@ from polymodal.methods.base import Method, fraction, positive
 from polymodal.nn.axis import resample
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs, as_sequence
-from polymodal.nn.sequence import masked_mean, sinusoid
-from polymodal.nn.text import TextEncoder, Tuning
+from polymodal.nn.text import TextEncoder
+from polymodal.nn.transformer import Shift, SmallTransformer
 
 EPSILON = 1e-6
-
-Shift = Callable[[Tensor], Tensor]
 
 
 class MAGBERT(Method):
@@ -50,8 +48,6 @@ class MAGBERT(Method):
         width: features per token of the small transformer; a pre-trained one has its own.
         heads: its attention heads; must divide ``width``.
         layers: its layers.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
     """
 
     paper = (
@@ -68,8 +64,6 @@ class MAGBERT(Method):
         width: int = 64,
         heads: int = 4,
         layers: int = 2,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, heads=heads, layers=layers)
@@ -78,14 +72,14 @@ class MAGBERT(Method):
             raise OptionError(f"beta must not be negative, got {beta}")
         if width % heads:
             raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         self.anchor = schema.anchor
         own = self.inputs.modalities[self.anchor]
         encoder = self.transformer
         size = width if encoder is None else own.width
-        self.small = _Small(own.width, width, heads, layers, dropout) if encoder is None else None
+        self.small = SmallTransformer(own.width, width, heads, layers, dropout) if encoder is None else None
         if encoder is not None:
-            check_embeddings(encoder, text_encoder)
+            check_embeddings(encoder)
         others = {n: m.width for n, m in self.inputs.modalities.items() if n != self.anchor}
         self.gate = AdaptationGate(size, others, beta, gate_dropout) if others else None
         self.pooler = nn.Sequential(nn.Linear(size, size), nn.Tanh())
@@ -159,23 +153,6 @@ class AdaptationGate(nn.Module):
         return (self.beta * lengths[0] / (lengths[1] + EPSILON)).clamp(max=1.0) * h
 
 
-class _Small(nn.Module):
-    """A transformer from scratch over displaced tokens, averaged: ``(batch, time, width_in)`` -> ``(batch, width)``."""
-
-    def __init__(self, width_in: int, width: int, heads: int, layers: int, dropout: float) -> None:
-        super().__init__()
-        self.linear, self.norm, self.drop = nn.Linear(width_in, width), nn.LayerNorm(width), nn.Dropout(dropout)
-        layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout, "gelu", batch_first=True)
-        self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
-
-    def forward(self, stream: Stream, shift: Shift) -> Tensor:
-        x = self.linear(stream.tensor)
-        x = shift(self.drop(self.norm(x + sinusoid(x.shape[1], x.shape[2], x.device).to(x.dtype))))
-        padding = ~stream.mask
-        padding[:, 0] = False  # a softmax over nothing is NaN: an absent row looks at its first step, then is dropped
-        return masked_mean(self.layers(x, src_key_padding_mask=padding), stream.mask)
-
-
 def align(streams: Mapping[str, Stream], lengths: Tensor, steps: int) -> dict[str, Stream]:
     """Return every stream with ``lengths`` (batch,) steps: sequences resampled by area, vectors repeated."""
     real = torch.arange(steps, device=lengths.device) < lengths[:, None]
@@ -211,13 +188,13 @@ def embedding_layer(encoder: TextEncoder) -> nn.Module | None:
     return next((m for n, m in encoder.model.named_modules() if n.split(".")[-1] == "embeddings"), None)
 
 
-def check_embeddings(encoder: TextEncoder, name: str) -> None:
+def check_embeddings(encoder: TextEncoder) -> None:
     """Raise OptionError unless the gate fits between the transformer's embedding layer and its first layer."""
     config = encoder.model.config
     same = getattr(config, "embedding_size", None) in (None, config.hidden_size)
     if embedding_layer(encoder) is None or not same or not encoder.tokenizer.is_fast:
         raise OptionError(
-            f"text encoder {name!r} has no place for the gate after its embeddings; use one built like BERT"
+            f"text encoder {encoder.name!r} has no place for the gate after its embeddings; use one built like BERT"
         )
 
 

@@ -13,10 +13,9 @@ from polymodal.methods.base import Method, positive
 from polymodal.nn.axis import resample
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs
-from polymodal.nn.masking import mean_where
+from polymodal.nn.masking import masked_error, mean_where
 from polymodal.nn.sequence import BiRecurrent, masked_softmax
 from polymodal.nn.shortened import shortened
-from polymodal.nn.text import Tuning
 
 FIELD = ("text", "audio", "vision")
 
@@ -46,8 +45,6 @@ class MCTN(Method):
         order: the source, then the modalities in the order in which they are translated to; ones not named come last.
             null for ``text``, else the first modality of kind text, else the first one, then the schema's order.
         max_steps: longest source; a longer one is averaged down to it.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused`` (batch, hidden); in training ``error_<n>`` (batch,) for every translated modality, and for the
     source if ``cycle`` is above 0.
@@ -57,6 +54,7 @@ class MCTN(Method):
         "Pham et al., Found in Translation: Learning Robust Joint Representations by Cyclic Translations Between "
         "Modalities, AAAI 2019, arXiv:1812.07809"
     )
+    kinds = frozenset({"sequence", "vector", "text"})  # what is told is features, not what an encoder learns
     handles_absence = False
 
     def __init__(
@@ -69,8 +67,6 @@ class MCTN(Method):
         teacher: float = 0.5,
         order: tuple[str, ...] | None = None,
         max_steps: int = 50,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(hidden=hidden, max_steps=max_steps)
@@ -80,7 +76,7 @@ class MCTN(Method):
             raise OptionError(f"teacher must be 0 to 1, got {teacher}")
         self.order = ordered(schema, order)
         self.translation, self.cycle, self.teacher, self.max_steps = translation, cycle, teacher, max_steps
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         widths = [self.inputs.modalities[n].width for n in self.order]
         # The first encoder and decoder work both ways, so they have the width of the wider one.
         both = max(widths[:2])
@@ -145,11 +141,7 @@ class MCTN(Method):
         steps, mask = source.tensor.shape[1], source.mask
         truth = {n: resample(s, source.lengths, steps).detach() for n, s in streams.items() if n != self.order[0]}
         truth[self.order[0]] = source.tensor.detach()
-        found = {}
-        for name, guess in self.translate(source, truth, codes).items():
-            squares = (guess.float() - truth[name].float()).square().mean(2) * mask
-            found[f"error_{name}"] = squares.sum(1) / mask.sum(1).clamp(min=1)
-        return found
+        return {f"error_{n}": masked_error(x, truth[n], mask) for n, x in self.translate(source, truth, codes).items()}
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """Return the task terms and, in training, ``translation/<n>`` and ``cycle``, weighted."""

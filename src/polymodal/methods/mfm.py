@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Method, fraction, positive
-from polymodal.methods.mult import per_modality
+from polymodal.methods.base import Method, fraction, per_modality, positive
+from polymodal.nn.discrepancy import mmd
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs
+from polymodal.nn.masking import masked_error, mean_where
 from polymodal.nn.memory import MemoryFusion, Perceptron, aligned, per_part, run_lstms
 from polymodal.nn.subnet import FinalState
-from polymodal.nn.text import Tuning
 
 UNITS = (*MemoryFusion.PARTS, "head")
 """The perceptrons with a size of their own."""
@@ -40,24 +40,9 @@ def mmd_to_normal(z: Tensor, mask: Tensor, kernel: Kernel = "corrected") -> Tens
     Returns:
         Scalar; 0 where fewer than two rows count.
     """
-    with torch.autocast(z.device.type, enabled=False):
-        z = z.float()
-        normal = torch.randn_like(z)
-        scale = z.shape[1] if kernel == "corrected" else z.shape[1] ** 2
-        both = (mask[:, None] & mask).to(z.dtype)
-        within = both * (1 - torch.eye(len(z), device=z.device)) if kernel == "corrected" else both
-
-        def mean(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-            return (similarity(x, y, scale) * weight).sum() / weight.sum().clamp(min=1)
-
-        distance = mean(normal, normal, within) + mean(z, z, within) - 2 * mean(normal, z, both)
-        return distance * (mask.sum() > 1)
-
-
-def similarity(x: Tensor, y: Tensor, scale: float) -> Tensor:
-    """Return ``exp(-|x_i - y_j|^2 / scale)``: ``(n, width)``, ``(m, width)`` -> ``(n, m)``."""
-    squares = x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
-    return (-squares.clamp(min=0) / scale).exp()
+    corrected = kernel == "corrected"
+    scale = z.shape[1] if corrected else z.shape[1] ** 2
+    return mmd(torch.randn_like(z, dtype=torch.float32), z, mask, mask, scale, unbiased=corrected)
 
 
 class Decoder(nn.Module):
@@ -92,7 +77,8 @@ class MFM(Method):
     Departures from the released code: kernel and estimator of the discrepancy (``kernel``), reconstruction errors are
     means over the true steps of each sample, samples without the modality left out; reconstructions and noise are
     computed in training only; the MFN has no head that nothing reads; streams are brought to one axis, on which they
-    are regenerated; text is regenerated as its features, which get no gradient from it. The surrogate networks for
+    are regenerated; text and pixels are regenerated as their
+    features, which get no gradient from it. The surrogate networks for
     missing modalities are not built: a missing one has the private code 0, the mean of its prior.
 
     Args:
@@ -110,8 +96,6 @@ class MFM(Method):
         mmd: weight of the discrepancies.
         kernel: ``corrected``, or ``released`` (see ``mmd_to_normal``).
         max_steps: longest common axis.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused`` (the joint factor), ``z``; per modality n ``z_<n>`` and ``f_<n>``; in training ``error_<n>``
     (batch,), its reconstruction error.
@@ -135,8 +119,6 @@ class MFM(Method):
         mmd: float = 1.0,
         kernel: Kernel = "corrected",
         max_steps: int = 50,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(memory=memory, code=code, factor=factor, max_steps=max_steps)
@@ -152,7 +134,7 @@ class MFM(Method):
         if min(mmd, *self.weights.values()) < 0:
             raise OptionError(f"mmd and reconstruction must not be negative, got {mmd} and {reconstruction}")
         self.max_steps = max_steps
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         read = self.inputs.modalities
         self.joint = MemoryFusion(read, hidden=widths, memory=memory, units=sizes, dropout=drops)
         self.code = nn.Linear(self.joint.width, code)
@@ -193,8 +175,8 @@ class MFM(Method):
         found = {}
         for name, guess in self.reconstruct(fused, factors, steps).items():
             stream = streams[name]
-            squares = (guess.float() - stream.tensor.detach().float()).square().mean(2) * stream.mask
-            found[f"error_{name}"] = squares.sum(1) / stream.mask.sum(1).clamp(min=1) * stream.present
+            real = stream.mask & stream.present[:, None]
+            found[f"error_{name}"] = masked_error(guess, stream.tensor.detach(), real)
         return found
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
@@ -205,8 +187,7 @@ class MFM(Method):
         found = output.representations
         present = {n: s.present for n, s in batch.streams.items()}
         for name, here in present.items():
-            error = found[f"error_{name}"].sum() / here.sum().clamp(min=1)
-            losses[f"reconstruction/{name}"] = self.weights[name] * error
+            losses[f"reconstruction/{name}"] = self.weights[name] * mean_where(found[f"error_{name}"], here)
         terms = [mmd_to_normal(found[f"z_{n}"], here, self.kernel) for n, here in present.items()]
         everything = torch.stack(list(present.values())).any(0)
         terms.append(mmd_to_normal(found["z"], everything, self.kernel))

@@ -5,12 +5,10 @@ from __future__ import annotations
 from torch import nn
 
 from polymodal.core import Batch, Output, Schema
-from polymodal.methods.base import Method, fraction, positive
-from polymodal.methods.mult import per_modality
+from polymodal.methods.base import Method, fraction, per_modality, positive
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs
 from polymodal.nn.memory import MemoryFusion, aligned, per_part
-from polymodal.nn.text import Tuning
 
 PARTS = (*MemoryFusion.PARTS, "head")
 """The perceptrons, as named in ``units`` and ``dropout``."""
@@ -38,8 +36,6 @@ class MFN(Method):
         dropout: inside the same.
         window: steps of cells that attention sees; 2 is the published delta memory, 1 takes the delta away.
         max_steps: longest common axis.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
     """
 
     paper = "Zadeh et al., Memory Fusion Network for Multi-view Sequential Learning, AAAI 2018, arXiv:1802.00927"
@@ -54,8 +50,6 @@ class MFN(Method):
         dropout: float | dict[str, float] = 0.2,
         window: int = 2,
         max_steps: int = 50,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(memory=memory, window=window, max_steps=max_steps)
@@ -65,7 +59,7 @@ class MFN(Method):
         positive(**{f"hidden of {n}": w for n, w in widths.items()}, **{f"units of {p}": w for p, w in sizes.items()})
         fraction(**{f"dropout of {p}": d for p, d in drops.items()})
         self.max_steps = max_steps
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         self.fusion = MemoryFusion(
             self.inputs.modalities, hidden=widths, memory=memory, units=sizes, dropout=drops, window=window
         )

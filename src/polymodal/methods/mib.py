@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Method, fraction, positive
+from polymodal.methods.base import Method, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
 from polymodal.nn.bottleneck import kl_to_standard_normal
 from polymodal.nn.fusion import (
@@ -24,9 +24,8 @@ from polymodal.nn.fusion import (
 )
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
-from polymodal.nn.sequence import masked_mean
+from polymodal.nn.masking import masked_mean
 from polymodal.nn.subnet import final_state
-from polymodal.nn.text import Tuning
 from polymodal.nn.unimodal import UnimodalHeads
 
 SHIFT = 5.0
@@ -73,8 +72,6 @@ class MIB(Method):
         embed_dropout: on the transformers' input.
         attention_dropout: on their attention weights.
         layer_dropout: after the ReLU and on the residual branches of their layers.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused``; with bottlenecks ``mean`` and ``log_variance`` of the fused code, and ``z_<n>``, ``mean_<n>``,
     ``log_variance_<n>`` of each modality's. All are (batch, width); zero where the modality is absent.
@@ -102,8 +99,6 @@ class MIB(Method):
         embed_dropout: float = 0.2,
         attention_dropout: float = 0.5,
         layer_dropout: float = 0.3,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(task_weight=task_weight, width=width, hidden=hidden, layers=layers, heads=heads)
@@ -117,8 +112,8 @@ class MIB(Method):
         if fusion == "experts" and variant != "late":
             raise OptionError(f"fusion 'experts' multiplies the codes of variant 'late'; it has none in {variant!r}")
         self.task_weight, self.eval_mode = task_weight, eval_mode
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
-        texts = {m.name for m in schema.modalities if m.kind == "text" or m.name == "text"}
+        self.inputs = Inputs(schema)
+        texts = schema.language
         context = partial(
             CrossModalStack,
             width,
@@ -184,11 +179,8 @@ def mean_kl(mean: Tensor, log_variance: Tensor, rows: Tensor) -> Tensor:
 
 
 def _betas(beta: float | dict[str, float], names: tuple[str, ...]) -> dict[str, float]:
-    """Return the weight per bottleneck; others in a dictionary are ignored: a preset also serves a subset."""
-    betas = beta if isinstance(beta, dict) else dict.fromkeys(names, beta)
-    missing = [n for n in names if n not in betas]
-    if missing:
-        raise OptionError(f"beta has no value for {', '.join(missing)}; name every bottleneck or give one number")
+    """Return the weight per bottleneck."""
+    betas = per_modality("beta", beta, names)
     for n in names:
         if betas[n] < 0:
             raise OptionError(f"beta of {n} must not be negative, got {betas[n]}")

@@ -9,33 +9,11 @@ from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream
 from polymodal.methods.base import Method, fraction, positive
+from polymodal.nn.discrepancy import moment_discrepancy
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs
-from polymodal.nn.sequence import BiRecurrent, masked_mean
-from polymodal.nn.text import Tuning
-
-MOMENTS = 5
-"""Orders of the central moment discrepancy."""
-
-
-def moment_discrepancy(x: Tensor, y: Tensor, rows_x: Tensor, rows_y: Tensor) -> Tensor:
-    """Central moment discrepancy of two samples in [0, 1] (Zellinger et al., ICLR 2017, eq. 3, with 5 moments).
-
-    Args:
-        x: ``(batch, width)``.
-        y: the same shape; its rows need not match those of ``x``.
-        rows_x: ``(batch,)`` bool, rows of ``x`` that count.
-        rows_y: the same for ``y``.
-
-    Returns:
-        Scalar, 0 for equal distributions and where either sample is empty; its gradient is finite at 0 too.
-    """
-    mean_x, mean_y = _mean(x, rows_x), _mean(y, rows_y)
-    gaps = [mean_x - mean_y]
-    for order in range(2, MOMENTS + 1):
-        gaps.append(_mean((x - mean_x) ** order, rows_x) - _mean((y - mean_y) ** order, rows_y))
-    total = torch.linalg.vector_norm(torch.stack(gaps), dim=1).sum()
-    return total * (rows_x.any() & rows_y.any())
+from polymodal.nn.masking import masked_mean, mean_rows
+from polymodal.nn.sequence import BiRecurrent
 
 
 def overlap(x: Tensor, y: Tensor, rows: Tensor) -> Tensor:
@@ -53,12 +31,8 @@ def overlap(x: Tensor, y: Tensor, rows: Tensor) -> Tensor:
         return (_unit_rows(x.float(), rows).T @ _unit_rows(y.float(), rows)).square().mean()
 
 
-def _mean(x: Tensor, rows: Tensor) -> Tensor:
-    return (x * rows[:, None]).sum(0) / rows.sum().clamp(min=1)
-
-
 def _unit_rows(x: Tensor, rows: Tensor) -> Tensor:
-    x = (x - _mean(x, rows)) * rows[:, None]
+    x = (x - mean_rows(x, rows)) * rows[:, None]
     return x / (x.detach().norm(dim=1, keepdim=True) + 1e-6)
 
 
@@ -86,8 +60,6 @@ class MISA(Method):
         beta: weight of the difference; 0 leaves it out.
         gamma: weight of the reconstruction; 0 leaves it out, with its decoders.
         dropout: between the two layers after the fusion.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused``; per modality n the vector ``u_<n>``, and its ``private_<n>`` and ``shared_<n>`` parts, all
     (batch, width), zero where the modality is absent.
@@ -110,8 +82,6 @@ class MISA(Method):
         beta: float = 0.3,
         gamma: float = 1.0,
         dropout: float = 0.2,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, heads=heads, feedforward=feedforward, hidden=1 if hidden is None else hidden)
@@ -121,8 +91,8 @@ class MISA(Method):
         if min(alpha, beta, gamma) < 0:
             raise OptionError(f"alpha, beta and gamma must not be negative, got {alpha}, {beta} and {gamma}")
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
-        texts = {m.name for m in schema.modalities if m.kind == "text" or m.name == "text"}
+        self.inputs = Inputs(schema)
+        texts = schema.language
         modalities, names = self.inputs.modalities, schema.names
         utterances = {n: _Utterance(m, hidden, n in texts) for n, m in modalities.items()}
         self.utterances = nn.ModuleDict(utterances)
@@ -188,7 +158,7 @@ class MISA(Method):
         for name, stream in batch.streams.items():
             decoded = self.decoders[name](found[f"private_{name}"] + found[f"shared_{name}"])
             error = (decoded.float() - found[f"u_{name}"].float()).square()
-            terms.append(_mean(error, stream.present).mean())
+            terms.append(mean_rows(error, stream.present).mean())
         return torch.stack(terms).mean()
 
 

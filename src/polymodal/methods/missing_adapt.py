@@ -13,8 +13,8 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from polymodal.core import Batch, OptionError, Output, Schema
-from polymodal.methods import build, find_method
-from polymodal.methods.base import Method, Phase, View, fraction, positive
+from polymodal.methods._wrapper import PREFIX, Wrapper, outer
+from polymodal.methods.base import Now, Phase, fraction, positive
 from polymodal.nn.heads import Heads, task_losses
 
 Adapter = Literal["ssf", "lora", "bitfit", "norm"]
@@ -26,7 +26,7 @@ _MAPS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.LayerNorm, nn.GroupNorm, _BatchNorm)
 
 
-class MissingAdapt(Method):
+class MissingAdapt(Wrapper):
     """Robust Multimodal Learning with Missing Modalities via Parameter-Efficient Adaptation (Reza, Prater-Bennette &
     Asif, IEEE TPAMI, arXiv 2310.03986).
 
@@ -73,13 +73,10 @@ class MissingAdapt(Method):
         adapt_heads: bool = False,
         base_share: float = 0.5,
     ) -> None:
-        super().__init__(schema)
+        super().__init__(schema, base, base_options)
         positive(rank=rank, base_share=base_share)
         fraction(base_share=base_share)
         self.base_share = base_share
-        self.base = build(find_method(base), schema, base_options)
-        if not self.base.phases():
-            raise OptionError(f"base {base!r} is solved in closed form; choose one that trains by gradient")
         self.adapter = adapter
         self.layers = list(_layers(self.base, adapter, rank, adapt_heads))
         if not self.layers:
@@ -95,9 +92,13 @@ class MissingAdapt(Method):
 
     def forward(self, batch: Batch) -> Output:
         """Return what the base makes of each sample with the parameters of its subset."""
-        phase = self.now.phase.removeprefix(BASE) if self.now.phase.startswith(BASE) else "train"
-        self.base.now = replace(self.now, phase=phase)
-        return self.base(batch) if self.now.phase.startswith(BASE) else self.adapted(batch)
+        if self.now.phase == ADAPT and self.training:
+            return Output({})  # the losses make passes of their own, one for each subset
+        return super().forward(batch) if self.now.phase.startswith(BASE) else self.adapted(batch)
+
+    def inner(self, now: Now) -> Now:
+        """Return the base's own phase; in stage 2 it is as it was left."""
+        return replace(now, phase=now.phase.removeprefix(BASE)) if now.phase.startswith(BASE) else Now()
 
     def adapted(self, batch: Batch) -> Output:
         """Return predictions for a batch of mixed subsets: one pass of the base for each."""
@@ -139,7 +140,7 @@ class MissingAdapt(Method):
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """Return the base's losses; in stage 2 the task terms, averaged over all subsets of the batch."""
         if self.now.phase != ADAPT:
-            return self.base.losses(batch, output)
+            return super().losses(batch, output)
         terms = []
         for key in self.adapters:
             reduced = batch.without(*set(self.schema.names).difference(key.split("+")))
@@ -155,27 +156,21 @@ class MissingAdapt(Method):
                     module.eval()
         return self
 
-    def prepare(self, view: View) -> None:
-        """Prepare the base."""
-        self.base.prepare(view)
-
     def phases(self) -> list[Phase]:
         """The base's own phases, then ``adapt``; a single modality has nothing to adapt to."""
         share = self.base_share if self.adapters else 1.0
-        stages = [Phase(BASE + p.name, share * p.share, _within_base(p)) for p in self.base.phases()]
+        everything = outer(lambda name: True, own=False)
+        stages = [
+            replace(p, name=BASE + p.name, share=share * p.share, parameters=_both(p.parameters, everything))
+            for p in super().phases()
+        ]
         if self.adapters:
-            stages.append(Phase(ADAPT, 1 - share, lambda name: name.startswith("adapters.")))
+            stages.append(Phase(ADAPT, 1 - share, lambda name: not name.startswith(PREFIX)))
         return stages
 
 
-def _within_base(phase: Phase) -> Callable[[str], bool]:
-    """Return whether a parameter of the whole is one that the base trains in ``phase``."""
-
-    def chosen(name: str) -> bool:
-        inner = name.removeprefix("base.")
-        return inner != name and (phase.parameters is None or phase.parameters(inner))
-
-    return chosen
+def _both(first: Callable[[str], bool] | None, second: Callable[[str], bool]) -> Callable[[str], bool]:
+    return lambda name: second(name) and (first is None or first(name))
 
 
 @dataclass(frozen=True)

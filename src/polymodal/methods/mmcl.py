@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import permutations
 from typing import Literal
 
@@ -15,9 +14,8 @@ from polymodal.methods.base import Method, fraction, positive
 from polymodal.nn.augment import augment, check_augmentations
 from polymodal.nn.contrast import info_nce, supervised_contrastive
 from polymodal.nn.heads import Heads, task_losses
-from polymodal.nn.inputs import Inputs, utterance_encoder
+from polymodal.nn.inputs import Inputs, Projected, utterance_encoder
 from polymodal.nn.sequence import Context, Pooling, SequenceEncoder
-from polymodal.nn.text import Tuning
 
 ANCHOR = "text"
 """The modality that arrives well represented: its features are never augmented, its pairs always predicted."""
@@ -66,8 +64,6 @@ class MMCL(Method):
         stop_gradient: the instance task trains the prediction only, not its target.
         classes: of a regression in the sentiment task: ``round`` on [-3, 3] (7 classes) or ``sign`` around the middle.
         dropout: of the features that enter the encoders, and before the prediction heads.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused``; per modality n its representation ``z_<n>`` and target projection ``u_<n>``; per pair the
     prediction of n from m ``zhat_<n>_<m>``. All are (batch, width); zero where the modality they come from is absent.
@@ -92,15 +88,11 @@ class MMCL(Method):
         stop_gradient: bool = True,
         classes: ClassRule = "round",
         dropout: float = 0.1,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, temperature=temperature)
         fraction(dropout=dropout)
-        texts = {m.name for m in schema.modalities if m.kind == "text" or m.name == ANCHOR}
-        coded = [m for m in schema.modalities if alpha and m.name not in texts]
-        check_augmentations(augmentations, coded)
+        texts = schema.language
         if min(alpha, beta, gamma) < 0:
             raise OptionError(f"alpha, beta and gamma must not be negative, got {alpha}, {beta} and {gamma}")
         if mode == "cpc" and context == "transformer":
@@ -108,11 +100,13 @@ class MMCL(Method):
 
         self.temperature, self.alpha, self.beta, self.gamma = temperature, alpha, beta, gamma
         self.augmentations, self.stop_gradient, self.classes = tuple(augmentations), stop_gradient, classes
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
+        coded = [m for m in self.inputs.modalities.values() if alpha and m.name not in texts]
+        check_augmentations(augmentations, coded)
         names = schema.names
         self.encoders = nn.ModuleDict(
             {
-                n: _Encoder(m, width, "none" if n in texts else context, "attention" if n in texts else pool, dropout)
+                n: _encoder(m, width, "none" if n in texts else context, "attention" if n in texts else pool, dropout)
                 for n, m in self.inputs.modalities.items()
             }
         )
@@ -162,10 +156,11 @@ class MMCL(Method):
     def coding_loss(self, batch: Batch, output: Output) -> Tensor:
         """Return the sum over coded modalities of the loss between a stream and its augmented view."""
         loss = output.representations["fused"].new_zeros(())
+        streams = self.inputs(batch, raw=batch.streams.keys() - self.coders.keys())
         for name, coder in self.coders.items():
-            view = augment(batch[name], self.augmentations)
+            view = augment(streams[name], self.augmentations)
             z = output.representations[f"z_{name}"]
-            loss = loss + coder(self.encoders[name], batch[name], view, z, self.temperature)
+            loss = loss + coder(self.encoders[name], streams[name], view, z, self.temperature)
         return loss
 
     def instance_loss(self, batch: Batch, output: Output, source: str, target: str) -> Tensor:
@@ -196,25 +191,11 @@ def _predictor(width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, width // 2), nn.ReLU(), nn.Linear(width // 2, width))
 
 
-class _Encoder(nn.Module):
-    """A tensor stream -> z ``(batch, width)``, zero where absent."""
-
-    def __init__(self, modality: Modality, width: int, context: Context, pool: Pooling, dropout: float) -> None:
-        super().__init__()
-        self.drop = nn.Dropout(dropout)
-        self.utterance = utterance_encoder(
-            modality,
-            width,
-            context=context,
-            layers=2 if context == "transformer" else 1,
-            pool=pool,
-            kernel=1 if context == "none" else 3,
-        )
-        self.output = nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width))
-
-    def forward(self, stream: Stream) -> Tensor:
-        partial = replace(stream, values=self.drop(stream.tensor))
-        return self.output(self.utterance(partial)) * stream.present.unsqueeze(1)
+def _encoder(modality: Modality, width: int, context: Context, pool: Pooling, dropout: float) -> Projected:
+    """Return the encoder of a modality: a tensor stream -> z."""
+    layers, kernel = 2 if context == "transformer" else 1, 1 if context == "none" else 3
+    utterance = utterance_encoder(modality, width, context=context, layers=layers, pool=pool, kernel=kernel)
+    return Projected(utterance, nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width)), dropout)
 
 
 class _Views(nn.Module):
@@ -224,7 +205,7 @@ class _Views(nn.Module):
         super().__init__()
         self.project = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width // 2))
 
-    def forward(self, encoder: _Encoder, stream: Stream, view: Stream, z: Tensor, temperature: float) -> Tensor:
+    def forward(self, encoder: Projected, stream: Stream, view: Stream, z: Tensor, temperature: float) -> Tensor:
         a, b = self.project(z), self.project(encoder(view))
         forth = info_nce(a, b, temperature, stream.present)
         return (forth + info_nce(b, a, temperature, stream.present)) / 2
@@ -240,7 +221,7 @@ class _Future(nn.Module):
         super().__init__()
         self.steps = nn.ModuleList(nn.Linear(width // 2, width) for _ in range(HORIZON))
 
-    def forward(self, encoder: _Encoder, stream: Stream, view: Stream, z: Tensor, temperature: float) -> Tensor:
+    def forward(self, encoder: Projected, stream: Stream, view: Stream, z: Tensor, temperature: float) -> Tensor:
         assert isinstance(encoder.utterance, SequenceEncoder)
         latents = encoder.utterance.latents(stream)
         past = encoder.utterance.states(view)[0][..., : latents.shape[-1] // 2]

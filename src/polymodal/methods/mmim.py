@@ -15,8 +15,8 @@ from polymodal.methods.base import Method, fraction, positive
 from polymodal.nn.contrast import info_nce
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
-from polymodal.nn.sequence import BiRecurrent, masked_mean
-from polymodal.nn.text import Tuning
+from polymodal.nn.masking import mean_where
+from polymodal.nn.sequence import BiRecurrent, TextPool, pool_steps
 
 RIDGE = 1e-6
 """Added to variances before a log-determinant: points on a plane must not be minus infinitely sure."""
@@ -24,7 +24,7 @@ RIDGE = 1e-6
 BOUND = 2.0
 """Log-variances lie in (-BOUND, BOUND). At 5, training shrinks vectors to a third; at 1, noise in them costs little."""
 
-TextPool = Literal["first", "mean", "lstm"]
+Read = Literal["first", "mean", "lstm"]
 
 
 class MMIM(Method):
@@ -65,8 +65,6 @@ class MMIM(Method):
         dropout: on the concatenated vectors.
         text_pool: the text's vector: its ``first`` state (a transformer's [CLS], the paper's), the ``mean`` of its
             states, or that of an ``lstm`` as for the others.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused`` is ``Z``; ``h_<name>`` per modality, ``(batch, width)``, zero where absent.
     """
@@ -89,28 +87,24 @@ class MMIM(Method):
         beta: float = 0.1,
         memory: int = 16,
         dropout: float = 0.1,
-        text_pool: TextPool = "mean",
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
+        text_pool: Read = "mean",
     ) -> None:
         super().__init__(schema)
         positive(width=width, hidden=hidden, fused=fused, code=code, memory=memory)
         fraction(dropout=dropout)
         if min(alpha, beta) < 0:
             raise OptionError(f"alpha and beta must not be negative, got {alpha} and {beta}")
-        if text_pool not in get_args(TextPool):
+        if text_pool not in get_args(Read):
             raise OptionError(f"text_pool must be 'first', 'mean' or 'lstm', got {text_pool!r}")
         self.alpha, self.beta = alpha, beta
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         self.anchor = schema.anchor
         self.encoders, sizes = nn.ModuleDict(), {}
         for name, modality in self.inputs.modalities.items():
-            is_text = schema.modality(name).kind == "text" or name == "text"
-            pooled = is_text and text_pool != "lstm"
-            sizes[name] = modality.width if pooled else width
-            self.encoders[name] = (
-                _Pooled(first=text_pool == "first") if pooled else _Recurrent(modality.width, hidden, width)
-            )
+            if text_pool == "lstm" or name not in schema.language:
+                sizes[name], self.encoders[name] = width, _Recurrent(modality.width, hidden, width)
+            else:
+                sizes[name], self.encoders[name] = modality.width, _Pooled(text_pool)
         components = _components(schema.joint_targets[0])
         others = [n for n in sizes if n != self.anchor]
         self.bounds = nn.ModuleDict(
@@ -247,24 +241,22 @@ class _Recurrent(nn.Module):
 
 
 class _Pooled(nn.Module):
-    """First step, or mean over true steps: ``(batch, time, width)`` -> ``(batch, width)``, zero where absent."""
+    """One step or the mean of all: a stream -> ``(batch, width)``, zero where absent."""
 
-    def __init__(self, *, first: bool) -> None:
+    def __init__(self, pool: TextPool) -> None:
         super().__init__()
-        self.first = first
+        self.pool = pool
 
     def forward(self, stream: Stream) -> Tensor:
         stream = as_sequence(stream)
-        x = stream.tensor[:, 0] if self.first else masked_mean(stream.tensor, stream.mask)
-        return x * stream.present.unsqueeze(1)
+        return pool_steps(stream.tensor, stream.mask, self.pool)
 
 
 def log_likelihood(mean: Tensor, log_variance: Tensor, y: Tensor, rows: Tensor) -> Tensor:
     """Return log N(y; mean, exp(log_variance)) summed over features, averaged over ``rows``; 0 where there is none."""
     mean, log_variance, y = mean.float(), log_variance.float(), y.float()
     terms = (mean - y).square() * torch.exp(-log_variance) + log_variance + math.log(2 * math.pi)
-    terms = (-0.5 * terms.sum(1)).masked_fill(~rows, 0.0)
-    return terms.sum() / rows.sum().clamp(min=1)
+    return mean_where(-0.5 * terms.sum(1), rows)
 
 
 def mixture_entropy(points: Tensor, component: Tensor, count: int) -> Tensor:

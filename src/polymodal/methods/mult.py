@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import permutations
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Method, fraction, positive
+from polymodal.methods.base import Method, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs, as_sequence
-from polymodal.nn.text import Tuning
-
-Number = TypeVar("Number", int, float)
 
 
 class MulT(Method):
@@ -50,8 +46,6 @@ class MulT(Method):
             use the first modality's.
         layer_dropout: after the ReLU and on the residual branches of each layer.
         output_dropout: in the residual block before the heads.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
     """
 
     paper = (
@@ -73,8 +67,6 @@ class MulT(Method):
         attention_dropout: float | dict[str, float] = 0.1,
         layer_dropout: float = 0.1,
         output_dropout: float = 0.1,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, heads=heads, layers=layers)
@@ -87,8 +79,8 @@ class MulT(Method):
         positive(**{f"kernel of {n}": k for n, k in kernels.items()})
         dropouts = per_modality("attention_dropout", attention_dropout, names)
         fraction(**{f"attention_dropout of {n}": p for n, p in dropouts.items()})
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
-        self.text_names = {m.name for m in schema.modalities if m.kind == "text" or m.name == "text"}
+        self.inputs = Inputs(schema)
+        self.text_names = schema.language
         self.text_drop = nn.Dropout(text_dropout)
         self.kernels = {m.name: 1 if m.kind == "vector" else kernels[m.name] for m in schema.modalities}
         self.convolutions = nn.ModuleDict()
@@ -144,13 +136,3 @@ class MulT(Method):
         rows = torch.arange(len(x), device=x.device)
         # At length 0 this reads step 0, which the stack has set to zero.
         return x[rows, (low.lengths - 1).clamp(min=0)]
-
-
-def per_modality(option: str, value: Number | dict[str, Number], names: tuple[str, ...]) -> dict[str, Number]:
-    """Return the value for each of ``names``; others in a dictionary are ignored: a preset also serves a subset."""
-    if not isinstance(value, dict):
-        return dict.fromkeys(names, value)
-    missing = [n for n in names if n not in value]
-    if missing:
-        raise OptionError(f"{option} has no value for {', '.join(missing)}; name every modality or give one number")
-    return {n: value[n] for n in names}

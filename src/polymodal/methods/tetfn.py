@@ -10,16 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Method, fraction, positive
-from polymodal.methods.mult import per_modality
-from polymodal.methods.self_mm import Branch, SampleMemory, SelfMM
+from polymodal.methods.base import Method, View, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
+from polymodal.nn.heads import task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
+from polymodal.nn.own_labels import Branch, OwnLabels
 from polymodal.nn.subnet import final_state
-from polymodal.nn.text import Tuning
 
 
-class TETFN(SelfMM, Method):  # Method is named, though implied, for those who look for methods in the source
+class TETFN(Method):
     """Text Enhanced Transformer Fusion Network (Wang et al., Pattern Recognition 136, 2023).
 
     1. Text is projected; every other modality runs through an LSTM first. That gives steps X_m.
@@ -44,8 +43,6 @@ class TETFN(SelfMM, Method):  # Method is named, though implied, for those who l
         fused: features of the fusion.
         dropout: on attention weights and residual branches of the transformers.
         head_dropout: before the fusion and before the branch of each modality.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: as ``self-mm``: ``fused`` (batch, fused); per modality n the features ``n`` (batch, own) of its branch and
     its own predictions ``y_<n>`` (batch, targets), zero where it is absent.
@@ -69,12 +66,10 @@ class TETFN(SelfMM, Method):  # Method is named, though implied, for those who l
         fused: int = 64,
         dropout: float = 0.1,
         head_dropout: float = 0.0,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
-        Method.__init__(self, schema)  # not Self-MM's: only its labels and losses are used, the network is another one
+        super().__init__(schema)
         names = schema.names
-        texts = {m.name for m in schema.modalities if m.kind == "text" or m.name == "text"}
+        texts = schema.language
         units = per_modality("hidden", hidden, tuple(n for n in names if n not in texts))
         sizes = per_modality("own", own, names)
         positive(width=width, heads=heads, layers=layers, fused=fused)
@@ -82,7 +77,7 @@ class TETFN(SelfMM, Method):  # Method is named, though implied, for those who l
         fraction(dropout=dropout, head_dropout=head_dropout)
         if width % heads:
             raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         self.anchor = schema.anchor
         self.steps = nn.ModuleDict({n: _Steps(m.width, units.get(n), width) for n, m in self.inputs.modalities.items()})
         stack = partial(CrossModalStack, heads=heads, attention_dropout=dropout, layer_dropout=dropout)
@@ -95,7 +90,7 @@ class TETFN(SelfMM, Method):  # Method is named, though implied, for those who l
         self.memories = nn.ModuleDict({t: stack(mixed, layers=layers) for t in names})
         self.branches = nn.ModuleDict({n: Branch(schema, width, size, head_dropout) for n, size in sizes.items()})
         self.fusion = Branch(schema, mixed * len(names), fused, head_dropout)
-        self.memory = SampleMemory([fused, *sizes.values()], len(schema.joint_targets))
+        self.memory = OwnLabels(schema, [fused, *sizes.values()])
 
     def forward(self, batch: Batch) -> Output:
         """Return predictions for ``batch`` and the representations named above."""
@@ -108,6 +103,15 @@ class TETFN(SelfMM, Method):  # Method is named, though implied, for those who l
             named[name] = features * here
             named[f"y_{name}"] = torch.stack(list(own.values()), dim=1) * here
         return Output(predictions, named)
+
+    def prepare(self, view: View) -> None:
+        """Make room for every training sample."""
+        self.memory.fill(view.train())
+
+    def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """Return the task terms and, in training, ``unimodal_<n>`` for every modality; moves the memory on."""
+        losses = task_losses(self.schema, batch, output)
+        return losses | self.memory.losses(batch, output.representations) if self.training else losses
 
     def read(self, target: str, streams: Mapping[str, Stream]) -> Tensor:
         """Return the last true step ``(batch, width')`` of what a target found; zeros where it is absent."""

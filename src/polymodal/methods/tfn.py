@@ -13,7 +13,6 @@ from polymodal.nn.fusion import tensor_product
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs
 from polymodal.nn.subnet import Subnets
-from polymodal.nn.text import Tuning
 
 
 class TFN(Method):
@@ -35,8 +34,6 @@ class TFN(Method):
         dropout: inside the encoders.
         cube_dropout: on the flattened cube.
         squash: regressions with a known range end in a sigmoid over it.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
     """
 
     paper = "Zadeh et al., Tensor Fusion Network for Multimodal Sentiment Analysis, EMNLP 2017, arXiv:1707.07250"
@@ -54,13 +51,11 @@ class TFN(Method):
         dropout: float = 0.3,
         cube_dropout: float = 0.5,
         squash: bool = True,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, hidden=hidden, head=head)
         fraction(dropout=dropout, cube_dropout=cube_dropout)
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
+        self.inputs = Inputs(schema)
         self.nets = Subnets(
             self.inputs.modalities, width=width, widths=widths, recurrent=recurrent, hidden=hidden, dropout=dropout
         )

@@ -13,14 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream, derive_seed
-from polymodal.methods.base import Method, fraction, positive
-from polymodal.methods.mult import per_modality
+from polymodal.methods.base import Method, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
+from polymodal.nn.discrepancy import moment_discrepancy
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.sequence import BiRecurrent
 from polymodal.nn.subnet import PresentNorm
-from polymodal.nn.text import TextEncoder, Tuning
+from polymodal.nn.text import TextEncoder
 
 Masks = Literal["static", "fresh"]
 
@@ -66,8 +66,6 @@ class TFRNet(Method):
         fixed_targets: no gradient from rebuilding into the encoder of the complete text.
         attention_dropout: on attention weights, for all modalities or by the name of the source.
         dropout: everywhere else.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused``; one pooled vector per modality; in training also ``rebuilt_<name>`` and ``complete_<name>``
     (batch, time, features) and ``dropped_<name>`` (batch, time) bool.
@@ -95,8 +93,6 @@ class TFRNet(Method):
         fixed_targets: bool = True,
         attention_dropout: float | dict[str, float] = 0.1,
         dropout: float = 0.2,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, heads=heads, layers=layers, hidden=hidden)
@@ -115,8 +111,8 @@ class TFRNet(Method):
         if min(self.weights.values()) < 0:
             raise OptionError(f"weights must not be negative, got {weights}")
         self.rate, self.masks, self.fixed_targets = rate, masks, fixed_targets
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
-        self.text_names = {m.name for m in schema.modalities if m.kind == "text" or m.name == "text"}
+        self.inputs = Inputs(schema)
+        self.text_names = schema.language
         self.drop = nn.Dropout(dropout)
         self.convolutions = nn.ModuleDict()
         for n, m in self.inputs.modalities.items():
@@ -157,7 +153,7 @@ class TFRNet(Method):
 
     def damage(self, batch: Batch, streams: dict[str, Stream]) -> tuple[dict[str, Stream], dict[str, Tensor]]:
         """Return the streams with steps dropped, and which: modality -> ``(batch, time)`` bool."""
-        damaged, dropped, texts = dict(streams), {}, dict(self.inputs.texts.items())
+        damaged, dropped, texts = dict(streams), {}, dict(self.inputs.encoders.items())
         for name in self.generators:
             stream, encoder = streams[name], texts.get(name)
             rows = self.draw(batch.ids, name, stream)
@@ -284,16 +280,4 @@ def rebuilding_loss(rebuilt: Tensor, complete: Tensor, dropped: Tensor) -> Tenso
         return 0.0 * rebuilt.float().sum()
     guess, truth = rebuilt.float()[dropped], complete.float()[dropped]  # (positions, width)
     error = F.smooth_l1_loss(guess, truth, reduction="sum")
-    return (error + MOMENT_WEIGHT * moment_discrepancy(guess, truth)) / guess.numel()
-
-
-def moment_discrepancy(a: Tensor, b: Tensor) -> Tensor:
-    """Return the distances of means and of second and third central moments of two sets of rows, summed.
-
-    Zellinger et al., ICLR 2017, eq. 6, with three moments and without the factors of a bounded support.
-    """
-    mean_a, mean_b = a.mean(0), b.mean(0)
-    gaps = [mean_a - mean_b]
-    gaps += [((a - mean_a) ** order).mean(0) - ((b - mean_b) ** order).mean(0) for order in (2, 3)]
-    # The slope of a norm at zero is undefined; torch's is zero there.
-    return torch.stack([torch.linalg.vector_norm(gap) for gap in gaps]).sum()
+    return (error + MOMENT_WEIGHT * moment_discrepancy(guess, truth, moments=3)) / guess.numel()

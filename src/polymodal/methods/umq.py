@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream
+from polymodal.core import Batch, Modality, OptionError, Output, Schema
 from polymodal.methods.base import Method, Phase, fraction, positive
 from polymodal.nn.corruption import corrupt, drawn_corruption, gaussian_like, rank_loss
 from polymodal.nn.experts import ConditionedExperts, consistency, load_balance
 from polymodal.nn.heads import Heads, sample_losses, task_losses
-from polymodal.nn.inputs import Inputs, utterance_encoder
+from polymodal.nn.inputs import Inputs, Projected, utterance_encoder
+from polymodal.nn.masking import mean_where
 from polymodal.nn.sequence import Context
-from polymodal.nn.text import Tuning
 
 HIGH = 0.95  # the paper's constant: quality that a trusted sample must reach
 
@@ -54,8 +54,6 @@ class UMQ(Method):
         enhance: weight of the enhancer's reconstruction and gain of quality.
         route: weight of the router's consistency and load balance.
         dropout: inside the encoders.
-        text_encoder: encoder of raw text: ``bow``, ``minilm``, a folder or a hub name.
-        text_tuning: how a transformer text encoder trains: ``full`` or ``lora``.
 
     Output: ``fused``; ``x_<modality>`` as encoded; ``quality`` (batch, modalities); ``experts`` (batch, experts)
     the router's probabilities. In training also ``vectors`` and ``corrupted`` (batch, modalities, width), and ``rho``.
@@ -79,8 +77,6 @@ class UMQ(Method):
         enhance: float = 0.1,
         route: float = 0.01,
         dropout: float = 0.1,
-        text_encoder: str = "bow",
-        text_tuning: Tuning = "full",
     ) -> None:
         super().__init__(schema)
         positive(width=width, layers=layers, experts=experts, top=top, trust=trust, margin=margin)
@@ -91,10 +87,10 @@ class UMQ(Method):
             raise OptionError("rank, uni, decouple, enhance and route are weights; none may be negative")
         self.trust, self.margin, self.top = trust, margin, top
         self.rank, self.uni, self.decouple, self.enhance, self.route = rank, uni, decouple, enhance, route
-        self.inputs = Inputs(schema, text_encoder=text_encoder, text_tuning=text_tuning)
-        texts = {m.name for m in schema.modalities if m.kind == "text" or m.name == "text"}
+        self.inputs = Inputs(schema)
+        texts = schema.language
         self.encoders = nn.ModuleDict(
-            {n: _Encoder(m, width, 0 if n in texts else layers, dropout) for n, m in self.inputs.modalities.items()}
+            {n: _encoder(m, width, 0 if n in texts else layers, dropout) for n, m in self.inputs.modalities.items()}
         )
         count = len(schema.names)
         self.estimators = nn.ModuleList(_Estimator(width) for _ in range(count))
@@ -190,11 +186,11 @@ class UMQ(Method):
         ends = torch.zeros_like(steps[:1]), torch.ones_like(steps[:1])
         rho = torch.cat([ends[0], steps, ends[1]]).to(x)  # from clean to noise, for each sample and modality
         q = self.estimated(corrupt(x, gaussian_like(x, present), rho)).float()  # (4, batch, modalities)
-        low = _mean(q[-1].square(), present)
-        high = _mean(F.relu(HIGH - q[0]), present & (surprise < self.trust))
-        ranks = _mean(rank_loss(q, rho, self.margin).mean(0), present)
+        low = mean_where(q[-1].square(), present)
+        high = mean_where(F.relu(HIGH - q[0]), present & (surprise < self.trust))
+        ranks = mean_where(rank_loss(q, rho, self.margin).mean(0), present)
         clearer = (surprise.unsqueeze(0) - surprise.unsqueeze(1) > self.trust) & present & present.unsqueeze(1)
-        ranks = ranks + _mean(F.relu(q[0].unsqueeze(0) - q[0].unsqueeze(1) + self.margin), clearer)
+        ranks = ranks + mean_where(F.relu(q[0].unsqueeze(0) - q[0].unsqueeze(1) + self.margin), clearer)
         return low + high + self.rank * ranks
 
     def enhancement_loss(self, x: Tensor, corrupted: Tensor, present: Tensor, rho: Tensor) -> Tensor:
@@ -206,7 +202,7 @@ class UMQ(Method):
         mended = self.enhancer(corrupted.detach(), quality)
         distance = (mended - x.detach()).square().mean(-1)
         after = torch.cat([_frozen(q, m) for q, m in zip(self.estimators, mended.unbind(1), strict=True)], dim=1)
-        return _mean(distance + F.relu(quality + self.margin - after), present & (rho > 0))
+        return mean_where(distance + F.relu(quality + self.margin - after), present & (rho > 0))
 
     def phases(self) -> list[Phase]:
         """Everything but the estimators on clean data; the estimators; everything together."""
@@ -217,19 +213,13 @@ class UMQ(Method):
         ]
 
 
-class _Encoder(nn.Module):
-    """A tensor stream -> ``(batch, width)``, zero where absent: transformer, mean, linear map; text has no layers."""
-
-    def __init__(self, modality: Modality, width: int, layers: int, dropout: float) -> None:
-        super().__init__()
-        context: Context = "transformer" if layers else "none"
-        self.utterance = utterance_encoder(
-            modality, width, context=context, layers=layers, pool="mean", kernel=3 if layers else 1, dropout=dropout
-        )
-        self.output = nn.Linear(width, width)
-
-    def forward(self, stream: Stream) -> Tensor:
-        return self.output(self.utterance(stream)) * stream.present.unsqueeze(1)
+def _encoder(modality: Modality, width: int, layers: int, dropout: float) -> Projected:
+    """Return the encoder of a modality: transformer, mean, linear map; text has no layers."""
+    context: Context = "transformer" if layers else "none"
+    utterance = utterance_encoder(
+        modality, width, context=context, layers=layers, pool="mean", kernel=3 if layers else 1, dropout=dropout
+    )
+    return Projected(utterance, nn.Linear(width, width))
 
 
 class _Estimator(nn.Module):
@@ -268,9 +258,9 @@ class _Enhancer(nn.Module):
         s, u = _each(self.specific, x).float(), _each(self.general, x).float()
         direction = F.normalize(s, dim=-1)
         pairs = (present.unsqueeze(1) & present.unsqueeze(2)).triu(1)
-        apart = _mean(1 - direction @ direction.transpose(1, 2), pairs)
-        spread = _mean((u - self.baseline).square().mean(-1), present)
-        return apart + spread + _mean((direction * F.normalize(u, dim=-1)).sum(-1).square(), present)
+        apart = mean_where(1 - direction @ direction.transpose(1, 2), pairs)
+        spread = mean_where((u - self.baseline).square().mean(-1), present)
+        return apart + spread + mean_where((direction * F.normalize(u, dim=-1)).sum(-1).square(), present)
 
 
 def _frozen(module: nn.Module, x: Tensor) -> Tensor:
@@ -282,11 +272,6 @@ def _frozen(module: nn.Module, x: Tensor) -> Tensor:
 def _each(modules: nn.ModuleList, x: Tensor) -> Tensor:
     """Apply the m-th module to the m-th modality: ``(batch, modalities, width)``."""
     return torch.stack([module(v) for module, v in zip(modules, x.unbind(1), strict=True)], dim=1)
-
-
-def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean where ``mask`` is True, 0 where that is nowhere."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
 def helper_weights(quality: Tensor) -> Tensor:

@@ -6,16 +6,19 @@ there; a vector marked absent is never looked at.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.nn.sequence import masked_softmax
 from polymodal.nn.subnet import augmented
+
+Activation = Callable[[Tensor], Tensor]
 
 
 class ConcatFusion(nn.Module):
@@ -90,18 +93,35 @@ class _Vertices(NamedTuple):
     there: Tensor  # (batch, vertices) bool
 
 
-class GraphFusion(nn.Module):
-    """Graph fusion network (Mai et al., AAAI 2020, arXiv 1911.07848) with tanh throughout and no batch norm, as in MIB.
+class InteractionGraph(nn.Module):
+    """Vertices and edges of the graph fusion network (Mai et al., AAAI 2020, arXiv 1911.07848).
 
     Its vertices are modalities, pairs, and triples: two pairs that share a modality, or a pair and a third modality. An
-    edge is the heavier the more important and the less alike what it joins; the sums over the vertices of each order
-    are read by three layers. A vertex is there if all its modalities are.
+    edge is the heavier the more important and the less alike what it joins. A vertex is there if all its modalities
+    are.
 
-    ``count`` vectors of ``width`` features -> ``(batch, width)``; ``hidden`` units where two vertices join.
+    Args:
+        count: modalities.
+        width: features of each vector.
+        hidden: units where two vertices join.
+        gate: makes a modality's importance of a linear map of its vector.
+        activation: of the vertices of higher order.
+
+    Attributes:
+        width: features of the result, one ``width`` for each order of vertices.
     """
 
-    def __init__(self, count: int, width: int, *, hidden: int = 64, readout: int = 50) -> None:
+    def __init__(
+        self,
+        count: int,
+        width: int,
+        *,
+        hidden: int = 64,
+        gate: Activation = torch.sigmoid,
+        activation: Activation = F.elu,
+    ) -> None:
         super().__init__()
+        self.gate, self.activation = gate, activation
         self.importance = nn.Linear(width, 1)
         # The pairs are numbered first, then the modalities: vertices of the next order are built from both.
         self.pairs = list(combinations(range(count), 2))
@@ -115,33 +135,56 @@ class GraphFusion(nn.Module):
             nn.Sequential(nn.Linear(2 * width, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, width), nn.Tanh())
             for _ in orders
         )
-        self.readout = _tanh_layers((1 + len(orders)) * width, readout, readout, width)
+        self.width = (1 + len(orders)) * width
 
-    def forward(self, vectors: Sequence[Tensor], present: Tensor | None = None) -> Tensor:
-        """Return the fused vector."""
+    def vertices(self, vectors: Sequence[Tensor], present: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the sums over the vertices of each order, side by side, and the weights of all vertices.
+
+        The weights ``(batch, vertices)`` are those of the modalities (between 0 and 1 for a sigmoid gate), then of the
+        pairs and of the triples (each order sums to 1); 0 where a vertex is absent.
+        """
         values = torch.stack(_filled(vectors, present, 0.0), dim=1)
         there = values.new_ones(values.shape[:2], dtype=torch.bool) if present is None else present
-        single = _Vertices(values, values.softmax(-1), torch.tanh(self.importance(values))[..., 0], there)
-        weighted = (single.scores * there).unsqueeze(-1) * values
-        sums = [weighted.sum(1) / there.sum(1, keepdim=True).clamp(min=1)]
+        importance = self.gate(self.importance(values))[..., 0] * there
+        single = _Vertices(values, values.softmax(-1), importance, there)
+        sums = [(importance.unsqueeze(-1) * values).sum(1) / there.sum(1, keepdim=True).clamp(min=1)]
+        weights = [importance]
         if self.pairs:
-            pairs = self.join(self.joins[0], single, self.pairs)
+            pairs, alpha = self.join(self.joins[0], single, self.pairs)
             sums.append(pairs.values.sum(1))
+            weights.append(alpha)
         if self.triples:
             both = _Vertices(*(torch.cat(parts, dim=1) for parts in zip(pairs, single, strict=True)))
-            sums.append(self.join(self.joins[1], both, self.triples).values.sum(1))
-        return self.readout(torch.cat(sums, dim=1))
+            triples, beta = self.join(self.joins[1], both, self.triples)
+            sums.append(triples.values.sum(1))
+            weights.append(beta)
+        return torch.cat(sums, dim=1), torch.cat(weights, dim=1)
 
-    @staticmethod
-    def join(net: nn.Module, below: _Vertices, edges: list[tuple[int, int]]) -> _Vertices:
-        """Return one vertex per edge between vertices ``below``, zero where one of them is absent."""
+    def join(self, net: nn.Module, below: _Vertices, edges: list[tuple[int, int]]) -> tuple[_Vertices, Tensor]:
+        """Return one vertex per edge between vertices ``below``, zero where one of them is absent, and its weight."""
         left, right = [p for p, _ in edges], [q for _, q in edges]
         there = below.there[:, left] & below.there[:, right]
         alike = (below.shares[:, left] * below.shares[:, right]).sum(-1)
         scores = (below.scores[:, left] + below.scores[:, right]) / (alike + 0.5)
         message = net(torch.cat([below.values[:, left], below.values[:, right]], dim=-1))
-        weights = masked_softmax(scores, there).unsqueeze(-1)
-        return _Vertices(torch.tanh(weights * message), message.softmax(-1), scores, there)
+        weights = masked_softmax(scores, there)
+        values = self.activation(weights.unsqueeze(-1) * message)
+        return _Vertices(values, message.softmax(-1), scores, there), weights
+
+
+class GraphFusion(InteractionGraph):
+    """The graph fusion network as MIB uses it: tanh throughout, three layers that read the sums over the vertices.
+
+    ``count`` vectors of ``width`` features -> ``(batch, width)``; ``readout`` units in each of the first two layers.
+    """
+
+    def __init__(self, count: int, width: int, *, hidden: int = 64, readout: int = 50) -> None:
+        super().__init__(count, width, hidden=hidden, gate=torch.tanh, activation=torch.tanh)
+        self.readout = _tanh_layers(self.width, readout, readout, width)
+
+    def forward(self, vectors: Sequence[Tensor], present: Tensor | None = None) -> Tensor:
+        """Return the fused vector."""
+        return self.readout(self.vertices(vectors, present)[0])
 
 
 def tensor_product(vectors: Sequence[Tensor]) -> Tensor:

@@ -3,46 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, Schema, Stream
+from polymodal.core.schema import ENCODED
+from polymodal.nn.patches import PatchEncoder
+from polymodal.nn.renamed import load_renamed
 from polymodal.nn.sequence import Context, Pooling, SequenceEncoder
-from polymodal.nn.text import HashedWords, TextEncoder, Tuning
+from polymodal.nn.text import HashedWords, TextEncoder
 
 
 class Inputs(nn.Module):
-    """Gives every modality as a tensor stream: text becomes a sequence, the others pass through.
+    """Gives every modality as a tensor stream: raw ones pass through their encoder, the others through unchanged.
 
-    Args:
-        schema: what the batches hold.
-        text_encoder: ``bow`` (hashed words, trained from scratch) or a name as in ``nn.text.load_transformer``.
-        text_tuning: how a transformer trains, see ``nn.text.TextEncoder``.
+    The encoder of a modality is what the schema says (``Modality.encoder`` and ``tuning``). Raw text: hashed words
+    trained from scratch (``bow``, the default) or a transformer (a name as in ``nn.text.load_transformer``). Pixels: a
+    small Mixer (``patches``), which makes an image a sequence of patches and frames a sequence of vectors.
 
     Attributes:
+        encoders: modality -> module that turns its stream into a sequence or vector of its ``width``.
         modalities: the schema's modalities as they leave: kind ``sequence`` or ``vector``, with their width.
     """
 
-    def __init__(self, schema: Schema, *, text_encoder: str = "bow", text_tuning: Tuning = "full") -> None:
+    def __init__(self, schema: Schema) -> None:
         super().__init__()
-        self.texts = nn.ModuleDict()
+        self.encoders = nn.ModuleDict()
         self.modalities: dict[str, Modality] = {}
         for modality in schema.modalities:
-            if modality.kind == "text":
-                module = HashedWords() if text_encoder == "bow" else TextEncoder(text_encoder, tuning=text_tuning)
-                self.texts[modality.name] = module
+            if modality.kind in ENCODED:
+                module = _encoder(modality)
+                self.encoders[modality.name] = module
                 modality = Modality(modality.name, "sequence", module.width)
             self.modalities[modality.name] = modality
+        load_renamed(self, "texts.", "encoders.")
 
     def forward(self, batch: Batch, *, raw: Collection[str] = ()) -> dict[str, Stream]:
         """Return modality name -> stream with a tensor, in schema order; those named in ``raw`` as they come."""
-        encoded = self.texts.keys() - set(raw)
-        return {n: self.texts[n](s) if n in encoded else s for n, s in batch.streams.items()}
+        encoded = self.encoders.keys() - set(raw)
+        return {n: self.encoders[n](s) if n in encoded else s for n, s in batch.streams.items()}
 
     def transformer(self, name: str) -> TextEncoder | None:
         """Return the pre-trained encoder of modality ``name``, None where it has none."""
-        found = dict(self.texts.items()).get(name)
+        found = dict(self.encoders.items()).get(name)
         return found if isinstance(found, TextEncoder) else None
+
+
+def _encoder(modality: Modality) -> HashedWords | TextEncoder | PatchEncoder:
+    """Return the encoder of a raw modality: one branch per kind."""
+    if modality.shape:
+        return PatchEncoder(modality)
+    name = modality.encoder or ENCODED[modality.kind]
+    return HashedWords() if name == "bow" else TextEncoder(name, tuning=modality.tuning)
 
 
 def as_sequence(stream: Stream) -> Stream:
@@ -64,6 +77,24 @@ class VectorEncoder(nn.Module):
     def forward(self, stream: Stream) -> Tensor:
         """Return one vector per sample."""
         return self.layers(stream.tensor) * stream.present.unsqueeze(1)
+
+
+class Projected(nn.Module):
+    """An utterance encoder, then a map of its vector: a tensor stream -> ``(batch, width)``, zero where absent.
+
+    Args:
+        utterance: as from ``utterance_encoder``.
+        output: the map.
+        dropout: of the features that enter.
+    """
+
+    def __init__(self, utterance: SequenceEncoder | VectorEncoder, output: nn.Module, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.drop, self.utterance, self.output = nn.Dropout(dropout), utterance, output
+
+    def forward(self, stream: Stream) -> Tensor:
+        """Return one vector per sample."""
+        return self.output(self.utterance(replace(stream, values=self.drop(stream.tensor)))) * stream.present[:, None]
 
 
 def utterance_encoder(

@@ -8,15 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import OptionError, Stream
+from polymodal.nn.masking import masked_mean
 
 Context = Literal["lstm", "gru", "transformer", "none"]
 Pooling = Literal["last", "mean", "attention"]
+TextPool = Literal["first", "mean"]
 
 
-def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Mean of ``x`` (batch, time, width) over steps where ``mask`` (batch, time) is True; zeros where none is."""
-    weight = mask.to(x.dtype).unsqueeze(-1)
-    return (x * weight).sum(1) / weight.sum(1).clamp(min=1)
+def pool_steps(x: Tensor, mask: Tensor, pool: TextPool) -> Tensor:
+    """Return ``(batch, width)`` of ``x`` (batch, time, width): its ``first`` step (a transformer's [CLS]), or the
+    ``mean`` of steps where ``mask`` (batch, time) is True; zeros where none is."""
+    return x[:, 0] * mask[:, :1] if pool == "first" else masked_mean(x, mask)
 
 
 class AttentionPool(nn.Module):

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from polymodal.core import Modality, OptionError, Stream, nearest
 from polymodal.nn.inputs import as_sequence
+from polymodal.nn.masking import masked_mean
 from polymodal.nn.recurrent import lstm_states
-from polymodal.nn.sequence import masked_mean
 
 
 class PresentNorm(nn.BatchNorm1d):

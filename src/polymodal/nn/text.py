@@ -6,15 +6,14 @@ import re
 import zlib
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from polymodal.core import OptionError, Stream
+from polymodal.core.schema import Tuning
 from polymodal.nn.linear import speed_up
-
-Tuning = Literal["full", "lora"]
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -111,8 +110,7 @@ class TextEncoder(nn.Module):
 
     def __init__(self, name: str, *, tuning: Tuning = "full", max_tokens: int = 64) -> None:
         super().__init__()
-        if tuning not in ("full", "lora"):
-            raise OptionError(f"text_tuning must be 'full' or 'lora', got {tuning!r}; frozen encoders go to --encode")
+        self.name = name
         self.tokenizer, model = load_transformer(name)
         self.max_tokens, self.is_pretrained = max_tokens, tuning == "full"
         self.width = int(model.config.hidden_size)
@@ -138,7 +136,7 @@ def _with_lora(model: Any, name: str) -> Any:
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError:
-        raise OptionError("text_tuning 'lora' needs peft; run: pip install 'polymodal[text]'") from None
+        raise OptionError("tuning 'lora' needs peft; run: pip install 'polymodal[text]'") from None
     try:
         return get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear"))
     except ValueError as error:

@@ -46,7 +46,7 @@ def model_card(run: Run, repo: str = "org/name") -> str:
         config=config,
         data=config["data"],
         targets=[(_cell(t.name), _cell(t.spec.choices)) for t in targets],
-        modalities=[(m.name, _form(m), _origin(run, m)) for m in run.schema.modalities],
+        modalities=[(m.name, m.form, _origin(run, m)) for m in run.schema.modalities],
         from_clips=config["data"].get("extraction") is not None,
         seeds=run.seeds,
         tables=[to_markdown(score_table(read.rows, name)) for name in scored],
@@ -94,10 +94,6 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def _form(modality: Modality) -> str:
-    return "text" if modality.kind == "text" else f"{modality.kind} of width {modality.width}"
-
-
 def _origin(run: Run, modality: Modality) -> str:
     """Return how a modality is made."""
     about = run.config["data"]
@@ -106,9 +102,7 @@ def _origin(run: Run, modality: Modality) -> str:
         str(extraction.get("options", {}).get(modality.name, "")),
         str(extraction.get("versions", {}).get(modality.name, "")),
     ]
-    encoder = about["encode"].get(modality.name) or (
-        run.config["options"].get("text_encoder") if modality.kind == "text" else None
-    )
+    encoder = about["encode"].get(modality.name) or modality.encoder
     said = [" ".join(filter(None, made)), f"read with {encoder}" if encoder else ""]
     return _cell("; ".join(filter(None, said)) or "as the corpus has it")
 

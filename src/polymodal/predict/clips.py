@@ -99,25 +99,17 @@ def _matched(run: Run, pipeline: Pipeline, texts: Sequence[str]) -> Clips:
         found = made.get("text" if name in texts else name)
         if found is None:
             notes.append(f"{name} is absent: it cannot be made from a clip here")
-        elif name in texts or name in run.config["data"]["encode"] or _same(found, wanted):
+        elif name in texts or name in run.config["data"]["encode"] or found.form == wanted.form:
             sources[name] = found
         else:
-            notes.append(f"{name} is absent: here it is {_told(found)}, the run was trained on {_told(wanted)}")
+            notes.append(f"{name} is absent: here it is {found.form}, the run was trained on {wanted.form}")
     if not sources:
         raise _refusal(run, notes)
     return Clips(pipeline, sources, tuple(notes))
 
 
-def _same(found: Modality, wanted: Modality) -> bool:
-    return (found.kind, found.width) == (wanted.kind, wanted.width)
-
-
-def _told(modality: Modality) -> str:
-    return "text" if modality.kind == "text" else f"a {modality.kind} of width {modality.width}"
-
-
 def _refusal(run: Run, notes: Sequence[str] = ()) -> RunError:
-    about = ", ".join(f"{m.name} ({_told(m)})" for m in run.schema.modalities)
+    about = ", ".join(f"{m.name} ({m.form})" for m in run.schema.modalities)
     why = f" ({'; '.join(notes)})" if notes else ""
     return RunError(
         f"{run.path} cannot be applied to a clip{why}: it was trained on {about} of {run.config['data']['source']}, "

@@ -75,22 +75,28 @@ class Features:
         return out
 
     def _value(self, value: Any, modality: Modality, name: str) -> Array | str | None:
-        """Return a float32 array, a string that is not blank, or None; DataError for what the modality cannot be."""
+        """Return an array, a string that is not blank, or None; DataError for what the modality cannot be.
+
+        Features are float32, pixels uint8. A string is never taken for the path of an image: rows come from strangers.
+        """
         if value is None or (isinstance(value, str) and not value.strip()):
             return None
         if isinstance(value, str):
             if modality.kind == "text" or modality.name in self._specs:
                 return value
-            raise DataError(f"{name}: {modality.name} is text, the run wants a {modality.kind} of {modality.width}")
+            raise DataError(f"{name}: {modality.name} is text, the run wants {modality.form}")
         if modality.kind == "text":
             raise DataError(f"{name}: {modality.name} must be text, got {type(value).__name__}")
         try:
-            return np.asarray(value, dtype=np.float32)
+            array = np.asarray(value, dtype=np.float32)
+            # Pixels come as whole numbers of any type, from JSON; what is no pixel is left for build_split to refuse.
+            whole = array.ndim > 2 and array.size and np.asarray(value).dtype.kind in "iu"
+            return array.astype(np.uint8) if whole and array.min() >= 0 and array.max() < 256 else array
         except (TypeError, ValueError, OverflowError):
             raise DataError(
-                f"{name}: {modality.name} is no array of numbers; give (time, {modality.width}) with rows of one length"
+                f"{name}: {modality.name} is no array of numbers; give {modality.form} with rows of one length"
             ) from None
 
 
 def _width(value: Any) -> int | None:
-    return value.shape[-1] if isinstance(value, np.ndarray) and value.ndim else None
+    return value.shape[-1] if isinstance(value, np.ndarray) and value.ndim in (1, 2) else None

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from polymodal.core import RunError
+from polymodal.core import RunError, Schema
 from polymodal.methods import method_ids
 from polymodal.predict.bare import bare, bare_config, bare_source, names_code
 from polymodal.predict.card import model_card
@@ -164,8 +164,8 @@ def check_portable(config: dict[str, Any], run: str) -> None:
 
 def _encoders(config: dict[str, Any]) -> list[str]:
     """Return the names, without options, of what a run reads text or other modalities with."""
-    specs = [*config["data"]["encode"].values(), config["options"].get("text_encoder")]
-    return [str(spec).partition("?")[0] for spec in specs if spec]
+    trained = Schema.from_dict(config["data"]["schema"]).encoders
+    return [str(spec).partition("?")[0] for spec in (*config["data"]["encode"].values(), *trained.values())]
 
 
 def _download(name: str, revision: str | None) -> Path:

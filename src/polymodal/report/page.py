@@ -92,7 +92,8 @@ def _configuration(run: Run) -> list[tuple[str, str, str]]:
     groups = {
         "Method": run.info["options"],
         "Training": run.info["recipe"],
-        "Data": {key: data[key] for key in ("source", "encode", "sizes") if data.get(key)},
+        "Data": {key: data[key] for key in ("source", "encode", "sizes") if data.get(key)}
+        | {"encoder": {m["name"]: m["encoder"] for m in data["schema"]["modalities"] if m.get("encoder")}},
     }
     return [(group, *pair) for group, values in groups.items() for pair in _flat(values)]
 

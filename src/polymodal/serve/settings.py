@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from polymodal.core import OptionError
+from polymodal.core.options import Count, Natural, Positive, settle
 
 MIB = 2**20
 
@@ -30,19 +31,15 @@ class Settings:
 
     name: str
     host: str = "127.0.0.1"
-    workers: int = 1
-    max_upload: float = 200.0
-    max_seconds: float = 600.0
-    queue: int = 8
-    time_limit: float = 120.0
+    workers: Count = 1
+    max_upload: Positive = 200.0
+    max_seconds: Positive = 600.0
+    queue: Natural = 8
+    time_limit: Positive = 120.0
     token: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("workers", "max_upload", "max_seconds", "time_limit"):
-            if not getattr(self, name) > 0:
-                raise OptionError(f"{name.replace('_', '-')} must be above 0, got {getattr(self, name)}")
-        if self.queue < 0:
-            raise OptionError(f"queue must be 0 or more, got {self.queue}")
+        settle("service", self)
         if self.token is not None and not (self.token.isascii() and self.token.isprintable() and self.token.strip()):
             raise OptionError("the token must be printable ASCII and not empty; try: openssl rand -hex 24")
         if self.token is None and not self.loopback:

@@ -5,31 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal.core import Batch, OptionError, Stream
-from polymodal.stress.draw import Draw, chosen, needs_three, probability, steps, with_values
+from polymodal.core import Batch, Stream
+from polymodal.core.options import Count, Rule, Share
+from polymodal.stress.draw import Draw, chosen, needs_three, steps, with_values
+
+Kept = Annotated[tuple[str, ...], Rule("names of the modalities that are kept, as in subset:text,audio", bool)]
 
 
-def subset(batch: Batch, draw: Draw, modalities: Sequence[str] = ()) -> Batch:
+def subset(batch: Batch, draw: Draw, modalities: Kept) -> Batch:
     """Keep only the named modalities (protocol 8a of the field: fixed subsets)."""
-    if not modalities:
-        raise OptionError("subset names what is kept, for example subset:text,audio")
     kept = chosen(batch, modalities)
     return batch.without(*(n for n in batch.streams if n not in kept))
 
 
-def missing(batch: Batch, draw: Draw, *, rate: float) -> Batch:
+def missing(batch: Batch, draw: Draw, *, rate: Share) -> Batch:
     """Random missing rate per sample, as in GCNet and CyIN.
 
     One present modality, drawn uniformly, is always kept; each other one is kept with probability
     ``1 - rate * M / (M - 1)``, so that a share ``rate`` of all cells is missing. Rates above ``(M - 1) / M`` mean that
     exactly one modality is kept.
     """
-    probability(rate=rate)
     count = len(batch.streams)
     keep = _keep_probability(rate, count)
     present = batch.present
@@ -59,9 +60,10 @@ def _keep_probability(rate: float, count: int) -> float:
 
 TWO_MISSING = {0.1: 0.1, 0.2: 0.2, 0.3: 0.3, 0.4: 0.5, 0.5: 0.7, 0.6: 0.9, 0.7: 1.0}
 ONE_MISSING = {0.1: 0.1, 0.2: 0.2, 0.3: 0.3, 0.4: 0.2, 0.5: 0.1, 0.6: 0.0, 0.7: 0.0}
+Rate = Annotated[float, Rule(f"one of {', '.join(map(str, TWO_MISSING))}", TWO_MISSING.__contains__)]
 
 
-def missing_batch(batch: Batch, draw: Draw, *, rate: float, size: int = 32) -> Batch:
+def missing_batch(batch: Batch, draw: Draw, *, rate: Rate, size: Count = 32) -> Batch:
     """Random missing rate per batch, as in DiCMoR and IMDer: whole batches share one pattern.
 
     The published codes cut batches in file order, two-missing ones first; here the split is cut into batches of
@@ -69,8 +71,6 @@ def missing_batch(batch: Batch, draw: Draw, *, rate: float, size: int = 32) -> B
     spread over them at random, in the published shares.
     """
     needs_three(batch, "missing-batch")
-    if rate not in TWO_MISSING:
-        raise OptionError(f"missing-batch has the rates {', '.join(map(str, TWO_MISSING))}, got {rate}")
     order = sorted(draw.population, key=lambda i: draw.rng(i).random())
     home = {sample: position // size for position, sample in enumerate(order)}
     batches = -(-len(order) // size)
@@ -87,9 +87,8 @@ def missing_batch(batch: Batch, draw: Draw, *, rate: float, size: int = 32) -> B
     return _remove(batch, out)
 
 
-def instance(batch: Batch, draw: Draw, *, p: float) -> Batch:
+def instance(batch: Batch, draw: Draw, *, p: Share) -> Batch:
     """With probability ``p`` a sample gets one of the incomplete patterns, uniformly (CyIN)."""
-    probability(p=p)
     patterns = [torch.tensor(c) for c in product((False, True), repeat=len(batch.streams)) if any(c) and not all(c)]
     out = torch.zeros_like(batch.present)
     for row, sample in enumerate(batch.ids):
@@ -111,16 +110,15 @@ def _remove(batch: Batch, gone: Tensor) -> Batch:
 UNKNOWN = "[UNK]"
 
 
-def drop(batch: Batch, draw: Draw, modalities: Sequence[str] = (), *, rate: float) -> Batch:
+def drop(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, rate: Share) -> Batch:
     """Drop every step of every modality independently with probability ``rate`` (TFR-Net, LNLN).
 
     Words become ``[UNK]``, steps become zero vectors; lengths and presence stay.
     """
-    probability(rate=rate)
     return _drop(batch, draw, modalities, lambda rng: rate)
 
 
-def drop_random(batch: Batch, draw: Draw, modalities: Sequence[str] = ()) -> Batch:
+def drop_random(batch: Batch, draw: Draw, modalities: tuple[str, ...] = ()) -> Batch:
     """Drop steps at a rate of its own for each sample and modality, as LNLN trains: 0 for half of them, else uniform
     in [0, 1)."""
     return _drop(batch, draw, modalities, lambda rng: float(rng.random() < 0.5) * float(rng.random()))

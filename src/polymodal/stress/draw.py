@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal.core import Batch, DataError, OptionError, Stream, numpy_rng
+from polymodal.core import Batch, DataError, Stream, numpy_rng
 
 Array = np.ndarray[Any, Any]
 
@@ -46,7 +46,7 @@ def chosen(batch: Batch, modalities: Sequence[str]) -> list[str]:
 
 
 def steps(stream: Stream) -> tuple[Tensor, Tensor]:
-    """Return ``(batch, time, width)`` values and ``(batch,)`` true lengths of a sequence or vector stream."""
+    """Return ``(batch, time, ...)`` values and ``(batch,)`` true lengths; a vector or an image is one step."""
     values = stream.tensor
     if stream.lengths is None:
         return values[:, None], stream.present.long()
@@ -54,7 +54,7 @@ def steps(stream: Stream) -> tuple[Tensor, Tensor]:
 
 
 def with_values(stream: Stream, values: Tensor, lengths: Tensor | None = None) -> Stream:
-    """Return the stream with new values, and new lengths if it is a sequence."""
+    """Return the stream with new values, and new lengths if it has steps."""
     if stream.lengths is None:
         return Stream(values[:, 0], None, stream.present)
     return Stream(values, stream.lengths if lengths is None else lengths, stream.present)
@@ -66,10 +66,3 @@ def needs_three(batch: Batch, what: str) -> None:
         raise DataError(
             f"{what} is defined for three modalities, this corpus has {len(batch.streams)}; use missing:rate=..."
         )
-
-
-def probability(**values: float) -> None:
-    """OptionError unless every value lies in [0, 1]; names it."""
-    for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise OptionError(f"{name} is a share from 0 to 1, got {value}")

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from polymodal.core import Batch, OptionError, Stream
-from polymodal.stress.draw import Array, Draw, chosen, probability, steps, with_values
+from polymodal.core.options import NotNegative, Positive, Rule, Share
+from polymodal.stress.draw import Array, Draw, chosen, steps, with_values
 
-EXPONENTS = {"white": 0.0, "pink": 1.0, "brown": 2.0}
+Color = Literal["white", "pink", "brown"]
+EXPONENTS: dict[Color, float] = {"white": 0.0, "pink": 1.0, "brown": 2.0}
+Delay = Annotated[float, Rule("a share of the length from -1 to 1", lambda by: -1 <= by <= 1)]
+Kept = Annotated[float, Rule("a share above 0, up to 1", lambda keep: 0 < keep <= 1)]
 
 
-def noise(batch: Batch, draw: Draw, modalities: Sequence[str] = (), *, snr: float, color: str = "white") -> Batch:
+def noise(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, snr: float, color: Color = "white") -> Batch:
     """Add Gaussian noise at ``snr`` decibels below the sample's own power.
 
     ``color`` says how its power falls with frequency over time: white (flat), pink (1/f), brown (1/f^2). Text is left
     as it is: see ``words``.
     """
-    if color not in EXPONENTS:
-        raise OptionError(f"color must be one of {', '.join(EXPONENTS)}, got {color!r}")
 
     def disturb(values: Array, rng: np.random.Generator) -> Array:
         power = np.sqrt(np.mean(np.square(values)))
@@ -39,27 +42,27 @@ def _coloured(rng: np.random.Generator, shape: tuple[int, ...], exponent: float)
     spectrum = np.fft.rfft(raw, axis=0)
     frequency = np.arange(len(spectrum))
     frequency[0] = 1
-    shaped = np.fft.irfft(spectrum * (frequency ** (-exponent / 2))[:, None], n=shape[0], axis=0)
+    falling = (frequency ** (-exponent / 2)).reshape(-1, *[1] * (raw.ndim - 1))
+    shaped = np.fft.irfft(spectrum * falling, n=shape[0], axis=0)
     return shaped / np.sqrt(np.mean(np.square(shaped)))
 
 
-def channels(batch: Batch, draw: Draw, modalities: Sequence[str] = (), *, rate: float) -> Batch:
-    """Set a share ``rate`` of the feature channels of each sample to zero over its whole length."""
-    probability(rate=rate)
-    return _each(batch, draw, modalities, lambda values, rng: values * (rng.random(values.shape[1]) >= rate))
+def channels(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, rate: Share) -> Batch:
+    """Set a share ``rate`` of the channels (of features, or colours) of each sample to zero over its whole length."""
+
+    def mute(values: Array, rng: np.random.Generator) -> Array:
+        return values * (rng.random(values.shape[1]) >= rate).reshape(-1, *[1] * (values.ndim - 2))
+
+    return _each(batch, draw, modalities, mute)
 
 
-def clip(batch: Batch, draw: Draw, modalities: Sequence[str] = (), *, at: float) -> Batch:
+def clip(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, at: Positive) -> Batch:
     """Saturate features at ``+-at`` (standard deviations, where the loader standardises)."""
-    if at <= 0:
-        raise OptionError(f"at must be above 0, got {at}")
     return _each(batch, draw, modalities, lambda values, rng: np.clip(values, -at, at))
 
 
-def shift(batch: Batch, draw: Draw, modalities: Sequence[str] = (), *, by: float) -> Batch:
+def shift(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, by: Delay) -> Batch:
     """Delay a modality against the others by a share ``by`` of its length (negative: advance); zeros fill the gap."""
-    if not -1 <= by <= 1:
-        raise OptionError(f"by is a share of the length from -1 to 1, got {by}")
 
     def move(values: Array, rng: np.random.Generator) -> Array:
         count = round(by * len(values))
@@ -73,10 +76,8 @@ def shift(batch: Batch, draw: Draw, modalities: Sequence[str] = (), *, by: float
     return _each(batch, draw, modalities, move)
 
 
-def rate(batch: Batch, draw: Draw, modalities: Sequence[str] = (), *, keep: float) -> Batch:
+def rate(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, keep: Kept) -> Batch:
     """Keep a share ``keep`` of the steps, evenly spaced: a lower frame rate. Sequences become shorter."""
-    if not 0 < keep <= 1:
-        raise OptionError(f"keep is a share above 0, up to 1, got {keep}")
 
     def thin(values: Array, rng: np.random.Generator) -> Array:
         count = max(1, round(keep * len(values)))
@@ -85,13 +86,12 @@ def rate(batch: Batch, draw: Draw, modalities: Sequence[str] = (), *, keep: floa
     return _each(batch, draw, modalities, thin)
 
 
-def words(batch: Batch, draw: Draw, modalities: Sequence[str] = (), *, rate: float) -> Batch:
+def words(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, rate: Share) -> Batch:
     """Errors of a speech recogniser: each word (or step of text) is hit with probability ``rate``.
 
     A hit is a substitution (60 %), a deletion (25 %) or an insertion (15 %) of another word of the same sample. At
     least one word stays. Applies to ``text`` unless modalities are named.
     """
-    probability(rate=rate)
     names = modalities or [n for n in batch.streams if n == "text"]
 
     def confuse(values: list[object] | Array, rng: np.random.Generator) -> list[int]:
@@ -120,9 +120,45 @@ def words(batch: Batch, draw: Draw, modalities: Sequence[str] = (), *, rate: flo
     return replace(batch, streams=streams)
 
 
-def swap(batch: Batch, draw: Draw, modalities: Sequence[str] = (), *, p: float) -> Batch:
+def occlude(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, share: Share) -> Batch:
+    """Hide a share ``share`` of the area of images and frames behind a grey rectangle of the picture's proportions.
+
+    It lies at a random place, the same in all frames of a clip, as a hand or a microphone would. Its pixels are zero:
+    the mean of the training split, where the loader standardises.
+    """
+
+    def hide(values: Array, rng: np.random.Generator) -> Array:
+        hidden = values.copy()
+        sides = values.shape[2:]
+        sizes = [round(share**0.5 * side) for side in sides]
+        top, left = (int(rng.integers(side - size + 1)) for side, size in zip(sides, sizes, strict=True))
+        hidden[:, :, top : top + sizes[0], left : left + sizes[1]] = 0
+        return hidden
+
+    return _each(batch, draw, _pictures(batch, modalities, "occlude"), hide)
+
+
+def blur(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, sigma: NotNegative) -> Batch:
+    """Blur images and frames with a Gaussian of ``sigma`` pixels; beyond its border a picture goes on as it ends."""
+    from scipy.ndimage import gaussian_filter
+
+    def smear(values: Array, rng: np.random.Generator) -> Array:
+        return np.asarray(gaussian_filter(values, sigma, mode="nearest", axes=(2, 3)))
+
+    return _each(batch, draw, _pictures(batch, modalities, "blur"), smear)
+
+
+def _pictures(batch: Batch, modalities: Sequence[str], protocol: str) -> list[str]:
+    """Return ``modalities``, or all images and frames of the batch; OptionError where there are none to act on."""
+    pictures = [n for n, s in batch.streams.items() if isinstance(s.values, Tensor) and s.values.dim() > 3]
+    others = [n for n in chosen(batch, modalities) if n not in pictures]
+    if others and (modalities or not pictures):
+        raise OptionError(f"{protocol} acts on images and frames, which {others[0]} is not; leave it out")
+    return list(modalities) or pictures
+
+
+def swap(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, p: Share) -> Batch:
     """With probability ``p`` replace a modality by that of another sample of the split: modalities in conflict."""
-    probability(p=p)
     population = list(draw.population)
     streams = dict(batch.streams)
     for name in chosen(batch, modalities):
@@ -165,7 +201,7 @@ def _exchange(stream: Stream, hit: Tensor, given: Stream) -> Stream:
         values[rows] = new
         return Stream(values, None, present)
     steps = max(values.shape[1], new.shape[1])
-    out = values.new_zeros(len(values), steps, values.shape[2])
+    out = values.new_zeros(len(values), steps, *values.shape[2:])
     out[:, : values.shape[1]] = values
     out[rows] = 0
     out[rows, : new.shape[1]] = new
@@ -198,7 +234,7 @@ def _rows(
         for sample, row, length in zip(batch.ids, values.cpu(), lengths.tolist(), strict=True)
     ]
     new = torch.tensor([len(r) for r in rows])
-    out = values.new_zeros(len(rows), max(1, int(new.max())), values.shape[2])
+    out = values.new_zeros(len(rows), max(1, int(new.max())), *values.shape[2:])
     for row, value in enumerate(rows):
         out[row, : len(value)] = value
     return with_values(stream, out, new.to(values.device))

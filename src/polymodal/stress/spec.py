@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from polymodal.core import Batch, OptionError, nearest
+from polymodal.core.options import options_of, pairs, read_options
 from polymodal.stress import absence, noise
 from polymodal.stress.draw import Draw
 
@@ -25,6 +25,8 @@ PROTOCOLS: dict[str, Callable[..., Batch]] = {
     "rate": noise.rate,
     "words": noise.words,
     "swap": noise.swap,
+    "occlude": noise.occlude,
+    "blur": noise.blur,
 }
 """Name -> function; its keyword-only parameters are the protocol's options."""
 
@@ -40,6 +42,11 @@ class Stress:
 
     text: str
     steps: tuple[tuple[Callable[..., Batch], dict[str, Any]], ...]
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of modalities that the text mentions."""
+        return tuple(name for _, options in self.steps for name in options.get("modalities", ()))
 
     def __call__(
         self,
@@ -69,7 +76,7 @@ def parse_stress(text: str) -> Stress:
     """Return what ``text`` says, for example ``missing:rate=0.3+noise:audio,snr=0``.
 
     Raises:
-        OptionError: unknown protocol or option, a value of the wrong type, a missing option.
+        OptionError: unknown protocol or option, a missing option, a value of the wrong type or outside its range.
     """
     return Stress(text, tuple(_step(part.strip()) for part in text.split("+")))
 
@@ -78,29 +85,11 @@ def _step(text: str) -> tuple[Callable[..., Batch], dict[str, Any]]:
     name, _, rest = text.partition(":")
     if name not in PROTOCOLS:
         raise OptionError(f"there is no stress {name!r}{nearest(name, PROTOCOLS)}")
-    protocol = PROTOCOLS[name]
-    parameters = inspect.signature(protocol, eval_str=True).parameters
-    known = {n: p for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
-    options: dict[str, Any] = {}
-    modalities = []
-    for item in filter(None, (i.strip() for i in rest.split(","))):
-        key, equals, value = item.partition("=")
-        if not equals:
-            modalities.append(item)
-        elif key not in known:
-            raise OptionError(f"stress {text!r}: {name} has no option {key!r}{nearest(key, known)}")
-        else:
-            options[key] = _typed(text, key, value, known[key].annotation)
-    lacking = [n for n, p in known.items() if p.default is p.empty and n not in options]
-    if lacking:
-        raise OptionError(f"stress {text!r}: {name} needs {lacking[0]}, for example {name}:{lacking[0]}=0.3")
-    if modalities and "modalities" not in parameters:
-        raise OptionError(f"stress {text!r}: {name} acts on all modalities; leave out {', '.join(modalities)}")
-    return protocol, options | ({"modalities": tuple(modalities)} if modalities else {})
-
-
-def _typed(text: str, key: str, value: str, wanted: type) -> Any:
-    try:
-        return wanted(value)
-    except ValueError:
-        raise OptionError(f"stress {text!r}: {key} must be a {wanted.__name__}, got {value!r}") from None
+    protocol, place = PROTOCOLS[name], f"stress {text!r}"
+    items = [item.strip() for item in rest.split(",") if item.strip()]
+    given, modalities = [i for i in items if "=" in i], ",".join(i for i in items if "=" not in i)
+    known = options_of(protocol, skip=2)
+    if modalities and "modalities" not in known:
+        raise OptionError(f"{place}: {name} acts on all modalities; leave out {modalities}")
+    given += [f"modalities={modalities}"] if modalities else []
+    return protocol, read_options(place, pairs(place, given), known, text=True)

@@ -12,7 +12,7 @@ from polymodal.stress.spec import Stress, parse_stress
 
 _SWEPT = re.compile(r"(?P<key>[\w-]+)=(?P<values>[^,+]*/[^,+]*)")
 
-DAMAGE = ("rate", "p")
+DAMAGE = ("rate", "p", "share")
 """Options that are shares of damage: at 0 nothing happens, so a curve over them begins with complete input."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from polymodal.core import RunError
 
@@ -65,23 +67,25 @@ def load_weights(module: nn.Module, path: Path) -> dict[str, Any]:
     return state
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the optimiser's state as flat named tensors (``optimizer.<parameter number>.<name>``)."""
+def optimizer_tensors(optimizers: Sequence[Optimizer]) -> dict[str, Tensor]:
+    """Return the optimisers' states as flat named tensors (``optimizer.<its number>.<parameter's number>.<name>``)."""
     return {
-        f"optimizer.{index}.{key}": value if isinstance(value, Tensor) else torch.tensor(value)
+        f"optimizer.{number}.{index}.{key}": value if isinstance(value, Tensor) else torch.tensor(value)
+        for number, optimizer in enumerate(optimizers)
         for index, entry in optimizer.state_dict()["state"].items()
         for key, value in entry.items()
     }
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Inverse of ``optimizer_tensors``; groups and rates are those of ``optimizer``."""
-    entries: dict[int, dict[str, Tensor]] = {}
+def restore_optimizers(optimizers: Sequence[Optimizer], tensors: dict[str, Tensor]) -> None:
+    """Inverse of ``optimizer_tensors``; groups and rates are those of ``optimizers``."""
+    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     for name, value in tensors.items():
         if name.startswith("optimizer."):
-            _, index, key = name.split(".", 2)
-            entries.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
+            _, number, index, key = name.split(".", 3)
+            states[int(number)].setdefault(int(index), {})[key] = value
+    for optimizer, state in zip(optimizers, states, strict=True):
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def training_buffers(module: nn.Module) -> dict[str, Tensor]:

@@ -6,13 +6,14 @@ import os
 import platform
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal.core.errors import DataError, OptionError, RunError, nearest
-from polymodal.train.recipe import Recipe, load_preset, recipe_names
+from polymodal.core.options import Seeds, read_value
+from polymodal.train.recipe import SECTIONS, Recipe, load_preset, sort_options
 
 if TYPE_CHECKING:
     from polymodal.data.corpus import Corpus
@@ -25,6 +26,7 @@ def fit(
     *,
     preset: str | None = None,
     options: dict[str, Any] | None = None,
+    encoder: dict[str, str] | None = None,
     encode: dict[str, str] | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -46,7 +48,8 @@ def fit(
         data: source as in ``load_corpus``, or a Corpus.
         preset: name of a shipped preset or path of a YAML file.
         options: options of the method or fields of ``Recipe``, by name.
-        encode: modality -> frozen encoder, see ``data.encode.encode_corpus``.
+        encoder: modality -> encoder that trains with the method, see ``Schema.with_encoders``.
+        encode: modality -> frozen encoder, see ``data.encode.encode_corpus``; ``none`` for none.
         epochs: passes over the training split at most.
         batch_size: samples per step.
         lr: learning rate of new parameters.
@@ -72,7 +75,7 @@ def fit(
         "train_stress": train_stress,
     }
     asked = (options or {}) | {name: value for name, value in given.items() if value is not None}
-    plan = prepare(method, data, preset=preset, options=asked, encode=encode or {}, seeds=seeds)
+    plan = prepare(method, data, preset=preset, options=asked, encoder=encoder or {}, encode=encode or {}, seeds=seeds)
     folder = _folder(out, f"{plan.config['method']}-{plan.corpus.name}", resume)
     return train(plan, folder, device=device, resume=resume, checkpoint_seconds=checkpoint_seconds)
 
@@ -98,6 +101,7 @@ def prepare(
     *,
     preset: str | None = None,
     options: dict[str, Any],
+    encoder: dict[str, str],
     encode: dict[str, str],
     seeds: Sequence[int],
     load: Callable[[str | Corpus], Corpus] | None = None,
@@ -110,41 +114,28 @@ def prepare(
     Raises:
         OptionError, DataError: as ``fit``.
     """
-    from polymodal.data.encode import encode_corpus, is_plugin
+    from polymodal.data.encode import encode_corpus
     from polymodal.data.sources import load_corpus
     from polymodal.methods import find_method, method_id
+    from polymodal.stress import parse_stress
+    from polymodal.train.encoders import choose_encoders
 
-    if not seeds or len(set(seeds)) != len(seeds) or not all(0 <= seed < 2**63 for seed in seeds):
-        raise OptionError(f"seeds must be different whole numbers, 0 or more and below 2^63, got {list(seeds)}")
+    seeds = read_value("seeds", list(seeds), Seeds)
     method_class = find_method(method)
-    chosen = load_preset(method_id(method_class), preset) if preset else {"method": {}, "training": {}, "encode": {}}
-    method_options, recipe_options = _sort_options(method_class, options)
+    chosen = load_preset(method_id(method_class), preset) if preset else {name: {} for name in SECTIONS}
+    method_options, recipe_options = sort_options(method_class, options)
     recipe = Recipe().with_options({**chosen["training"], **recipe_options})
     corpus = (load or load_corpus)(data)
     for split in ("train", "valid"):
         if split not in corpus.splits:
             raise DataError(f"{corpus.source} has no {split} split, needed to fit; it has {', '.join(corpus.splits)}")
-    # A preset is written for raw text; where a corpus brings features instead, they are used as they are.
-    kinds = {m.name: m.kind for m in corpus.schema.modalities}
-    encoders = {n: e for n, e in chosen["encode"].items() if n in kinds and (kinds[n] == "text" or is_plugin(e))}
-    encoders |= encode
-    corpus = encode_corpus(corpus, encoders)
+    for name in parse_stress(recipe.train_stress).modalities if recipe.train_stress else ():
+        corpus.schema.modality(name)
+    trained, frozen = choose_encoders(corpus.schema, chosen, encoder, encode)
+    corpus = encode_corpus(corpus, frozen)
+    corpus = replace(corpus, schema=corpus.schema.with_encoders(trained))
     options = {**chosen["method"], **method_options}
-    return Plan(_config(method, method_class, options, recipe, corpus, encoders, seeds), corpus, recipe)
-
-
-def _sort_options(method_class: Any, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Tell options of the method from fields of the recipe."""
-    import inspect
-
-    own = [name for name in inspect.signature(method_class.__init__).parameters if name not in ("self", "schema")]
-    for name in options:
-        if name not in own and name not in recipe_names():
-            raise OptionError(f"unknown option {name!r}{nearest(name, [*own, *recipe_names()])}")
-    return (
-        {n: v for n, v in options.items() if n in own},
-        {n: v for n, v in options.items() if n not in own},
-    )
+    return Plan(_config(method, method_class, options, recipe, corpus, frozen, seeds), corpus, recipe)
 
 
 def _config(
@@ -153,7 +144,7 @@ def _config(
     options: dict[str, Any],
     recipe: Recipe,
     corpus: Corpus,
-    encoders: dict[str, str],
+    frozen: dict[str, str],
     seeds: Sequence[int],
 ) -> dict[str, Any]:
     """Return what identifies the run, and what a reader of it wants to know; building the method checks the options."""
@@ -169,8 +160,9 @@ def _config(
     command = ["polymodal", "fit", method, "--data", corpus.source]
     for name, value in changed.items():
         command += ["--set", f"{name}={_plain(value)}"]
-    for name, spec in encoders.items():
-        command += ["--encode", f"{name}={spec}"]
+    for option, encoders in (("--encoder", corpus.schema.encoders), ("--encode", frozen)):
+        for name, spec in encoders.items():
+            command += [option, f"{name}={spec}"]
     command += ["--seeds", ",".join(map(str, seeds))]
     return {
         "polymodal": __version__,
@@ -186,7 +178,7 @@ def _config(
             "name": corpus.name,
             "hash": corpus.hash,
             "schema": corpus.schema.to_dict(),
-            "encode": encoders,
+            "encode": frozen,
             "extraction": corpus.extraction,
             "sizes": {name: len(split) for name, split in corpus.splits.items()},
         },
@@ -245,6 +237,7 @@ def _open(folder: Path, config: dict[str, Any], resume: bool) -> None:
     """Create the run folder, or make sure that what it holds is the run to resume."""
     import json
 
+    from polymodal.core import Schema
     from polymodal.data.progress import console
     from polymodal.train.checkpoint import write_json
     from polymodal.train.run import read_config
@@ -260,6 +253,9 @@ def _open(folder: Path, config: dict[str, Any], resume: bool) -> None:
                     f"{folder} was trained with {key} {was}, not {wanted}; repeat its own command, "
                     f"{held['command']} --out {folder} --resume, or choose another --out"
                 )
+        was, wanted = (Schema.from_dict(c["data"]["schema"]).encoders for c in (held, config))
+        if was != wanted:
+            raise RunError(f"{folder} was trained with encoders {was}, not {wanted}; choose another --out")
         if held["data"]["hash"] != config["data"]["hash"]:
             raise RunError(f"{folder} was trained on {held['data']['source']} with other content; choose another --out")
         if held["code"] != config["code"]:
@@ -334,11 +330,13 @@ def train_seed(
     from polymodal.data.progress import progress_bar
     from polymodal.methods import build, find_method
     from polymodal.train.loop import Trainer
+    from polymodal.train.problem import CorpusProblem
 
     seed_torch(seed)
     method = build(find_method(plan.config["method_source"]), plan.corpus.schema, plan.config["options"])
+    problem = CorpusProblem(plan.corpus, plan.recipe, seed)
     with progress_bar() as bar:
-        return Trainer(method, plan.corpus, plan.recipe, seed, place, fabric, bar, say, checkpoint_seconds).fit()
+        return Trainer(method, problem, plan.recipe, seed, place, fabric, bar, say, checkpoint_seconds).fit()
 
 
 def open_fabric(device: str, precision: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ def infer(
     batches: Iterable[Batch],
     *,
     absent: Collection[str] = (),
-    autocast: AbstractContextManager[None] | None = None,
     keep: Collection[str] = (),
 ) -> tuple[Columns, dict[str, float], dict[str, np.ndarray[Any, Any]]]:
     """Run ``method`` in evaluation mode.
@@ -31,7 +29,6 @@ def infer(
     Args:
         batches: the samples.
         absent: modalities to remove first.
-        autocast: precision context of the forward pass.
         keep: names of representations to return.
 
     Returns:
@@ -46,9 +43,8 @@ def infer(
     sums: dict[str, tuple[Tensor, Tensor]] = {}
     for batch in batches:
         batch = batch.to(device).without(*absent) if absent else batch.to(device)
-        with autocast or nullcontext():
-            output = method(batch)
-            losses = method.losses(batch, output)
+        output = method(batch)
+        losses = method.losses(batch, output)
         judged = _judged(method.schema, batch)
         for name, loss in losses.items():
             weight = judged.get(name, len(batch))
@@ -95,8 +91,3 @@ def _similarity(method: Method, device: torch.device) -> Similarity:
         return _numpy(method.similarity(*(torch.from_numpy(x).to(device) for x in (queries, candidates))))
 
     return similarity
-
-
-def task_total(losses: dict[str, float]) -> float:
-    """What validation looks at: the sum of the losses whose name starts with ``task``."""
-    return sum(value for name, value in losses.items() if name.startswith("task"))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from polymodal.core.errors import OptionError, nearest
+from polymodal.core.options import Count, NotNegative, Positive, Rule, options_of, read_options, settle
 
 PRESETS = Path(__file__).parents[1] / "presets"
+Share = Annotated[float, Rule("a share, at least 0 and below 1", lambda share: 0 <= share < 1)]
+
+SECTIONS = ("method", "training", "encoder", "encode")
+"""Of a preset."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +23,11 @@ class Recipe:
     Attributes:
         epochs: passes over the training split at most.
         batch_size: samples per step over all processes (before ``accumulate``).
-        lr: learning rate of new parameters (AdamW).
+        lr: learning rate of new parameters.
         lr_pretrained: learning rate of pre-trained encoders trained inside the method.
         weight_decay: on matrices; biases and norms have none.
+        optimizer: ``adamw``, or ``sgd``, whose weight decay is part of the gradient.
+        momentum: of SGD; beta1 of AdamW (its beta2 is 0.999).
         schedule: ``constant``, ``cosine`` (to 0 over ``epochs``), ``plateau`` (halved after ``patience`` // 2 epochs
             without improvement).
         warmup: share of all steps over which the rate rises linearly.
@@ -30,63 +37,51 @@ class Recipe:
         precision: ``32`` or ``bf16-mixed``.
         drop_last: leave out a smaller last batch in training.
         bucket: batches of similar length (see ``data.Loader``).
+        balance: ``domain`` or ``class`` for as many samples of each in every training batch; empty for none.
         train_stress: stress on training batches as augmentation, and on validation batches with static masks, so that
             the epoch is chosen that stands it best; for example ``missing:rate=0.3``. Empty for none.
         fresh_masks: new masks of ``train_stress`` in each epoch; otherwise the same ones in all.
     """
 
-    epochs: int = 40
-    batch_size: int = 32
-    lr: float = 1e-3
-    lr_pretrained: float = 2e-5
-    weight_decay: float = 1e-3
+    epochs: Count = 40
+    batch_size: Count = 32
+    lr: Positive = 1e-3
+    lr_pretrained: NotNegative = 2e-5
+    weight_decay: NotNegative = 1e-3
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: Share = 0.9
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"
-    warmup: float = 0.05
-    clip: float = 1.0
-    accumulate: int = 1
-    patience: int = 8
+    warmup: Share = 0.05
+    clip: NotNegative = 1.0
+    accumulate: Count = 1
+    patience: Count = 8
     precision: Literal["32", "bf16-mixed"] = "32"
     drop_last: bool = True
     bucket: bool = True
+    balance: Literal["", "domain", "class"] = ""
     train_stress: str = ""
     fresh_masks: bool = True
 
     def __post_init__(self) -> None:
+        settle("training", self)
         if self.train_stress:
             from polymodal.stress import parse_stress
 
             parse_stress(self.train_stress)
-        for name in ("epochs", "batch_size", "accumulate", "patience", "lr"):
-            if not getattr(self, name) > 0:
-                raise OptionError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("lr_pretrained", "weight_decay", "clip"):
-            if not getattr(self, name) >= 0:
-                raise OptionError(f"{name} must not be negative, got {getattr(self, name)}")
-        if not 0 <= self.warmup < 1:
-            raise OptionError(f"warmup is a share of all steps, at least 0 and below 1, got {self.warmup}")
-        for name, choices in (
-            ("schedule", ("constant", "cosine", "plateau")),
-            ("precision", ("32", "bf16-mixed")),
-        ):
-            if getattr(self, name) not in choices:
-                raise OptionError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
 
     def with_options(self, options: dict[str, Any]) -> Recipe:
-        """Return the recipe with ``options`` changed; OptionError names an unknown one or a wrong type."""
-        names = recipe_names()
-        for name, value in options.items():
-            if name not in names:
-                raise OptionError(f"unknown training option {name!r}{nearest(name, names)}")
-            wanted = type(getattr(self, name))
-            fits = isinstance(value, wanted) and isinstance(value, bool) == (wanted is bool)
-            if not fits and not (wanted is float and isinstance(value, int) and not isinstance(value, bool)):
-                raise OptionError(f"{name} must be {wanted.__name__}, got {value!r}")
-        return replace(self, **options)
+        """Return the recipe with ``options`` changed; OptionError names an unknown one or a wrong value."""
+        return replace(self, **read_options("training", options, options_of(Recipe)))
 
 
-def recipe_names() -> tuple[str, ...]:
-    """Names of all training options."""
-    return tuple(f.name for f in fields(Recipe))
+def sort_options(method_class: Any, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tell options of a method from those of training; OptionError names an unknown one or a wrong value."""
+    from polymodal.methods._encoders import check_moved
+
+    check_moved(options)
+    own = options_of(method_class, skip=1)
+    found = read_options(method_class.__name__, options, {**options_of(Recipe), **own}, partly=True)
+    return {n: v for n, v in found.items() if n in own}, {n: v for n, v in found.items() if n not in own}
 
 
 def preset_names(method: str) -> tuple[str, ...]:
@@ -95,14 +90,15 @@ def preset_names(method: str) -> tuple[str, ...]:
 
 
 def load_preset(method: str, preset: str) -> dict[str, dict[str, Any]]:
-    """Return ``{"method": options, "training": recipe fields, "encode": modality -> encoder}``.
+    """Return the sections ``method`` (options), ``training`` (recipe fields), ``encoder`` (modality -> encoder that
+    trains with the method) and ``encode`` (modality -> frozen encoder).
 
     Args:
         method: method id.
         preset: name of a shipped preset, or path of a YAML file.
 
     Raises:
-        OptionError: no such preset, not YAML, or sections other than these three.
+        OptionError: no such preset, not YAML, or sections other than these.
     """
     import yaml
 
@@ -115,10 +111,9 @@ def load_preset(method: str, preset: str) -> dict[str, dict[str, Any]]:
         data = yaml.safe_load(path.read_text()) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise OptionError(f"preset {path} is not valid YAML: {str(error).splitlines()[0]}") from None
-    sections = ("method", "training", "encode")
-    if not isinstance(data, dict) or not all(isinstance(data.get(s) or {}, dict) for s in sections):
-        raise OptionError(f"preset {path} must hold the sections {', '.join(sections)}, each with 'name: value' lines")
+    if not isinstance(data, dict) or not all(isinstance(data.get(s) or {}, dict) for s in SECTIONS):
+        raise OptionError(f"preset {path} must hold the sections {', '.join(SECTIONS)}, each with 'name: value' lines")
     for section in data:
-        if section not in sections:
-            raise OptionError(f"preset {path}: unknown section {section!r}{nearest(str(section), sections)}")
-    return {section: data.get(section) or {} for section in sections}
+        if section not in SECTIONS:
+            raise OptionError(f"preset {path}: unknown section {section!r}{nearest(str(section), SECTIONS)}")
+    return {section: data.get(section) or {} for section in SECTIONS}

@@ -16,6 +16,7 @@ from polymodal.methods import build, find_method
 from polymodal.methods.base import Method
 from polymodal.train.calibrate import Calibration
 from polymodal.train.checkpoint import load_weights
+from polymodal.train.encoders import with_own_encoders
 from polymodal.train.infer import Columns, infer
 
 _NEEDED = ("method", "method_source", "options", "recipe", "data", "seeds", "command")
@@ -33,7 +34,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     missing = [key for key in _NEEDED if not isinstance(config, dict) or key not in config]
     if missing:
         raise RunError(f"{file} is damaged: it lacks {', '.join(missing)}; train the run again")
-    return dict(config)
+    return with_own_encoders(config)
 
 
 @dataclass(frozen=True)
@@ -136,10 +137,10 @@ def _check_fit(run: Run, corpus: Corpus) -> None:
     """DataError where ``corpus`` lacks something that ``run`` needs."""
     for wanted in run.schema.modalities:
         found = corpus.schema.modality(wanted.name)
-        if (found.kind, found.width) != (wanted.kind, wanted.width):
+        if found.form != wanted.form:
             raise DataError(
-                f"{corpus.source}: {wanted.name} is a {found.kind} of width {found.width}, the run {run.path} was "
-                f"trained on a {wanted.kind} of width {wanted.width}; extract the same features"
+                f"{corpus.source}: {wanted.name} is {found.form}, the run {run.path} was trained on {wanted.form}; "
+                "extract the same features"
             )
     if corpus.schema.names != run.schema.names:
         raise DataError(

@@ -11,14 +11,13 @@ from polymodal.data.loader import Loader
 from polymodal.stress import Stress
 
 
-def stressed(loader: Loader, stress: Stress, *, seed: int, epoch: int | None = None) -> Callable[[Batch], Batch]:
-    """Return what applies ``stress`` to the batches of ``loader``.
+def stressed(loader: Loader, stress: Stress, *, seed: int) -> Callable[..., Batch]:
+    """Return what applies ``stress`` to a batch of ``loader``, with fresh masks for each ``epoch`` if it is given one.
 
     Args:
         loader: knows the whole split, for the protocols that look beyond a sample.
         stress: acts on standardised features, after frozen encoders.
         seed: of the masks.
-        epoch: fresh masks for each epoch; None: static masks.
     """
     ids = loader.split.ids
     rows = {name: row for row, name in enumerate(ids)}
@@ -26,4 +25,7 @@ def stressed(loader: Loader, stress: Stress, *, seed: int, epoch: int | None = N
     def donors(wanted: list[str]) -> Batch:
         return loader.batch(np.array([rows[name] for name in wanted]))
 
-    return lambda batch: stress(batch, seed=seed, epoch=epoch, population=ids, donors=donors)
+    def change(batch: Batch, epoch: int | None = None) -> Batch:
+        return stress(batch, seed=seed, epoch=epoch, population=ids, donors=donors)
+
+    return change

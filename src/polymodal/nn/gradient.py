@@ -1,0 +1,31 @@
+"""Layers that change nothing but the gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def scale_gradient(x: Tensor, factor: float | Tensor) -> Tensor:
+    """Return ``x``; what flows back through it is multiplied by ``factor``.
+
+    A factor of -1 is gradient reversal (Ganin & Lempitsky, ICML 2015), 0 stops the gradient.
+
+    Args:
+        factor: a number, or a tensor without gradient that broadcasts to ``x``.
+    """
+    scaled: Tensor = _Scaled.apply(x, factor)
+    return scaled
+
+
+class _Scaled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float | Tensor) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad * ctx.factor, None
