@@ -177,9 +177,9 @@ def test_a_transcript_gives_utterances_and_words(
 ) -> None:
     from polymodal.media.types import Segment
 
-    module: Any = ModuleType("polymodal.media.transcripts")
+    module: Any = ModuleType("polymodal.media.words.transcripts")
     module.read_transcript = lambda path: [Segment(1.0, 2.0, f"great {path}"), Segment(3.0, 4.0, "bad")]
-    monkeypatch.setitem(sys.modules, "polymodal.media.transcripts", module)
+    monkeypatch.setitem(sys.modules, "polymodal.media.words.transcripts", module)
     predictor = Predictor(run)
     timeline = predictor.predict(make_clip(), transcript="a.srt")
     assert [(m.start, m.text) for m in timeline.moments] == [(1.0, "great a.srt"), (3.0, "bad")]

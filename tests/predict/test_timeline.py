@@ -95,6 +95,7 @@ def test_the_json_is_the_one_that_others_read() -> None:
         "text": "bin, [blue]",
         "words": [{"text": "bin,", "start": 0.5, "end": 0.7}, {"text": "[blue]", "start": 0.8, "end": 1.0}],
         "present": ["text", "audio"],
+        "absent": {},
         "estimates": {
             "sentiment": {
                 "value": 1.2,

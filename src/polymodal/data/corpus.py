@@ -188,8 +188,8 @@ class Corpus:
         splits: name -> Split; ``train`` and ``valid`` are needed to fit, every other one is a test split.
         notes: what the reader had to decide or repair, one sentence each, shown by ``data info``.
         truth: what a planted corpus knows about itself (latent factors), for tests; empty for real data.
-        extraction: how its features were made from clips (see ``media.extract``), so that a run trained on it can be
-            applied to a clip; None where that is not known.
+        extraction: how its features were made from clips (see ``media.folder.extract``), so that a run trained on it
+            can be applied to a clip; None where that is not known.
         stored_hash, stored_normalizer: written by the store, so that a memory-mapped corpus need not be read for them.
     """
 

@@ -44,8 +44,8 @@ def line(targets: Sequence[Target], moment: Moment, latency: float) -> str:
     """Return one line on a moment of a live stream."""
     told = [(t, moment.estimates[t.name]) for t in targets]
     estimates = (f"{t.name} {said(t, e)} {interval(t, e)}".rstrip() for t, e in told)
-    there = "+".join(moment.present) or "nothing"
-    return f"{_time(moment)}  {';  '.join(estimates)}  ({there}; {1000 * latency:.0f} ms)  {moment.text}".rstrip()
+    there = "; ".join(["+".join(moment.present) or "nothing", *moment.absent.values(), f"{1000 * latency:.0f} ms"])
+    return f"{_time(moment)}  {';  '.join(estimates)}  ({there})  {moment.text}".rstrip()
 
 
 def said(target: Target, estimate: Estimate) -> str:

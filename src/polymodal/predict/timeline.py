@@ -59,6 +59,7 @@ class Moment:
         present: modalities of the run that were there.
         estimates: target -> Estimate.
         text, words, speaker: what was said by whom, as far as known.
+        absent: modality of the run -> why it was not there, as far as known.
     """
 
     start: float
@@ -68,6 +69,7 @@ class Moment:
     text: str = ""
     words: tuple[Word, ...] = ()
     speaker: str = ""
+    absent: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -78,6 +80,7 @@ class Moment:
             "text": self.text,
             "words": [{"text": w.text, "start": round(w.start, 3), "end": round(w.end, 3)} for w in self.words],
             "present": list(self.present),
+            "absent": self.absent,
             "estimates": {name: e.to_dict() for name, e in self.estimates.items()},
         }
 

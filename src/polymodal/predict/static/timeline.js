@@ -519,7 +519,8 @@
       const utterance = this.utterances[this.selected], estimate = utterance?.estimates[this.target.name];
       if (!estimate) return this.details.replaceChildren();
       const when = this.timed ? `${clock(utterance.start)} to ${clock(utterance.end)}` : `row ${this.selected + 1}`;
-      const absent = this.timeline.modalities.filter((m) => !utterance.present.includes(m));
+      const absent = this.timeline.modalities.filter((m) => !utterance.present.includes(m))
+        .map((m) => utterance.absent?.[m] ? `${m} (${utterance.absent[m]})` : m);
       const write = { number: this.tellValue, classes: this.tellLabels }[this.target.answer] || this.tellClass;
       return this.details.replaceChildren(
         html("h2", {}, `Utterance ${this.selected + 1} of ${this.utterances.length}`),
