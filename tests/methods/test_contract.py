@@ -273,6 +273,37 @@ def test_training_survives_absence(method: Method, schema: Schema, batch: Batch,
         step(method, absent, f"present {absent.present.sum(0).tolist()}")
 
 
+def unlabelled(batch: Batch, rows: Tensor) -> Batch:
+    """The batch without the labels of ``rows``."""
+    targets = {n: t.clone() for n, t in batch.targets.items()}
+    for labels in targets.values():
+        labels[rows] = -1 if labels.dtype == torch.long else torch.nan
+    return replace(batch, targets=targets)
+
+
+def test_training_survives_samples_without_a_label(method: Method, batch: Batch) -> None:
+    half, all_of_them = torch.arange(8) % 2 == 0, torch.ones(8, dtype=torch.bool)
+    for phase in method.phases():
+        method.train().now = Now(phase.name)
+        for rows in (half, all_of_them):
+            step(method, unlabelled(batch, rows), f"{int(rows.sum())} of 8 labels unknown in phase {phase.name}")
+
+
+def test_the_task_loss_of_a_half_labelled_batch_is_that_of_the_labelled_half(method: Method, batch: Batch) -> None:
+    def task(of: Batch) -> dict[str, Tensor]:
+        method.zero_grad()
+        losses = {n: x for n, x in method.losses(of, method(of)).items() if n.startswith("task")}
+        total = sum(losses.values(), torch.zeros(()))
+        if total.requires_grad:
+            total.backward()
+        return losses | {n: p.grad.clone() for n, p in method.named_parameters() if p.grad is not None}
+
+    known = torch.arange(8) % 2 == 0
+    half, alone = task(unlabelled(batch, ~known)), task(batch.select(known))
+    for name in alone:
+        torch.testing.assert_close(half[name], alone[name], **CLOSE, msg=lambda m, n=name: f"{n}: {m}")
+
+
 def test_nothing_of_an_absent_modality_leaks(
     method: Method, schema: Schema, batch: Batch, make_batch: MakeBatch
 ) -> None:

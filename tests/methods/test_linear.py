@@ -54,6 +54,18 @@ def test_ridge_is_scikit_learns_with_the_penalty_that_validates_best(make_batch:
     np.testing.assert_allclose(got.representations["fused"].numpy(), held, atol=1e-4)
 
 
+def test_rows_without_a_label_are_part_of_the_statistics_alone(make_batch: MakeBatch) -> None:
+    schema = Schema((AUDIO, FACE), (SCORE, Target("kind", "classification", classes=("a", "b"))))
+    train, valid = make_batch(schema, 60, seed=1), make_batch(schema, 15, seed=2)
+    known = torch.arange(60) % 3 > 0
+    score = train.targets["score"].where(known, torch.nan)
+    method = fitted(schema, [replace(train, targets={"score": score, "kind": train.targets["kind"]})], [valid])
+    x = ((method.pool(train)[0] - method.mean) / method.std).numpy()
+    weights = [Ridge(alpha=a).fit(x[known], score[known].numpy()).coef_ for a in RIDGE]
+    assert min(np.abs(w - method.weight[0].numpy()).max() for w in weights) < 1e-5
+    assert torch.isfinite(method.weight).all()
+
+
 def test_a_planted_linear_rule_is_recovered(make_batch: MakeBatch) -> None:
     schema = Schema(
         (AUDIO, FACE),

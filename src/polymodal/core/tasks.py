@@ -208,6 +208,10 @@ class Task:
         """Return what a method predicts from the outputs ``(batch, width)`` of a head; by default, those."""
         return outputs
 
+    def ideal(self, labels: Array) -> Array:
+        """Return the outputs ``(samples,)`` of a head that is right, for closed forms that learn a ``number``."""
+        return labels
+
     def loss(self, prediction: Tensor, label: Tensor) -> Tensor:
         """Return the loss of each sample, ``(batch,)``; labels are known, predictions float32."""
         raise NotImplementedError

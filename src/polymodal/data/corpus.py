@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class Texts(Protocol):
 
 
 Column = Ragged | Texts
+Match = Literal["sample", "group"]
 
 CLIP = 10.0
 """Standardised features are clipped to +-CLIP: a single absurd reading must not decide a prediction."""
@@ -276,6 +277,25 @@ class Corpus:
             for target in self.schema.targets:
                 _check_labels(self.source, name, split, target)
         return self
+
+    def for_retrieval(self, match: Match = "sample") -> Corpus:
+        """Return the corpus with one target instead of its own: which sample goes with it (see ``tasks.retrieval``).
+
+        Args:
+            match: what an anchor is to find: the other modalities of the same ``sample``, or of any sample of the same
+                ``group`` (video, speaker).
+
+        Raises:
+            DataError: no groups are known.
+        """
+        target, splits = Target("match", "retrieval"), {}
+        for name, split in self.splits.items():
+            if match == "group" and not len(split.groups):
+                raise DataError(f"{self.source}: no groups are known in {name}; leave out match=group")
+            same = split.groups if match == "group" else split.ids
+            splits[name] = replace(split, targets={target.name: np.unique(np.asarray(same), return_inverse=True)[1]})
+        content = self.stored_hash and derived_hash(self.stored_hash, target, match)
+        return replace(self, schema=replace(self.schema, targets=(target,)), splits=splits, stored_hash=content)
 
     def with_split(self, name: str, split: Split) -> Corpus:
         """Return the corpus with one split added or replaced."""

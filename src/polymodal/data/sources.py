@@ -4,7 +4,8 @@
 MMSA, MulT or MAG-BERT, a function that returns a Corpus (``package.module:function``, ``file.py:function``), or several
 sources as domains of one corpus (``mix:a.pkl,b.pkl``, see ``data.mix``). The kind is found by looking; ``mmsa:PATH``,
 ``magbert:PATH``, ``csd:PATH`` and ``store:PATH`` force it. Options are the reader's own, plus ``modalities=a,b`` (keep
-only these) and ``limit=N`` (the first N samples of each split).
+only these), ``limit=N`` (the first N samples of each split) and ``match=sample`` or ``match=group`` (a retrieval in the
+place of the targets, see ``Corpus.for_retrieval``).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from polymodal.core import DataError, nearest
 from polymodal.core.options import Count, options_of, read_options, split_source
 from polymodal.data import csd, magbert, mmsa
 from polymodal.data.columns import choose, split_name
-from polymodal.data.corpus import Corpus, Split, derived_hash
+from polymodal.data.corpus import Corpus, Match, Split, derived_hash
 from polymodal.data.mix import mix
 from polymodal.data.pickles import read_pickle
 from polymodal.data.store import is_store, read_store
@@ -175,7 +176,12 @@ OPENERS: dict[str, Callable[[str], Opened]] = {
 
 
 def _finish(
-    corpus: Corpus, source: str, *, modalities: tuple[str, ...] | None = None, limit: Count | None = None
+    corpus: Corpus,
+    source: str,
+    *,
+    modalities: tuple[str, ...] | None = None,
+    limit: Count | None = None,
+    match: Match | None = None,
 ) -> Corpus:
     """Return the corpus under its ``source``, with the common options applied, checked."""
     splits: dict[str, Split] = {}
@@ -191,6 +197,8 @@ def _finish(
         changed = replace(changed, stored_hash=derived_hash(corpus.stored_hash, changed.schema.names, limit))
     if limit is not None:
         changed = replace(changed, stored_normalizer=None)
+    if match is not None:
+        changed = changed.for_retrieval(match)
     return replace(changed, source=source, notes=(*corpus.notes, *_absences(changed))).check()
 
 

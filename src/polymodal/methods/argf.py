@@ -14,6 +14,7 @@ from polymodal.methods.base import Method, Phase, Update, fraction, positive
 from polymodal.nn.fusion import InteractionGraph
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs
+from polymodal.nn.masking import mean_where
 from polymodal.nn.sequence import masked_mean
 from polymodal.nn.subnet import PresentNorm
 
@@ -33,7 +34,7 @@ class ARGF(Method):
     4. ``fuse`` moves the graph fusion network and what reads it: ``|GFN(e) - y|``.
 
     ``|.|`` is the L1 norm, summed over elements and samples; where there are classes, y is compared with probabilities.
-    The epoch is chosen by the fusion loss per sample. Weights of the graph's vertices are in the representation
+    The epoch is chosen by the mean fusion loss over labels. Weights of the graph's vertices are in the representation
     ``weights``.
 
     Departures: a sequence is averaged over its true steps first, for the paper reads utterance vectors; inputs are
@@ -107,22 +108,23 @@ class ARGF(Method):
         return {n: _mean(stream).tanh() for n, stream in self.inputs(batch).items()}
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
-        """Return the losses of the update at hand; outside of updates, the fusion loss per sample."""
+        """Return the losses of the update at hand; outside of updates, the mean fusion loss over labels."""
         codes = {n: output.representations[n] for n in self.schema.names}
         there = {n: batch[n].present for n in codes}
         update = self.now.update
         if update == GENERATE:
             return self._generate(codes, there, output)
         if update == CLASSIFY:
-            own = {n: self.shared_heads(self.shared(e, there[n])) for n, e in codes.items()}
-            return {"classify": torch.stack([self._error(batch, own[n], there[n]) for n in codes]).sum()}
+            own = {n: self._errors(batch, self.shared_heads(self.shared(e, there[n]))) for n, e in codes.items()}
+            sums = [(error * (known & there[n])).sum() for n, found in own.items() for error, known in found]
+            return {"classify": torch.stack(sums).sum() / len(self.schema.joint_targets)}
         if update == DISCRIMINATE:
             frozen = {n: e.detach() for n, e in codes.items()}
             real = self._called(frozen[self.target], there[self.target], 1.0)
             fake = [self._called(frozen[n], there[n], 0.0) for n in self._sources()]
             return {"discriminate": 0.5 * torch.stack([real, *fake]).sum()}
-        everybody = torch.ones(len(batch), dtype=torch.bool, device=there[self.target].device)
-        return {"task": self._error(batch, output.predictions, everybody) / max(1, len(batch))}
+        means = [mean_where(error, known) for error, known in self._errors(batch, output.predictions)]
+        return {"task": torch.stack(means).mean()}
 
     def _generate(self, codes: dict[str, Tensor], there: dict[str, Tensor], output: Output) -> dict[str, Tensor]:
         rebuilt = []
@@ -145,19 +147,17 @@ class ARGF(Method):
         error = F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label), reduction="none")
         return torch.where(there, error, error.new_zeros(())).sum() / there.sum().clamp(min=1)
 
-    def _error(self, batch: Batch, predictions: dict[str, Tensor], rows: Tensor) -> Tensor:
-        """Return the L1 distance to the labels, summed over ``rows`` with a label, averaged over targets."""
-        terms = []
+    def _errors(self, batch: Batch, predictions: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Return for each target the L1 distance of every sample to its label, and which labels are known."""
+        found = []
         for target in self.schema.joint_targets:
             label, spec = batch.targets[target.name], target.spec
             share = spec.columns(predictions[target.name].float())[spec.averaged]
-            known = rows & batch.labelled(target.name)
             if spec.answer == "class":
                 label = F.one_hot(label.clamp(min=0), len(target.classes)).to(share.dtype)
-            error = (share - torch.nan_to_num(label)).abs().flatten(1 if share.dim() > 1 else 0)
-            error = error.sum(dim=1) if error.dim() > 1 else error
-            terms.append(torch.where(known, error, error.new_zeros(())).sum())
-        return torch.stack(terms).mean()
+            error = (share - torch.nan_to_num(label)).abs()
+            found.append((error.sum(dim=1) if error.dim() > 1 else error, batch.labelled(target.name)))
+        return found
 
     def phases(self) -> list[Phase]:
         """One phase of four alternating updates."""

@@ -30,7 +30,7 @@ class GRAM(Method):
     softmax(-V / tau); its weight is 0.1. On planted views the volume of a match falls although the cosine of audio and
     vision, which the paper sees rise, does not: three vectors in one plane are enough.
 
-    For a retrieval (``?task=retrieval``) the vectors are the prediction and -V the similarity; L_vol chooses the epoch.
+    For a retrieval (``?match=sample``) the vectors are the prediction and -V the similarity; L_vol chooses the epoch.
     For any other task heads on the vectors side by side are trained with the same alignment beside them. An absent
     modality leaves the volume of the others; a sample without its anchor, or with nothing else, is in no alignment.
 

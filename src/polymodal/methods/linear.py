@@ -167,7 +167,7 @@ def _solver(target: Target, x: np.ndarray, label: np.ndarray) -> Callable[[float
         return np.stack([w[1] - w[0] for w, _ in pairs]), np.array([b[1] - b[0] for _, b in pairs])
 
     solvers: dict[str, Callable[[float], Solution]] = {
-        "number": lambda penalty: ridge(x, label, penalty),
+        "number": lambda penalty: ridge(x, target.spec.ideal(label), penalty),
         "class": lambda penalty: logistic(x, label, len(target.classes), penalty),
         "classes": one_by_one,
     }
