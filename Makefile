@@ -11,7 +11,7 @@ CANDIDATES := python3.11 python3.12 python3.13 python3
 OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in $(CANDIDATES); do $$p -c '$(OLD_ENOUGH)' 2>/dev/null && { echo $$p; break; }; done)
 SOURCES := src tests benchmarks examples docs
-BENCH := real_data training recurrence startup clips extraction calibration behaviours fuzz_media
+BENCH := real_data training kernels startup clips extraction calibration behaviours fuzz_media
 BENCH_FILES := $(wildcard $(BENCH:%=benchmarks/%.py))
 
 .PHONY: demo test lint bench docs clean

@@ -36,9 +36,9 @@ def link_clips(folder: Path, copies: int, sounds: int) -> None:
 
 
 def measure(clips: str, workers: int) -> dict[str, object]:
-    from polymodal.media.extract import extract
     from polymodal.media.extraction import Extraction
-    from polymodal.media.manifest import read_manifest
+    from polymodal.media.folder.extract import extract
+    from polymodal.media.folder.manifest import read_manifest
 
     chosen = Extraction(text="none", utterances="clip")
     with tempfile.TemporaryDirectory() as place:

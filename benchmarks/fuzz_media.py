@@ -134,7 +134,7 @@ def mutant(folder: Path, seed: int, number: int) -> tuple[str, bytes]:
 def read(name: str, content: bytes) -> tuple[str, str]:
     """Read a clip to its end and return (outcome, what was said); AssertionError where a promise is broken."""
     from polymodal.core import DataError
-    from polymodal.media.decode import Media
+    from polymodal.media.clip.decode import Media
     from polymodal.media.types import Samples
 
     try:

@@ -23,7 +23,7 @@ import numpy as np
 
 import polymodal
 from polymodal.core import Target
-from polymodal.score import metric_names, summarise
+from polymodal.score import summarise
 from polymodal.train.evaluate import PROTOCOL
 from polymodal.train.infer import Columns
 
@@ -158,7 +158,7 @@ def measure(row: Row, runs: list[polymodal.Run]) -> dict[str, Any]:
     targets = runs[0].schema.joint_targets
     figures = {target.name: score(target, columns) for target in targets}
     if len(targets) > 1:
-        figures[f"mean of {len(targets)} targets"] = average(list(figures.values()), metric_names(targets[0]))
+        figures[f"mean of {len(targets)} targets"] = average(list(figures.values()), targets[0].spec.metrics)
     results = [r for run in runs for r in run.results().values()]
     first = runs[0].config
     return {

@@ -64,7 +64,7 @@ def _nothing(data: Data) -> None:
 FILES: dict[str, tuple[Callable[[Data], None], str]] = {
     "wrong layout": (_nothing, "known layouts"),
     "empty split": (_empty, "'valid' is empty"),
-    "NaN labels": (_set("test", "regression_labels", lambda v: v * np.nan), "'test0$_$0'"),
+    "NaN labels": (_set("train", "regression_labels", lambda v: v * np.nan), "no sample of train has a label"),
     "all-infinite audio": (_set("all", "audio", lambda v: v * 0 - np.inf), "no sample has audio"),
     "a modality of width 0": (_set("all", "vision", lambda v: v[:, :, :0]), "vision has no features"),
     "lengths longer than the array": (_set("train", "audio_lengths", lambda v: [99, *v[1:]]), "'train0$_$0'"),

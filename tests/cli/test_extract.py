@@ -87,7 +87,7 @@ def test_wrong_options_are_one_sentence(
 def test_stopping_tells_the_command_that_goes_on(
     call: Call, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from polymodal.media import extract as media_module
+    from polymodal.media.folder import extract as media_module
 
     given: list[dict[str, Any]] = []
 
@@ -105,6 +105,24 @@ def test_stopping_tells_the_command_that_goes_on(
     assert len(given) == 2
     assert given[0] == given[1]
     assert "--json" in again
+
+
+def test_crops_are_five_a_second_where_nothing_else_is_said(
+    call: Call, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from polymodal.media.folder import extract as media_module
+
+    given: list[float] = []
+
+    def stopped(*_: object, extraction: Any, **__: Any) -> None:
+        given.append(extraction.fps)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(media_module, "extract", stopped)
+    for words in (["--vision", "crops"], ["--vision", "crops", "--fps", "12.5"], ["--vision", "face"], []):
+        call("extract", clips, "--out", tmp_path / "store", "--columns", "text=none", *words)
+    assert given == [5.0, 12.5, 25.0, 25.0]
+    assert "fps must be from 1" in call("extract", clips, "--out", tmp_path / "store", "--fps", "0").sentence
 
 
 def test_the_command_says_all_options() -> None:

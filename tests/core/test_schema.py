@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from polymodal.core import DataError, Modality, Schema, Target
+from polymodal.core import Modality, PolymodalError, Schema, Target
 
 AUDIO = Modality("audio", "sequence", 4)
 TEXT = Modality("text", "text", normalize=False)
@@ -25,7 +25,7 @@ def test_a_schema_survives_json_unchanged() -> None:
 def test_joint_targets_leave_out_those_of_one_modality() -> None:
     schema = Schema((TEXT, AUDIO), (SINGLE, SCORE, EMOTION))
     assert schema.joint_targets == (SCORE, EMOTION)
-    assert [t.width for t in schema.targets] == [1, 1, 2]
+    assert [t.spec.width for t in schema.targets] == [1, 1, 2]
 
 
 def test_replacing_a_modality_keeps_the_order() -> None:
@@ -36,10 +36,10 @@ def test_replacing_a_modality_keeps_the_order() -> None:
 WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "a modality of width 0": (lambda: Modality("audio", "sequence", 0), "'audio' has width 0"),
     "an unknown kind": (lambda: Modality("audio", "picture", 3), "kind 'picture'"),  # type: ignore[arg-type]
-    "an unknown task": (lambda: Target("y", "ranking"), "task 'ranking'"),  # type: ignore[arg-type]
-    "a range that is none": (lambda: Target("y", "regression", (float("nan"), 3.0)), r"range \(nan, 3.0\)"),
-    "a range without end": (lambda: Target("y", "regression", (-3.0, float("inf"))), "lowest and the highest label"),
-    "a range upside down": (lambda: Target("y", "regression", (3.0, -3.0)), "lowest and the highest label"),
+    "an unknown task": (lambda: Target("y", "regresion"), "no task 'regresion'; did you mean 'regression'"),
+    "a range that is none": (lambda: Target("y", "regression", (float("nan"),) * 2), "range nan to nan"),
+    "a range upside down": (lambda: Target("y", "regression", (3, -3)), "the lowest label, then the highest"),
+    "a retrieval with classes": (lambda: Target("y", "retrieval", classes=("a",)), "has classes or a range"),
     "a regression with classes": (lambda: Target("y", "regression", classes=("a", "b")), "has classes"),
     "a single class": (lambda: Target("y", "classification", classes=("a",)), "at least two"),
     "no labels": (lambda: Target("y", "multilabel"), "at least one class"),
@@ -55,6 +55,6 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
 @pytest.mark.parametrize("name", sorted(WRONG))
 def test_what_no_method_could_use_is_refused(name: str) -> None:
     make, named = WRONG[name]
-    with pytest.raises(DataError, match=named) as caught:
+    with pytest.raises(PolymodalError, match=named) as caught:
         make()
     assert "\n" not in str(caught.value)

@@ -31,7 +31,7 @@ def _empty_split(data: Data) -> None:
 
 
 def _nan_labels(data: Data) -> None:
-    data["test"]["regression_labels"][2] = np.nan
+    data["valid"]["regression_labels"][:] = np.nan
 
 
 def _infinite_audio(data: Data) -> None:
@@ -72,7 +72,7 @@ def _wrong_width(data: Data) -> None:
 
 CHANGES: dict[str, tuple[Callable[[Data], None], str]] = {
     "empty split": (_empty_split, "'valid' is empty"),
-    "NaN label": (_nan_labels, "'sentiment' of sample 'testv1$_$2'"),
+    "NaN labels": (_nan_labels, "no sample of valid has a label 'sentiment'"),
     "all-infinite audio": (_infinite_audio, "no sample has audio"),
     "modality of width 0": (_no_width, "vision has no features"),
     "length beyond the array": (_long, "'trainv0$_$0': the length of audio is 1000"),

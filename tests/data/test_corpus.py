@@ -86,18 +86,44 @@ TAGS = Target("tags", "multilabel", classes=("x", "y"))
 @pytest.mark.parametrize(
     ("target", "labels", "named"),
     [
-        (SCORE, [0.0, np.nan], "of sample 'b' .train. is nan, expected a finite number"),
-        (SCORE, [0.0, 3.5], "'b' .* expected a number from -3 to 3"),
+        (SCORE, [0.0, 3.5], "label 'sentiment' of sample 'b' .* expected a number from -3 to 3, or NaN where"),
+        (SCORE, [0.0, np.inf], "'b' .* is inf, expected a number from -3 to 3"),
+        (SCORE, np.array([1 + 1j, 0]), "label 'sentiment': each must be a real number"),
+        (SCORE, ["good", "bad"], "each must be a real number"),
+        (SCORE, [0.0], "there are 1 for 2 samples"),
+        (SCORE, [np.nan, np.nan], "no sample of train has a label 'sentiment'"),
         (EMOTION, [2, 0], "'a' .* a class number from 0 to 1"),
-        (EMOTION, [0.0, np.nan], "'b' .* a class number from 0 to 1"),
+        (EMOTION, [1.5, 0], "'a' .* is 1.5, expected a class number"),
+        (EMOTION, [-1, None], "no sample of train has a label 'emotion'"),
         (TAGS, [[0, 1], [0, 2]], "'b' .* 0 or 1 for every class"),
-        (TAGS, [[0, 1, 1], [0, 1, 0]], r"tags needs shape \(2, 2\)"),
-        (SCORE, [0.0], "sentiment has 1 labels for 2 samples"),
+        (TAGS, [[0, 1], [0, np.nan]], "'b' .* 0 or 1 for every class"),
+        (TAGS, [[0, 1, 1], [0, 1, 0]], r"shape \(2, 3\), expected \(samples, 2\)"),
     ],
 )
 def test_a_label_that_cannot_be_learned_names_its_sample(target: Target, labels: Any, named: str) -> None:
     with pytest.raises(DataError, match=named):
         _labelled(target, labels).check()
+
+
+@pytest.mark.parametrize(
+    ("target", "labels", "kept"),
+    [
+        (SCORE, [None, 1.5], [np.nan, 1.5]),
+        (EMOTION, [1.0, np.nan], [1, -1]),
+        (EMOTION, [-1, 0], [-1, 0]),
+        (TAGS, [[np.nan, np.nan], [0, 1]], [[np.nan, np.nan], [0, 1]]),
+    ],
+)
+def test_a_label_that_is_not_known_stays_unknown(target: Target, labels: Any, kept: Any) -> None:
+    split = _labelled(target, labels).check()["train"]
+    np.testing.assert_array_equal(split.targets[target.name], kept)
+    assert split.targets[target.name].dtype == target.spec.dtype
+
+
+def test_the_ends_of_a_range_are_inside_in_single_precision() -> None:
+    target = Target("y", "regression", (0.0, 0.1))
+    labels = np.array([0.1, 0.0], np.float32)  # which is above 0.1 in double precision
+    np.testing.assert_array_equal(_labelled(target, labels).check()["train"].targets["y"], labels)
 
 
 def test_an_empty_split_and_ids_used_twice_are_refused() -> None:

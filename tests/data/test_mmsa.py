@@ -264,10 +264,10 @@ def test_missing_ids_are_numbered_and_noted(make_mmsa: Make) -> None:
         (lambda p: p.update(regression_labels=p["regression_labels"][:-1]), "have shape"),
         (
             lambda p: p.update(regression_labels=["a"] * 12),
-            "regression labels of split .train.: not an array of numbers",
+            "regression labels of split .train.: not an array of real numbers",
         ),
         (lambda p: p.update(text_bert=p["text_bert"][:, 0]), "text_bert has shape"),
-        (lambda p: p.update(vision=[["x"]] * 12), "vision.*not an array of numbers"),
+        (lambda p: p.update(vision=[["x"]] * 12), "vision.*not an array of real numbers"),
         (lambda p: p.update(audio=3.5), "audio of split 'train' is a float"),
         (lambda p: p.update(vision_lengths="x"), "lengths of vision of split 'train': not an array"),
         (lambda p: p.update(id=p["id"][:-1]), "has 11 ids for 12 samples"),

@@ -47,6 +47,7 @@ def write_clip(
     video_offset: float = 0.0,
     audio_offset: float = 0.0,
     samples: np.ndarray | None = None,
+    images: Sequence[np.ndarray] | None = None,
 ) -> Path:
     """Write a clip whose container is that of ``path``'s suffix, and return its path.
 
@@ -60,6 +61,7 @@ def write_clip(
         aspect: width of a pixel by its height.
         video_offset, audio_offset: when the streams start; a whole number of frames for video.
         samples: (channels, n) float32 to write instead of the tone.
+        images: (height, width, 3) uint8 to write instead of the pattern; they decide the size.
     """
     usual = CODECS[path.suffix]
     video, audio = (usual[i] if c == "default" else c for i, c in enumerate((video, audio)))
@@ -68,10 +70,12 @@ def write_clip(
     with av.open(str(path), "w") as container:
         packets = []
         if video:
+            size = size if images is None else (images[0].shape[1], images[0].shape[0])
             stream = _video_stream(container, video, size, fps, times is not None, aspect)
             stream.set_display_rotation(rotation)
-            at = times if times is not None else [video_offset + i / fps for i in range(round(seconds * fps))]
-            packets.append(_encode_video(stream, at, event))
+            count = round(seconds * fps) if images is None else len(images)
+            at = times if times is not None else [video_offset + i / fps for i in range(count)]
+            packets.append(_encode_video(stream, at, event, images))
         if audio:
             stream = container.add_stream(audio, rate=rate, layout=LAYOUTS[channels])
             packets.append(_encode_audio(stream, samples, rate, LAYOUTS[channels], audio_offset))
@@ -120,12 +124,15 @@ def _video_stream(
     return stream
 
 
-def _encode_video(stream: Any, times: Sequence[float], event: float | None) -> Iterator[tuple[float, Any]]:
+def _encode_video(
+    stream: Any, times: Sequence[float], event: float | None, images: Sequence[np.ndarray] | None
+) -> Iterator[tuple[float, Any]]:
     size, base, last = (stream.width, stream.height), stream.codec_context.time_base, 0.0
     for i, time in enumerate(times):
         until = times[i + 1] if i + 1 < len(times) else time + 1.0
         flash = event is not None and time <= event + 1e-6 < until
-        frame = av.VideoFrame.from_ndarray(picture(time, size, flash=flash), "rgb24")
+        image = picture(time, size, flash=flash) if images is None else images[i]
+        frame = av.VideoFrame.from_ndarray(image, "rgb24")
         frame.pts, frame.time_base, last = round(time / base), base, time
         for packet in stream.encode(frame):
             yield time, packet

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polymodal.core import DataError
-from polymodal.media.align import align_to_words
-from polymodal.media.decode import Media
+from polymodal.core import DataError, OptionError
+from polymodal.media.clip.decode import Media
 from polymodal.media.extraction import Extraction
 from polymodal.media.pipeline import Pipeline, feature_row
 from polymodal.media.types import RATE, Frame, Samples, Segment, Track, Utterance, Word
+from polymodal.media.words.align import align_to_words
 
 FAST = {"audio": "logmel", "text": "none"}
 
@@ -104,7 +104,7 @@ def test_features_of_a_segment_do_not_depend_on_what_else_is_cut(grid):
 
 
 def test_true_word_times_give_a_word_aligned_clip(grid, models):
-    from polymodal.media.transcripts import read_transcript
+    from polymodal.media.words.transcripts import read_transcript
 
     segments = read_transcript(grid.with_suffix(".align"))
     aligned = read(Pipeline(Extraction(**FAST, align="words"), assets=models), grid, segments=segments)
@@ -142,6 +142,49 @@ def test_what_a_clip_lacks_is_absent_and_said(make_clip, models, clips):
         (utterance,) = reading
         assert set(utterance.tracks) == {"audio"}
         assert any("no face" in note for note in reading.notes)
+
+
+def test_a_microphone_that_dies_is_absent_from_then_on(make_clip):
+    sound = np.concatenate([np.sin(np.arange(2 * RATE) / 10) / 2, np.zeros(4 * RATE)]).astype(np.float32)[None]
+    pipeline = Pipeline(Extraction(**FAST, vision="none", utterances="windows", window=2.0))
+    with pipeline.read(make_clip("dying.flac", rate=RATE, samples=sound)) as reading:
+        found = list(reading)
+    assert [set(u.tracks) for u in found] == [{"audio"}, set(), set()]
+    assert [u.absent for u in found[1:]] == [{"audio": "the sound is digital silence"}] * 2
+    told = "dying.flac: the sound is digital silence in 2 of 3 utterances, the first at 2.0 s; audio is absent there"
+    assert reading.notes == [told]
+
+
+def test_a_picture_that_freezes_or_goes_black_is_absent_from_then_on(grid, models):
+    with Media(grid) as media:
+        images = [p.image for p in media.pieces(audio=False)][:50]
+    pieces = [Frame(i / 25, images[min(i, 49)]) for i in range(150)]
+    pieces += [Frame(i / 25, np.zeros_like(images[0])) for i in range(150, 200)]
+    pipeline = Pipeline(Extraction(**FAST, utterances="windows", window=2.0), assets=models)
+    found = read(pipeline, pieces)
+    assert [u.absent.get("vision", "") for u in found] == [
+        "",
+        "the picture stands still",
+        "the picture stands still",
+        "the picture is black",
+    ]
+    assert ["vision" in u.tracks for u in found] == [True, False, False, False]
+
+
+def test_crops_are_bytes_five_a_second_of_the_frames_with_a_face(grid, models):
+    with Media(grid) as media:
+        frames = list(media.pieces(audio=False, fps=5))
+    gone = [Frame(f.time, np.full_like(f.image, 90)) if 1 < f.time < 2 else f for f in frames]
+    pipeline = Pipeline(Extraction(audio="none", text="none", vision="crops", utterances="clip", fps=5), assets=models)
+    (modality,) = pipeline.modalities
+    assert (modality.name, modality.kind, modality.shape) == ("vision", "frames", (3, 112, 112))
+    (whole,), (part,) = read(pipeline, grid), read(pipeline, gone)
+    assert whole.tracks["vision"].times == pytest.approx(np.arange(15) / 5, abs=0.05)
+    assert not [t for t in part.tracks["vision"].times if 1 < t < 2]
+    row = feature_row(whole, modality)
+    assert (row.shape, row.dtype) == ((15, 3, 112, 112), np.uint8)
+    with pytest.raises(OptionError, match="cannot be averaged over a word"):
+        Extraction(vision="crops", align="words")
 
 
 def test_without_the_face_model_everything_else_goes_on(grid, tmp_path, monkeypatch):

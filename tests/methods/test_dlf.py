@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Schema, Stream, Target
-from polymodal.methods.dlf import DLF, label_distance, margin_triplet, overlap
+from polymodal.methods.dlf import DLF, margin_triplet, overlap
 from polymodal.nn.attention import CrossModalStack
 
 MakeBatch = Callable[..., Batch]
@@ -93,7 +93,7 @@ def test_the_triplet_loss_is_what_its_definition_says() -> None:
         if gaps:
             anchors.append(torch.stack(gaps).clamp(min=0).mean())
     assert len(anchors) == 5
-    found = margin_triplet(vectors, label_distance(SCORE, labels), mask)
+    found = margin_triplet(vectors, SCORE.spec.distance(labels), mask)
     assert torch.allclose(found, torch.stack(anchors).mean())
 
 
@@ -103,27 +103,13 @@ def test_the_triplet_loss_vanishes_with_one_label_and_where_margins_are_kept() -
     assert margin_triplet(vectors, torch.zeros(6, 6), everyone) == 0
     # Two modalities of three samples: equal within a sample, at angles whose cosines keep the margins between samples.
     labels = torch.tensor([0.0, 1.0, 2.0])
-    distance = label_distance(SCORE, labels).repeat(2, 2)
+    distance = SCORE.spec.distance(labels).repeat(2, 2)
     angles = torch.tensor([0.0, 0.6, 1.2]).repeat(2)
     kept = torch.stack([angles.cos(), angles.sin()], dim=1)
     assert (0.15 * distance <= 1 - torch.cos(angles[:, None] - angles) + 1e-6).all()
     assert margin_triplet(kept, distance, everyone).item() == pytest.approx(0, abs=1e-6)
     closer = torch.stack([(angles / 4).cos(), (angles / 4).sin()], dim=1)
     assert margin_triplet(closer, distance, everyone) > 0.01
-
-
-def test_labels_are_as_far_apart_as_on_the_scale_of_mosi() -> None:
-    sims = Target("y", "regression", (-1.0, 1.0))
-    assert label_distance(sims, torch.tensor([-1.0, 1.0]))[0, 1] == 6
-    assert label_distance(Target("y", "regression"), torch.tensor([5.0, 5.0, 8.0])).tolist() == [
-        [0, 0, 6],
-        [0, 0, 6],
-        [6, 6, 0],
-    ]
-    classes = Target("y", "classification", classes=("a", "b", "c"))
-    assert label_distance(classes, torch.tensor([0, 2, 2])).tolist() == [[0, 1, 1], [1, 0, 0], [1, 0, 0]]
-    tags = Target("y", "multilabel", classes=("a", "b", "c"))
-    assert label_distance(tags, torch.tensor([[1.0, 0, 1], [0, 1, 1]])).tolist() == [[0, 2], [2, 0]]
 
 
 class Perfect(nn.Module):
@@ -243,7 +229,7 @@ def test_the_loss_is_the_papers_sum(make_batch: MakeBatch) -> None:
         sum(found[f"{term}_{n}"].mean() for n in WIDTHS) for term in ("reconstruction", "cycle", "orthogonality")
     )
     vectors = torch.cat([found[f"aligned_{n}"] for n in WIDTHS])
-    triplet = margin_triplet(vectors, label_distance(SCORE, label).repeat(3, 3), torch.ones(24, dtype=torch.bool))
+    triplet = margin_triplet(vectors, SCORE.spec.distance(label).repeat(3, 3), torch.ones(24, dtype=torch.bool))
     paper = task + 3 * own["text"] + own["audio"] + own["vision"] + 0.1 * (cycle + rebuilt + 0.1 * (triplet + apart))
     assert torch.allclose(totals[3.0], paper)
     assert torch.allclose(totals[6.0] - totals[3.0], 3 * own["text"])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream, Target
 from polymodal.methods import build, find_method
 from polymodal.methods.mfm import Decoder, mmd_to_normal
-from polymodal.nn.memory import run_lstms
+from polymodal.nn.memory import unroll
 
 SCORE = Target("sentiment", "regression", (-3.0, 3.0))
 MOSI = Schema(
@@ -146,7 +146,7 @@ def test_a_private_factor_changes_its_own_modality_only():
 
 def test_a_decoder_runs_on_its_own_state_after_the_first_step():
     decoder, x = Decoder(6, 3), torch.randn(4, 6)
-    fast = run_lstms([decoder.projected(x, 5)], [decoder.recurrent()])[0]
+    fast = unroll(decoder.projected(x, 5), decoder.recurrent())[0]
     h = c = torch.zeros(4, 6)
     given = x
     for step in fast:

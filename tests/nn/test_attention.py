@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Stream
-from polymodal.nn import attention
-from polymodal.nn.attention import Attention, CrossModalStack, attention_mask, dropped_attention
+from polymodal.nn.attention import Attention, CrossModalStack, attention_mask
 from polymodal.nn.sequence import sinusoid
 
 
@@ -180,42 +179,16 @@ def test_key_and_value_are_dropped_independently() -> None:
     assert not torch.equal(key, value)
 
 
-def test_attention_with_dropout_is_its_formula_with_the_weights_it_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    masks = []
-
-    def recorded(like: Tensor, dropped: int) -> Tensor:
-        masks.append(random_mask(like, dropped))
-        return masks[-1]
-
-    random_mask = attention._random_mask
-    monkeypatch.setattr(attention, "_random_mask", recorded)
-    q, k, v = (torch.randn(2, 3, n, 4, dtype=torch.double, requires_grad=True) for n in (7, 5, 5))
-    visible = torch.rand(2, 7, 5) > 0.3
-    visible[..., 0] = True
-    out = dropped_attention(q, k, v, visible, 0.25)
-    scores = (q @ k.mT / 2).masked_fill(~visible[:, None], -torch.inf)
-    expected = (scores.softmax(-1) * torch.stack(masks) / 0.75) @ v
-    assert torch.allclose(out, expected)
-    slope = torch.randn_like(out)
-    found, wanted = (torch.autograd.grad((o * slope).sum(), (q, k, v)) for o in (out, expected))
-    assert all(torch.allclose(a, b) for a, b in zip(found, wanted, strict=True))
-
-
-def test_each_of_the_four_weights_of_a_random_number_is_dropped_as_often() -> None:
-    kept = attention._random_mask(torch.empty(4, 100_003), round(0.3 * 2**16)).flatten()
-    shares = torch.stack([kept[i::4].float().mean() for i in range(4)])
-    assert torch.allclose(shares, torch.full((4,), 0.7), atol=0.006)
-    both = (kept[:-1] & kept[1:]).float().mean()
-    assert abs(both.item() - 0.49) < 0.006
-
-
-def test_a_layer_with_dropout_trains_the_same_way_beyond_the_size_from_which_it_pays() -> None:
-    """The mean over dropouts of the large path is the result without dropout."""
+@pytest.mark.parametrize("given", [True, False])
+def test_a_stack_can_be_differentiated_twice(given: bool) -> None:
     torch.manual_seed(0)
-    layer, x = Attention(8, 2, dropout=0.2), torch.randn(2, 96, 8)
-    mask = torch.ones(2, 96, 96, dtype=torch.bool)
-    assert attention.WEIGHTS <= 2 * 96 * 96
-    with torch.no_grad():
-        mean = torch.stack([layer(x, x, x, mask) for _ in range(200)]).mean(0)
-        still = layer.eval()(x, x, x, mask)
-    assert torch.allclose(mean, still, atol=0.03)
+    stack = CrossModalStack(4, 2, 1).double()
+    target, source = torch.randn(1, 2, 4).double(), torch.randn(1, 3, 4).double()
+    there = torch.ones(1, dtype=torch.bool)
+
+    def out(x: Tensor, y: Tensor) -> Tensor:
+        streams = (Stream(x, 2 * there.long(), there), Stream(y, 3 * there.long(), there))
+        return stack(*streams) if given else stack(streams[1])
+
+    inputs = (target.requires_grad_(given), source.requires_grad_())
+    assert torch.autograd.gradgradcheck(out, inputs)

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from polymodal.core import Target
-from polymodal.nn.contrast import info_nce, label_classes, supervised_contrastive
+from polymodal.nn.contrast import info_nce, supervised_contrastive
 
 
 @pytest.mark.parametrize("batch", [1, 2, 8, 33])
@@ -86,31 +85,6 @@ def test_bfloat16_vectors_lose_nothing_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = info_nce(x, x, 0.05)
     torch.testing.assert_close(mixed, info_nce(x, x, 0.05))
-
-
-def test_a_label_on_the_field_scale_is_its_rounded_value() -> None:
-    target = Target("sentiment", "regression", (-3, 3))
-    labels = torch.tensor([-3.0, -2.6, -0.4, 0.0, 0.6, 2.4, 3.0])
-    assert label_classes(target, labels).tolist() == [-3, -3, 0, 0, 1, 2, 3]
-    assert label_classes(target, labels, "sign").tolist() == [-1, -1, -1, 0, 1, 1, 1]
-
-
-@pytest.mark.parametrize("scale", [(-1.0, 1.0), (0.0, 100.0), None])
-def test_any_other_scale_is_brought_to_the_field_scale(scale: tuple[float, float] | None) -> None:
-    low, high = scale or (2.0, 8.0)
-    labels = low + (high - low) * torch.tensor([0.0, 1 / 6, 0.5, 0.99, 1.0])
-    assert label_classes(Target("x", "regression", scale), labels).tolist() == [-3, -2, 0, 3, 3]
-
-
-def test_classes_and_sets_of_labels_stay_what_they_are() -> None:
-    assert label_classes(Target("e", "classification", classes=("a", "b")), torch.tensor([1, 0, 1])).tolist() == [
-        1,
-        0,
-        1,
-    ]
-    sets = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0]])
-    first, second, third = label_classes(Target("e", "multilabel", classes=("a", "b")), sets).tolist()
-    assert first == third != second
 
 
 def _slow(vectors: Tensor, classes: Tensor, temperature: float) -> Tensor:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
-from polymodal.nn.discrepancy import gaussian_kernel, mmd, moment_discrepancy
+from polymodal.nn.discrepancy import coral, gaussian_kernel, mmd, moment_discrepancy, multi_kernel_mmd
 
 
 def test_the_discrepancy_of_a_shift_is_the_length_of_the_shift() -> None:
@@ -71,3 +73,33 @@ def test_the_mean_discrepancy_is_the_mean_of_its_kernel_over_pairs() -> None:
     between = sum(kernel(a, b) for a in x for b in y) / 24
     everyone = [torch.ones(len(s), dtype=torch.bool) for s in (x, y)]
     assert mmd(x, y, *everyone, scale).item() == pytest.approx(sum(within) - 2 * between, rel=1e-5)
+
+
+def test_two_points_one_apart_have_the_closed_form_of_one_kernel() -> None:
+    x, everyone = torch.tensor([[0.0], [0.0]]), torch.ones(2, dtype=torch.bool)
+    found = mmd(x, x + 1, everyone, everyone, 2.0, unbiased=False)
+    assert found.item() == pytest.approx(2 - 2 * math.exp(-0.5), rel=1e-5)
+
+
+def test_many_kernels_are_the_mean_of_each_and_scale_with_the_data() -> None:
+    x, y, rows = torch.randn(9, 3), torch.randn(9, 3) + 1, torch.ones(9, dtype=torch.bool)
+    joint = torch.cat([x, y])
+    spread = torch.cdist(joint, joint).square().mean()
+    each = [mmd(x, y, rows, rows, float(spread) * 2.0**i, unbiased=False) for i in range(-2, 3)]
+    torch.testing.assert_close(multi_kernel_mmd(x, y, rows, rows), torch.stack(each).mean(), rtol=1e-4, atol=1e-6)
+    far = multi_kernel_mmd(100 * x, 100 * y, rows, rows)
+    torch.testing.assert_close(far, multi_kernel_mmd(x, y, rows, rows), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("distance", [multi_kernel_mmd, coral])
+def test_a_distance_is_symmetric_zero_of_itself_and_grows_with_the_shift(distance: Callable[..., Tensor]) -> None:
+    x, y = torch.randn(20, 4), torch.randn(20, 4) * torch.tensor([1.0, 3.0, 1.0, 0.2])
+    rows = torch.arange(20) < 15
+    assert distance(x, x, rows, rows).abs() < 1e-6
+    torch.testing.assert_close(distance(x, y, rows, rows), distance(y, x, rows, rows))
+    torch.testing.assert_close(distance(x, y, rows, rows), distance(x[rows], y[rows], rows[:15], rows[:15]))
+    assert distance(x, y, rows, rows) > 0
+    assert distance(x, y, rows, torch.zeros_like(rows)) == 0
+    x.requires_grad_()
+    distance(x, x, rows, ~rows).backward()
+    assert torch.isfinite(x.grad).all()  # type: ignore[arg-type]

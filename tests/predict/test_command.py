@@ -133,7 +133,7 @@ def test_live_prints_a_line_per_estimate_with_its_latency(
     class _Piece(dict[str, Any]):
         time = 0.0
 
-    monkeypatch.setattr("polymodal.media.decode.Media", Media)
+    monkeypatch.setattr("polymodal.media.clip.decode.Media", Media)
     assert predict(str(run.path), ["clip.mp4"], live=True, json=as_json) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3

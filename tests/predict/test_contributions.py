@@ -16,7 +16,6 @@ from polymodal.data.loader import Loader
 from polymodal.data.sources import load_corpus
 from polymodal.methods import build, find_method, method_ids
 from polymodal.methods.base import Method, View
-from polymodal.nn.heads import probabilities
 from polymodal.predict.contributions import CHUNK, explain
 from polymodal.score.calibration import tempered
 
@@ -26,6 +25,10 @@ CLASSES = Target("kind", "classification", classes=("x", "y", "z"))
 TAGS = Target("tags", "multilabel", classes=("x", "y"))
 
 Game = Callable[[dict[str, Tensor], dict[str, Tensor]], Tensor]
+
+
+def _said(target: Target, prediction: Tensor) -> Tensor:
+    return target.spec.columns(prediction)[target.spec.averaged]
 
 
 class Toy(Method):
@@ -96,7 +99,7 @@ def test_probabilities_are_averaged_then_tempered_by_the_samples_own_temperature
     known = np.array([0.5, 1.0, 2.0, 3.0, 4.0])
     found = explain(methods, batch, {"kind": known})["kind"]
     with torch.no_grad():
-        mean = sum(probabilities(CLASSES, m(batch).predictions["kind"]).double() for m in methods) / 2
+        mean = sum(_said(CLASSES, m(batch).predictions["kind"]).double() for m in methods) / 2
     np.testing.assert_allclose(found.value, tempered(CLASSES, mean, known), atol=1e-6)
     np.testing.assert_allclose(found.value.sum(1), 1)
     np.testing.assert_allclose(sum(found.contributions.values()), found.value - found.baseline, atol=1e-12)
@@ -109,10 +112,10 @@ def slow(methods: list[Method], batch: Batch, target: Target) -> dict[str, np.nd
         only = torch.arange(len(batch)) == row
         part = batch.without(*(n for n in batch.streams if n not in kept), rows=only)
         with torch.no_grad():
-            each = [probabilities(target, m(part).predictions[target.name].float()).double()[row] for m in methods]
+            each = [_said(target, m(part).predictions[target.name].float()).double()[row] for m in methods]
         return torch.stack(each).mean(0).reshape(-1).numpy()
 
-    shares = {n: np.zeros((len(batch), target.width)) for n in batch.streams}
+    shares = {n: np.zeros((len(batch), target.spec.width)) for n in batch.streams}
     for row, flags in enumerate(batch.present.tolist()):
         orders = list(permutations([n for n, there in zip(batch.streams, flags, strict=True) if there]))
         for order in orders:
@@ -125,7 +128,7 @@ def slow(methods: list[Method], batch: Batch, target: Target) -> dict[str, np.nd
 def test_all_orders_give_the_same(target: Target) -> None:
     def game(v: dict[str, Tensor], p: dict[str, Tensor]) -> Tensor:
         parts = [v["a"] * v["b"] + p["c"], v["c"] * 2 + v["a"], v["b"] ** 2 - p["a"].float()]
-        return parts[0] if target is SCORE else torch.stack(parts[: target.width], dim=1)
+        return parts[0] if target is SCORE else torch.stack(parts[: target.spec.width], dim=1)
 
     batch = vectors(6, [[False] * 3, [True, False, False], [False] * 3, [True, True, False], [True] * 3, [False] * 3])
     found = explain([Toy(target, game)], batch)[target.name]
@@ -155,7 +158,7 @@ def test_contributions_of_every_method_sum_to_value_minus_baseline(method_id: st
     assert np.isfinite(found.baseline).all()
     np.testing.assert_allclose(sum(found.contributions.values()), found.value - found.baseline, atol=1e-5)
     with torch.no_grad():
-        whole = probabilities(target, method(batch).predictions[target.name]).reshape(len(batch), -1)
+        whole = _said(target, method(batch).predictions[target.name]).reshape(len(batch), -1)
     np.testing.assert_allclose(found.value, whole, atol=1e-5)
     np.testing.assert_allclose(found.baseline, np.broadcast_to(found.baseline[:1], found.baseline.shape), atol=1e-5)
     if source.startswith("synthetic:xor"):

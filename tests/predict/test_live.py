@@ -49,7 +49,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> None:
         def pieces(self, **_: Any) -> Iterator[Frame | Samples]:
             return iter(_pieces(0.6))
 
-    monkeypatch.setattr("polymodal.media.decode.Media", Media)
+    monkeypatch.setattr("polymodal.media.clip.decode.Media", Media)
 
 
 @pytest.mark.usefixtures("played")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from polymodal.core import DataError
-from polymodal.media.decode import Media
+from polymodal.media.clip.decode import Media
 from polymodal.media.types import Frame, Samples
 from polymodal.predict.page import write_page
 from polymodal.predict.playable import media_type, small_copy

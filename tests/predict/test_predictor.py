@@ -18,7 +18,6 @@ import torch
 from polymodal import Run
 from polymodal.core import DataError, OptionError, RunError
 from polymodal.data.encode import Encoder
-from polymodal.nn.heads import probabilities
 from polymodal.predict.predictor import Predictor
 from polymodal.predict.timeline import Moment, Timeline
 from polymodal.score.calibration import tempered
@@ -103,7 +102,8 @@ def test_features_are_normalised_averaged_over_seeds_and_calibrated(make_run: Ma
             streams[name] = Stream(padded, torch.tensor([len(values)]), torch.tensor([len(values) > 0]))
         batch = Batch(streams, {}, ["x"])
         with torch.no_grad():
-            each = [probabilities(about, run.method(s)(batch).predictions[target]).double() for s in (1, 2)]
+            columns = [about.spec.columns(run.method(s)(batch).predictions[target]) for s in (1, 2)]
+            each = [c[about.spec.averaged].double() for c in columns]
         mean, e = torch.stack(each).mean(0).numpy(), moment.estimates[target]
         if target == "sentiment":
             width = calibration.half_width(target, moment.present, 0.8)
@@ -177,9 +177,9 @@ def test_a_transcript_gives_utterances_and_words(
 ) -> None:
     from polymodal.media.types import Segment
 
-    module: Any = ModuleType("polymodal.media.transcripts")
+    module: Any = ModuleType("polymodal.media.words.transcripts")
     module.read_transcript = lambda path: [Segment(1.0, 2.0, f"great {path}"), Segment(3.0, 4.0, "bad")]
-    monkeypatch.setitem(sys.modules, "polymodal.media.transcripts", module)
+    monkeypatch.setitem(sys.modules, "polymodal.media.words.transcripts", module)
     predictor = Predictor(run)
     timeline = predictor.predict(make_clip(), transcript="a.srt")
     assert [(m.start, m.text) for m in timeline.moments] == [(1.0, "great a.srt"), (3.0, "bad")]

@@ -67,9 +67,21 @@ def test_the_json_is_the_one_that_others_read() -> None:
         "method": "mmcl",
         "modalities": ["text", "audio", "vision"],
         "targets": [
-            {"name": "sentiment", "task": "regression", "range": [-3, 3], "classes": []},
-            {"name": "emotion", "task": "classification", "range": None, "classes": ["anger", "joy"]},
-            {"name": "tags", "task": "multilabel", "range": None, "classes": ["humour", "sarcasm"]},
+            {"name": "sentiment", "task": "regression", "answer": "number", "range": [-3, 3], "classes": []},
+            {
+                "name": "emotion",
+                "task": "classification",
+                "answer": "class",
+                "range": None,
+                "classes": ["anger", "joy"],
+            },
+            {
+                "name": "tags",
+                "task": "multilabel",
+                "answer": "classes",
+                "range": None,
+                "classes": ["humour", "sarcasm"],
+            },
         ],
         "level": 0.9,
         "calibrated": True,
@@ -83,6 +95,7 @@ def test_the_json_is_the_one_that_others_read() -> None:
         "text": "bin, [blue]",
         "words": [{"text": "bin,", "start": 0.5, "end": 0.7}, {"text": "[blue]", "start": 0.8, "end": 1.0}],
         "present": ["text", "audio"],
+        "absent": {},
         "estimates": {
             "sentiment": {
                 "value": 1.2,
@@ -161,6 +174,8 @@ def test_a_terminal_shows_prediction_interval_contributions_and_text() -> None:
 
 
 def test_a_line_of_a_live_stream_tells_the_latency() -> None:
-    assert line(MOMENT, 0.123).startswith("0:00.5-0:02.2  sentiment +1.20 +0.10 to +2.20;  emotion anger 70%")
-    assert "(text+audio; 123 ms)  bin, [blue]" in line(MOMENT, 0.123)
-    assert "(nothing; 0 ms)" in line(NOTHING, 0.0)
+    assert line(TIMELINE.targets, MOMENT, 0.123).startswith(
+        "0:00.5-0:02.2  sentiment +1.20 +0.10 to +2.20;  emotion anger 70%"
+    )
+    assert "(text+audio; 123 ms)  bin, [blue]" in line(TIMELINE.targets, MOMENT, 0.123)
+    assert "(nothing; 0 ms)" in line(TIMELINE.targets, NOTHING, 0.0)

@@ -126,6 +126,7 @@ def _utterance(start: float, end: float, text: str, seed: bytes) -> dict[str, An
             for i, w in enumerate(words)
         ],
         "present": ["text", "audio"],
+        "absent": {},
         "estimates": {
             "sentiment": {
                 "value": base + one + two,

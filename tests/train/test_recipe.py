@@ -30,6 +30,8 @@ def test_options_change_what_they_name_and_nothing_else() -> None:
         ({"weight_decay": float("nan")}, "weight_decay must be a number, 0 or more, got nan"),
         ({"warmup": 1.0}, "warmup must be a share, at least 0 and below 1, got 1.0"),
         ({"schedule": "linear"}, "schedule must be one of constant, cosine, plateau, got 'linear'"),
+        ({"optimizer": "adam"}, "optimizer must be one of adamw, sgd, got 'adam'"),
+        ({"momentum": 1}, "momentum must be a share, at least 0 and below 1, got 1"),
         ({"precision": "16"}, "precision must be one of 32, bf16-mixed"),
         ({"bucket": 1}, "bucket must be true or false, got 1"),
         ({"batch_size": 0}, "batch_size must be a whole number above 0"),

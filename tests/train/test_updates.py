@@ -13,7 +13,9 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from polymodal import load_corpus
 from polymodal.core import Modality, OptionError, Output, Schema, Target
+from polymodal.methods import build, find_method
 from polymodal.methods.base import Group, Method, Now, Phase, Update, View
 from polymodal.train.checkpoint import load_checkpoint
 
@@ -366,3 +368,18 @@ def test_training_killed_where_phases_meet_goes_on_with_the_same_best_weights(
     for file in ("best.safetensors", "last.safetensors"):
         assert (resumed.folder / file).read_bytes() == (overshot.folder / file).read_bytes()
     assert load_checkpoint(resumed.folder / "last.safetensors")[1]["phase"] == 1
+
+
+def test_missing_adapt_freezes_the_best_base_not_the_last(train: Train) -> None:
+    corpus = load_corpus("synthetic:pair?n=24")
+    options = {"base": "late-fusion", "base_options": {"width": 8, "dropout": 0.0}}
+    method = build(find_method("missing-adapt"), corpus.schema, options)
+    done = train(method, corpus, epochs=12, batch_size=8, lr=0.1, patience=99)
+    phases = [r["phase"] for r in done.records]
+    losses = [r["valid"]["loss"] for r, phase in zip(done.records, phases, strict=True) if phase != "adapt"]
+    best = losses.index(min(losses))
+    assert best < len(losses) - 1 < len(phases) - 1
+    kept, last = done.weights[best + 1], done.weights[len(losses)]
+    for weights in done.weights[len(losses) + 1 :]:
+        assert all(torch.equal(value, kept[n]) for n, value in weights.items() if n.startswith("base."))
+        assert any(not torch.equal(value, last[n]) for n, value in weights.items() if n.startswith("base."))

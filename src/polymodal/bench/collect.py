@@ -14,17 +14,14 @@ from pyarrow import parquet
 from polymodal.bench.board import AREA, Board, Contrast, CorpusInfo, Cost, Entry, Figure, Left
 from polymodal.bench.job import Cell, Outcome, conditions, read_cell
 from polymodal.bench.plan import FLOOR, BenchPlan, EntryPlan
-from polymodal.core import Target
+from polymodal.core import Measure, Target
 from polymodal.methods import find_method, method_id
 from polymodal.score import (
     area_measures,
     compare_tables,
-    main_metric,
-    metric_names,
     summarise_tables,
     tables_by_seed,
 )
-from polymodal.score.metrics import Measure
 from polymodal.stress import Point, curve_places, sweeps
 from polymodal.train.run import Run
 
@@ -151,7 +148,7 @@ def _rows(
     *,
     everything: bool,
 ) -> list[Figure]:
-    count, main, better = results.counts["test"], main_metric(target), metric_names(target)
+    count, main, better = results.counts["test"], target.spec.main, target.spec.metrics
     summaries = summarise_tables(tables, count, resamples=resamples if everything else 0)
     if not everything:
         summaries |= summarise_tables([{main: t[main]} for t in tables], count, resamples=resamples)
@@ -192,8 +189,8 @@ def curves(plan: BenchPlan, results: Results, split: str) -> dict[str, Tables]:
 def _contrast(plan: BenchPlan, corpus: str, found: Sequence[Results]) -> list[Contrast]:
     """Compare the best aware with the best plain entry, chosen on validation, in the first area there is."""
     target = found[0].runs[0].schema.joint_targets[0]
-    metric = main_metric(target)
-    sign = 1 if metric_names(target)[metric] else -1
+    metric = target.spec.main
+    sign = 1 if target.spec.metrics[metric] else -1
 
     def on_validation(results: Results) -> float:
         once = np.ones((1, results.counts["valid"]))
@@ -229,7 +226,6 @@ def _cost(corpus: str, entry: EntryPlan, folders: Sequence[Path], seeds: int) ->
 
 def _info(name: str, sources: Sequence[str], runs: Sequence[Run]) -> CorpusInfo:
     target = runs[0].schema.joint_targets[0]
-    metric = main_metric(target)
     about = [run.config["data"] for run in runs]
     return CorpusInfo(
         name=name,
@@ -238,8 +234,8 @@ def _info(name: str, sources: Sequence[str], runs: Sequence[Run]) -> CorpusInfo:
         modalities=runs[0].schema.names,
         target=target.name,
         task=target.task,
-        metric=metric,
-        higher_is_better=metric_names(target)[metric],
+        metric=target.spec.main,
+        higher_is_better=target.spec.metrics[target.spec.main],
         sizes={split: sum(a["sizes"].get(split, 0) for a in about) for split in about[0]["sizes"]},
     )
 

@@ -38,8 +38,8 @@ PACKAGE = Path(__file__).parents[1]
 TIMED = 30
 """Samples whose latency is measured."""
 
-ROOMS = ("core", "nn", "data", "stress", "train")
-"""Rooms whose code every result depends on; of ``methods`` only the files that a model is made of."""
+ROOMS = ("core", "tasks", "nn", "data", "stress", "train")
+"""Rooms whose code every result depends on; of ``methods`` and a user's tasks only the files that are used."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,8 @@ def content_key(plan: Plan, method: Method, device: str) -> str:
     named["data"] = {k: plan.config["data"][k] for k in ("hash", "encode")}
     named["encoder"] = plan.corpus.schema.encoders
     digest = hashlib.sha256(json.dumps([named, device], sort_keys=True).encode())
-    files = {Path(inspect.getfile(kind)) for module in method.modules() for kind in type(module).__mro__[:-1]}
+    made_of = [*method.modules(), *(target.spec for target in method.schema.targets)]
+    files = {Path(inspect.getfile(kind)) for part in made_of for kind in type(part).__mro__[:-1]}
     own = {f for f in files if "site-packages" not in f.parts and not any(f.is_relative_to(PACKAGE / r) for r in ROOMS)}
     digest.update(_rooms_digest())
     for file in sorted(own):

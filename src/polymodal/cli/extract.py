@@ -11,7 +11,7 @@ from polymodal.cli.text import print_json
 from polymodal.core.options import Bounds, Count, pairs
 
 if TYPE_CHECKING:
-    from polymodal.media.summary import Summary
+    from polymodal.media.folder.summary import Summary
 
 EXAMPLES = {
     "extract": """\
@@ -20,6 +20,7 @@ EXAMPLES = {
   polymodal extract clips.csv --out stores/mine --columns clip=recording speaker=who --target arousal valence
   polymodal extract CMU-MOSI/label.csv --out stores/mosi --range=-3,3
   polymodal extract clips.csv --out stores/words --columns transcript=srt --align words
+  polymodal extract clips.csv --out stores/faces --vision crops --fps 5
   polymodal extract clips.csv --out stores/sound --audio egemaps-functionals --vision none --text none
   polymodal extract clips.csv --out /shared/store --ray auto --workers 64
   polymodal fit mmcl --data stores/mine"""
@@ -37,12 +38,12 @@ def extract(
     target: list[str] = [],  # noqa: B006
     range: Bounds | None = None,
     audio: Audio | None = None,
-    vision: Literal["face", "file", "none"] | None = None,
+    vision: Literal["face", "crops", "file", "none"] | None = None,
     text: Literal["auto", "faster-whisper", "pocketsphinx", "given", "none"] = "auto",
     utterances: Literal["speech", "transcript", "windows", "clip"] | None = None,
     align: Literal["none", "words"] = "none",
     window: float = 5.0,
-    fps: float = 25.0,
+    fps: float | None = None,
     workers: Count = 1,
     ray: str | None = None,
     assets: str | None = None,
@@ -61,12 +62,13 @@ def extract(
         target: columns to predict; default the one called label, emotion, sentiment, ...
         range: lowest,highest label of a scale; default what is found
         audio: acoustic features; default egemaps, or files where the table names some
-        vision: face features; default face, or files where the table names some
+        vision: face features, or crops: the face itself, 112 x 112 pixels; default face, or files where the table names
+            some
         text: who transcribes what the table does not tell
         utterances: what is one sample; default what the table tells, else the whole clip
         align: words averages audio and vision over each word
         window: seconds of a window
-        fps: video frames looked at per second, at most
+        fps: video frames looked at per second, at most; default 25, for crops 5
         workers: processes, or actors of the Ray cluster
         ray: address of a Ray cluster, or local
         assets: folder with models
@@ -74,13 +76,15 @@ def extract(
         json: print the summary as JSON
     """
     given = dict(locals())
-    from polymodal.media.extract import extract as extract_all
     from polymodal.media.extraction import Extraction
-    from polymodal.media.manifest import read_manifest
+    from polymodal.media.folder.extract import extract as extract_all
+    from polymodal.media.folder.manifest import read_manifest
 
     manifest = read_manifest(source, columns=pairs("--columns", columns), targets=target, bounds=range, seed=seed)
     chosen = {"audio": audio, "vision": vision, "utterances": utterances}
     options: dict[str, Any] = {**manifest.suggested, **{n: v for n, v in chosen.items() if v is not None}}
+    usual = 5.0 if vision == "crops" else 25.0
+    fps = usual if fps is None else fps
     extraction = Extraction(**options, text=text, align=align, window=window, fps=fps)
     try:
         summary = extract_all(manifest, out, extraction=extraction, workers=workers, ray=ray, assets=assets)

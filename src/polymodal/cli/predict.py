@@ -189,7 +189,7 @@ def _live(predictor: Predictor, clip: str | None, json: bool) -> int:
             if json:
                 print(dumps({**glance.moment.to_dict(), "latency": latency}, allow_nan=False), flush=True)
             else:
-                show(line(glance.moment, latency))
+                show(line(predictor.targets, glance.moment, latency))
     return 0
 
 

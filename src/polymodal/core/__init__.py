@@ -1,4 +1,4 @@
-"""The five types that cross every door of the house, errors and seeds.
+"""The types that cross every door of the house, errors and seeds.
 
 Names are imported on first use: errors and schemas must not cost the import of torch.
 """
@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from polymodal.core.batch import Batch, Stream
     from polymodal.core.errors import DataError, OptionError, PolymodalError, RunError, TrainingError, nearest
     from polymodal.core.output import Figure, Output, Scores
-    from polymodal.core.schema import Kind, Modality, Schema, Target, Task
+    from polymodal.core.schema import Kind, Modality, Schema, Target
     from polymodal.core.seeds import derive_seed, numpy_rng, seed_torch
+    from polymodal.core.tasks import Column, Measure, Task, find_task
 
 __all__ = [
     "Batch",
+    "Column",
     "DataError",
     "Figure",
     "Kind",
+    "Measure",
     "Modality",
     "OptionError",
     "Output",
@@ -32,6 +35,7 @@ __all__ = [
     "Task",
     "TrainingError",
     "derive_seed",
+    "find_task",
     "nearest",
     "numpy_rng",
     "seed_torch",
@@ -41,8 +45,9 @@ _HOME = {
     "batch": ("Batch", "Stream"),
     "errors": ("DataError", "OptionError", "PolymodalError", "RunError", "TrainingError", "nearest"),
     "output": ("Figure", "Output", "Scores"),
-    "schema": ("Kind", "Modality", "Schema", "Target", "Task"),
+    "schema": ("Kind", "Modality", "Schema", "Target"),
     "seeds": ("derive_seed", "numpy_rng", "seed_torch"),
+    "tasks": ("Column", "Measure", "Task", "find_task"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 

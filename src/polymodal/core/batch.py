@@ -149,11 +149,7 @@ class Batch:
 
     def labelled(self, target: str) -> Tensor:
         """Return ``(batch,)`` bool, the samples whose label ``target`` is known."""
-        labels = self.targets[target]
-        if not labels.is_floating_point():
-            return labels >= 0
-        known = torch.isfinite(labels)
-        return known if known.dim() == 1 else known.all(dim=1)
+        return known_labels(self.targets[target])
 
     def without(self, *modalities: str, rows: Tensor | None = None) -> Batch:
         """Return the batch with modalities made absent.
@@ -174,3 +170,9 @@ class Batch:
             chosen = torch.ones_like(stream.present) if rows is None else rows.to(torch.bool)
             streams[name] = stream.absent(chosen)
         return replace(self, streams=streams)
+
+
+def known_labels(labels: Tensor) -> Tensor:
+    """Return which ``labels`` (batch, ...) are known, ``(batch,)`` bool: not NaN, or 0 and more in whole numbers."""
+    known = torch.isfinite(labels) if labels.is_floating_point() else labels >= 0
+    return known if known.dim() == 1 else known.all(dim=1)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,8 @@ class Output:
     """Result of a forward pass.
 
     Attributes:
-        predictions: target name -> ``(batch,)`` for a regression, ``(batch, classes)`` logits otherwise.
+        predictions: target name -> ``(batch,)`` for a regression, ``(batch, classes)`` logits where there are classes,
+            ``(batch, modalities, width)`` embeddings for a retrieval, zeros where a modality is absent.
         representations: name -> tensor whose first dimension is the batch; ``fused`` is what the report projects.
     """
 
@@ -39,8 +42,8 @@ class Scores:
     Attributes:
         figures: target name -> metric name -> Figure.
         predictions: columns of equal length, ready for a table: ``id``, and per target ``<target>/true`` and
-            ``<target>/predicted`` (regression: value; classification: class number; multilabel: 0/1 rows),
-            plus ``<target>/probability`` (rows of class probabilities) where there are classes.
+            ``<target>/predicted`` (regression: value; classification: class number; multilabel: 0/1 rows; retrieval:
+            ranks), plus ``<target>/probability`` (rows of class probabilities) where there are classes.
     """
 
     figures: dict[str, dict[str, Figure]]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, field, replace
-from math import inf, isfinite
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from polymodal.core.errors import DataError, OptionError, nearest
 
+if TYPE_CHECKING:
+    from polymodal.core.tasks import Task
+
 Kind = Literal["sequence", "vector", "text", "image", "frames"]
-Task = Literal["regression", "classification", "multilabel"]
 Tuning = Literal["full", "lora"]
 
 ENCODED: dict[str, str] = {"text": "bow", "image": "patches", "frames": "patches"}
@@ -82,37 +83,36 @@ class Target:
 
     Args:
         name: any identifier, for example ``sentiment``.
-        task: ``regression`` (a float), ``classification`` (one of ``classes``), ``multilabel`` (any of ``classes``).
+        task: name of a task (see ``core.tasks``): ``regression`` (a number), ``classification`` (one of ``classes``),
+            ``multilabel`` (any of ``classes``), ``retrieval`` (which sample goes with it), or a user's own
+            (``package.module:Class``, ``path/to/file.py:Class``).
         range: lowest and highest label of a regression; decides the field's metrics: (-3, 3) are scored as
             CMU-MOSI, (-1, 1) as CH-SIMS, anything else with scale-free metrics.
         classes: names of the classes, in the order of the label numbers.
         modality: set when the label describes that single modality (CH-SIMS); None for the joint label.
+
+    Raises:
+        OptionError: no such task.
+        DataError: what the task needs is missing, or something that it has no use for is there.
     """
 
     name: str
-    task: Task
+    task: str
     range: tuple[float, float] | None = None
     classes: tuple[str, ...] = ()
     modality: str | None = None
 
     def __post_init__(self) -> None:
-        if self.task not in ("regression", "classification", "multilabel"):
-            raise DataError(
-                f"target {self.name!r} has task {self.task!r}; use regression, classification or multilabel"
-            )
-        if self.range is not None and not (isfinite(self.range[0]) and self.range[0] <= self.range[1] < inf):
-            raise DataError(f"target {self.name!r} has range {self.range}; give the lowest and the highest label")
-        if self.task == "regression" and self.classes:
-            raise DataError(f"regression target {self.name!r} has classes; remove them or change the task")
-        if self.task == "classification" and len(self.classes) < 2:
-            raise DataError(f"classification target {self.name!r} needs at least two classes")
-        if self.task == "multilabel" and not self.classes:
-            raise DataError(f"multilabel target {self.name!r} needs at least one class")
+        object.__setattr__(self, "classes", tuple(self.classes))
+        object.__setattr__(self, "range", self.range and tuple(self.range))
+        _ = self.spec  # which checks the target
 
     @property
-    def width(self) -> int:
-        """Outputs a prediction head needs: 1 for a regression, else the number of classes."""
-        return 1 if self.task == "regression" else len(self.classes)
+    def spec(self) -> Task:
+        """The task, bound to this target: its labels, loss, columns and metrics."""
+        from polymodal.core.tasks import bound_task  # only who has a target pays for NumPy
+
+        return bound_task(self)
 
 
 @dataclass(frozen=True)

@@ -79,9 +79,11 @@ def is_column(value: object) -> bool:
 def as_array(values: Any, what: str) -> Array:
     """Return ``values`` as float32; DataError about ``what`` if they are anything but an array of numbers."""
     try:
+        if np.iscomplexobj(values):
+            raise TypeError  # the cast would drop the imaginary part
         return np.asarray(values, dtype=np.float32)
     except (TypeError, ValueError):
-        raise DataError(f"{what}: not an array of numbers; extract it again") from None
+        raise DataError(f"{what}: not an array of real numbers; extract it again") from None
 
 
 def numbers(values: Any, what: str, ids: Sequence[str], split: str) -> Array:

@@ -82,7 +82,7 @@ def build_split(
             (vector), one string per sample (text), one uint8 array ``(channels, height, width)`` (image) or ``(time,
             channels, height, width)`` (frames). An image, also one of several frames, may be a PNG or JPEG instead: its
             bytes or path. None, a sequence without steps and an empty string mean absent.
-        targets: per target, labels as described in ``core.Batch``.
+        targets: per target, labels as described in ``core.Batch``; NaN, None or -1 where one is not known.
         present: per modality, optional bool per sample that overrides the rule above.
         domains: per sample one of ``schema.domains``; needed where the schema has any.
 
@@ -90,8 +90,8 @@ def build_split(
     absent.
 
     Raises:
-        DataError: lengths that disagree, a wrong width, shape or type, a broken image; names the sample and the
-            modality.
+        DataError: lengths that disagree, a wrong width, shape or type, a broken image, a label that cannot be; names
+            the sample and the modality or target.
     """
     out: dict[str, Column] = {}
     there: dict[str, Array] = {}
@@ -109,7 +109,7 @@ def build_split(
             clean = [row_of(r if keep else None, modality, i) for r, keep, i in zip(rows, chosen, ids, strict=True)]
             column = Ragged.from_rows(clean, *at_rest(modality))
             out[modality.name], there[modality.name] = column, column.lengths > 0
-    labels = {t.name: _labels(targets[t.name], t) for t in schema.targets}
+    labels = {t.name: t.spec.labels(targets[t.name], ids) for t in schema.targets}
     return Split([str(i) for i in ids], out, there, labels, [str(g) for g in groups], _domains(schema, ids, domains))
 
 
@@ -140,14 +140,6 @@ def _clean(row: Any, modality: Modality, sample: str) -> Array:
     if finite.all():
         return values
     return np.where(finite, values, np.float32(0)) if finite.any() else empty
-
-
-def _labels(values: Any, target: Target) -> Array:
-    dtype = np.int64 if target.task == "classification" else np.float32
-    labels = np.asarray(values)
-    if target.task == "classification" and labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        labels = np.where(np.isfinite(labels), labels, -1)  # reported, with the sample's name, by Corpus.check
-    return labels.astype(dtype)
 
 
 @dataclass(frozen=True)
@@ -195,8 +187,8 @@ class Corpus:
         splits: name -> Split; ``train`` and ``valid`` are needed to fit, every other one is a test split.
         notes: what the reader had to decide or repair, one sentence each, shown by ``data info``.
         truth: what a planted corpus knows about itself (latent factors), for tests; empty for real data.
-        extraction: how its features were made from clips (see ``media.extract``), so that a run trained on it can be
-            applied to a clip; None where that is not known.
+        extraction: how its features were made from clips (see ``media.folder.extract``), so that a run trained on it
+            can be applied to a clip; None where that is not known.
         stored_hash, stored_normalizer: written by the store, so that a memory-mapped corpus need not be read for them.
     """
 
@@ -266,7 +258,8 @@ class Corpus:
 
         Raises:
             DataError: an empty split, an id that appears twice, pixels of another shape or type than the schema says, a
-                label that is NaN or outside its classes or range; names the split and the sample.
+                label outside its classes or range (names the split and the sample), or a target without any known label
+                in train or valid.
         """
         seen: dict[str, str] = {}
         for name, split in self.splits.items():
@@ -323,25 +316,11 @@ def _check_pixels(source: str, split_name: str, column: Column, modality: Modali
 
 
 def _check_labels(source: str, split_name: str, split: Split, target: Target) -> None:
-    labels = split.targets[target.name]
-    name, classes = target.name, len(target.classes)
-    if len(labels) != len(split):
-        raise DataError(f"{source}: {name} has {len(labels)} labels for {len(split)} samples of {split_name}")
-    bad: Any
-    if target.task == "classification":
-        bad, wanted = (labels < 0) | (labels >= classes), f"a class number from 0 to {classes - 1}"
-    elif target.task == "multilabel":
-        if labels.ndim != 2 or labels.shape[1] != classes:
-            raise DataError(f"{source}: {name} needs shape ({len(split)}, {classes}), one 0/1 a class")
-        bad, wanted = ~np.isin(labels, (0, 1)).all(axis=1), "0 or 1 for every class"
-    else:
-        bad, wanted = ~np.isfinite(labels), "a finite number"
-        if target.range is not None and not bad.any():
-            low, high = target.range
-            bad, wanted = (labels < low) | (labels > high), f"a number from {low:g} to {high:g}"
-    if bad.any():
-        first = int(np.flatnonzero(bad)[0])
+    try:
+        labels = target.spec.labels(split.targets[target.name], split.ids)
+    except DataError as error:
+        raise DataError(f"{source}, {split_name}: {error}") from None
+    if split_name in ("train", "valid") and not target.spec.known(labels).any():
         raise DataError(
-            f"{source}: label {name!r} of sample {split.ids[first]!r} ({split_name}) is {labels[first]}, expected "
-            f"{wanted} ({int(bad.sum())} such labels); mend the file or drop these samples"
+            f"{source}: no sample of {split_name} has a label {target.name!r}; leave the target out, or give labels"
         )

@@ -26,8 +26,8 @@ def describe(corpus: Corpus) -> dict[str, Any]:
     Keys: ``name, source, hash, modalities, targets, splits, warnings, notes``. Per split: ``samples``, ``groups``
     (number of videos or speakers, None if unknown), ``modalities`` (``present`` share; ``length`` in steps or words:
     min, median, p95, max; for all but text the ``bytes`` at rest and the shares of ``constant`` channels or pixels, of
-    all-``zero`` steps and of ``non_finite`` values) and ``targets``
-    (``counts``: label or class -> samples; ``mean`` and ``std`` of a regression).
+    all-``zero`` steps and of ``non_finite`` values) and ``targets`` (``counts``: label or class -> samples; ``mean``,
+    ``std`` of a regression; ``unknown``: samples without a label).
     Memory stays bounded: memory-mapped features are read block by block.
     """
     splits = {name: _split(corpus, split) for name, split in corpus.splits.items()}
@@ -96,29 +96,15 @@ def _features(column: Ragged) -> dict[str, float | None]:
 
 
 def _labels(target: Target, labels: Array) -> dict[str, Any]:
-    if target.task == "classification":
-        counts = np.bincount(labels, minlength=len(target.classes))
-        return {"counts": dict(zip(target.classes, counts.tolist(), strict=True))}
-    if target.task == "multilabel":
-        return {"counts": dict(zip(target.classes, labels.sum(axis=0).astype(int).tolist(), strict=True))}
+    known = target.spec.known(labels)
+    told = labels[known]
+    number = target.spec.answer == "number" and len(told)
     return {
-        "counts": _histogram(labels, target.range),
-        "mean": float(labels.mean()) if len(labels) else None,
-        "std": float(labels.std()) if len(labels) else None,
+        "counts": target.spec.counts(told),
+        "mean": float(told.mean()) if number else None,
+        "std": float(told.std()) if number else None,
+        "unknown": int((~known).sum()),
     }
-
-
-def _histogram(labels: Array, bounds: tuple[float, float] | None) -> dict[str, int]:
-    """Count labels rounded to steps of 1, or to a fraction of the range if it is much narrower or wider than that."""
-    low, high = bounds or (float(labels.min(initial=np.inf)), float(labels.max(initial=-np.inf)))
-    if not low < high:
-        return {f"{low:g}": len(labels)} if len(labels) else {}
-    span = high - low
-    step = span / 4 if span < 4 else span / 10 if span > 12 else 1.0
-    centres = low + step * np.arange(round(span / step) + 1)
-    nearest = np.abs(labels[:, None] - centres).argmin(axis=1)
-    counts = np.bincount(nearest, minlength=len(centres))
-    return {f"{c:g}": int(n) for c, n in zip(centres, counts, strict=True)}
 
 
 def _warnings(corpus: Corpus, splits: dict[str, Any]) -> list[str]:
@@ -185,12 +171,14 @@ def _label_warnings(corpus: Corpus, splits: dict[str, Any]) -> list[str]:
     found = []
     for target in corpus.schema.targets:
         facts = splits["train"]["targets"][target.name]
-        if target.task != "regression":
-            missing = [c for c, count in facts["counts"].items() if not count]
-            if missing:
-                found.append(f"{target.name}: train has no {', '.join(missing)}; such samples cannot be learned")
-        elif facts["std"] == 0:
+        missing = [c for c in target.classes if not facts["counts"].get(c)]
+        if missing:
+            found.append(f"{target.name}: train has no {', '.join(missing)}; such samples cannot be learned")
+        if facts["std"] == 0:
             found.append(f"{target.name}: all labels of train are the same")
+        for split, about in splits.items():
+            if unknown := about["targets"][target.name]["unknown"]:
+                found.append(f"{target.name}: {unknown} of {about['samples']} labels of {split} are not known")
     return found
 
 

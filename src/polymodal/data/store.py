@@ -160,6 +160,6 @@ def _ragged(column: Any, modality: Modality) -> Ragged:
 
 
 def _labels(column: Any, target: Target) -> np.ndarray[Any, Any]:
-    if target.task == "multilabel":
-        return np.asarray(column.to_pylist(), dtype=np.float32).reshape(-1, len(target.classes))
-    return np.asarray(column.to_numpy(), dtype=np.int64 if target.task == "classification" else np.float32)
+    spec, rows = target.spec, len(target.spec.label.row)
+    plain = column.to_pylist() if rows else column.to_numpy()  # Arrow's lists come as arrays of arrays
+    return np.asarray(plain, dtype=spec.dtype).reshape(-1, *spec.label.row)

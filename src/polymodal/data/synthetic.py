@@ -168,7 +168,7 @@ def _labels(plan: Plan, scores: list[Array], draw: Draw) -> tuple[Array, Array]:
     """Return the labels and which of them label noise has replaced."""
     target, rows = plan.target, len(scores[0])
     wrong = draw("wrong").random((rows, len(scores))) < plan.label_noise
-    if target.task == "regression":
+    if target.spec.answer == "number":
         assert target.range is not None
         score = np.where(wrong[:, 0], draw("other").standard_normal(rows), scores[0])
         high = target.range[1]
@@ -177,7 +177,7 @@ def _labels(plan: Plan, scores: list[Array], draw: Draw) -> tuple[Array, Array]:
         return labels.astype(np.float32), wrong[:, 0]
     classes = len(target.classes)
     frequency = (plan.imbalance or 1.0) ** (-np.arange(classes) / max(1, classes - 1))
-    if target.task == "multilabel":
+    if target.spec.answer == "classes":
         bits = ndtr(np.stack(scores, axis=1)) > 1 - frequency / 2
         return (bits ^ wrong).astype(np.float32), wrong
     # Where the sample lies among all, 0 .. 1: along the only score, or around the circle of two.

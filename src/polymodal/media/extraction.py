@@ -17,14 +17,15 @@ class Extraction:
             utterance), ``compare`` (ComParE 2016, 65 every 10 ms), ``compare-functionals`` (6373 per utterance),
             ``logmel`` (40 log-mel bands, F0 and voicing every 10 ms, without openSMILE), ``file`` (read, not
             extracted), ``none``.
-        vision: ``face`` (blendshapes, head pose, landmark distances, tracked flag per frame), ``file``, ``none``.
+        vision: ``face`` (blendshapes, head pose, landmark distances, tracked flag per frame), ``crops`` (the face, see
+            ``face.crops``; frames without one are left out), ``file``, ``none``.
         text: who transcribes: ``auto`` (faster-whisper, else pocketsphinx), ``faster-whisper``, ``pocketsphinx``,
             ``given`` (only transcripts that the user has), ``none``.
         utterances: what is judged as one: ``speech`` (stretches of speech; windows where there are faces but no
             speech), ``transcript`` (the segments of the given transcript), ``windows``, ``clip`` (the whole clip).
         window: seconds of a window.
         longest: seconds after which a stretch of speech is cut at its next pause, or at once after twice as long.
-        fps: video frames looked at per second, at most.
+        fps: video frames looked at per second, at most; crops need fewer than features, for example 5.
         align: ``words`` averages audio and vision over each word, as in the field's aligned corpora; ``none``.
     """
 
@@ -46,6 +47,8 @@ class Extraction:
                 raise OptionError(f"{name} must be from {low} to {high}, got {getattr(self, name)}")
         if (self.audio, self.vision, self.text) == ("none", "none", "none"):
             raise OptionError("audio, vision and text are all none; extract at least one of them")
+        if (self.vision, self.align) == ("crops", "words"):
+            raise OptionError("faces cut out cannot be averaged over a word; use vision=face or align=none")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON; ``from_dict`` is its inverse."""
@@ -63,7 +66,7 @@ class Extraction:
 
 CHOICES = {
     "audio": ("egemaps", "egemaps-functionals", "compare", "compare-functionals", "logmel", "file", "none"),
-    "vision": ("face", "file", "none"),
+    "vision": ("face", "crops", "file", "none"),
     "text": ("auto", "faster-whisper", "pocketsphinx", "given", "none"),
     "utterances": ("speech", "transcript", "windows", "clip"),
     "align": ("none", "words"),

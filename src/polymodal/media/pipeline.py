@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from polymodal.core import DataError, Modality
 from polymodal.data.ragged import Array
 from polymodal.media.extraction import Extraction
+from polymodal.media.face.crops import SHAPE
+from polymodal.media.face.features import NAMES
+from polymodal.media.reading import Reading
 from polymodal.media.types import Frame, Samples, Segment, Source, Utterance
 
 if TYPE_CHECKING:
-    from polymodal.media.audio import Acoustic
-    from polymodal.media.reading import Reading
-    from polymodal.media.transcribe import Transcriber
+    from polymodal.media.sound.audio import Acoustic
+    from polymodal.media.words.transcribe import Transcriber
 
 
 class Pipeline:
@@ -40,7 +42,7 @@ class Pipeline:
     """
 
     def __init__(self, extraction: Extraction, *, assets: str | Path | None = None, threads: int = 1) -> None:
-        from polymodal.media.transcribe import find_transcriber
+        from polymodal.media.words.transcribe import find_transcriber
 
         notes: list[str] = []
         self.threads = threads
@@ -50,7 +52,7 @@ class Pipeline:
         self.transcriber: Transcriber | None = None
         if extraction.audio not in ("none", "file"):
             self.acoustic = self._find_acoustic(extraction.audio)
-        if extraction.vision == "face":
+        if extraction.vision in ("face", "crops"):
             try:
                 self.face_model = self._find_faces(assets)
             except DataError as error:
@@ -69,29 +71,29 @@ class Pipeline:
         self.modalities = self._modalities()
 
     def _find_acoustic(self, features: str) -> Acoustic:
-        from polymodal.media.audio import Acoustic
+        from polymodal.media.sound.audio import Acoustic
 
         acoustic = Acoustic(features)
         self.versions["audio"] = acoustic.version
         return acoustic
 
     def _find_faces(self, assets: str | Path | None) -> Path:
-        from polymodal.media import face
         from polymodal.media.assets import find_face_model
+        from polymodal.media.face.tracker import version
 
         model = find_face_model(assets)
-        self.versions["vision"] = face.version(model)
+        self.versions["vision"] = version(model)
         return model
 
     def _modalities(self) -> tuple[Modality, ...]:
-        from polymodal.media import face
-
         found = [] if self.extraction.text == "none" else [Modality("text", "text")]
         if self.acoustic:
             kind = "sequence" if self.extraction.align == "words" else self.acoustic.kind
             found.append(Modality("audio", kind, self.acoustic.width))
-        if self.face_model:
-            found.append(Modality("vision", "sequence", len(face.NAMES)))
+        if self.face_model and self.extraction.vision == "crops":
+            found.append(Modality("vision", "frames", shape=SHAPE))
+        elif self.face_model:
+            found.append(Modality("vision", "sequence", len(NAMES)))
         return tuple(found)
 
     def read(
@@ -120,8 +122,6 @@ class Pipeline:
         Raises:
             DataError: the clip cannot be read.
         """
-        from polymodal.media.reading import Reading
-
         cutting = utterances or self.extraction.utterances
         return Reading(
             self, source, name=name, segments=segments, utterances=cutting, rolling=rolling, progress=progress

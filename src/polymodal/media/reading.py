@@ -4,35 +4,45 @@ from __future__ import annotations
 
 import math
 import time
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import numpy as np
 
 from polymodal.core import DataError
-from polymodal.data.ragged import Array
-from polymodal.media.cutting import Cutter, Given, Rolling, Speech, Windows
-from polymodal.media.types import RATE, ClipInfo, Frame, Samples, Segment, Source, Track, Utterance, Word
+from polymodal.media.clip.cutting import Cutter, Given, Rolling, Speech, Windows
+from polymodal.media.clip.dead import is_silence
+from polymodal.media.extraction import Extraction
+from polymodal.media.face.seen import NO_FACE, Seen
+from polymodal.media.sound.heard import Heard
+from polymodal.media.types import ClipInfo, Frame, Samples, Segment, Source, Track, Utterance, Word
 
 if TYPE_CHECKING:
-    from polymodal.media.face import FaceReading
-    from polymodal.media.pipeline import Pipeline
+    from polymodal.media.sound.audio import Acoustic
+    from polymodal.media.words.transcribe import Transcriber
 
 T = TypeVar("T")
-WAITING = 32 * 2**20
-"""Bytes of frames that may wait for the face tracker, so that speech is found, and transcribed, meanwhile."""
 
 ONSET = 0.5
 """Seconds by which the beginning of speech may be noticed late."""
 
 AFTER = 0.05
 """Seconds of sound that acoustic features need behind the last step."""
+
+
+class Tools(Protocol):
+    """What reads clips; see ``Pipeline``, which is one."""
+
+    extraction: Extraction
+    acoustic: Acoustic | None
+    face_model: Path | None
+    transcriber: Transcriber | None
+    threads: int
 
 
 class Reading:
@@ -48,7 +58,7 @@ class Reading:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        tools: Tools,
         source: Source | Iterable[Frame | Samples],
         *,
         name: str | None,
@@ -57,55 +67,58 @@ class Reading:
         rolling: tuple[float, float] | None,
         progress: Callable[[float], None] | None,
     ) -> None:
-        self._pipeline, self._closing, self._live = pipeline, ExitStack(), rolling is not None
+        self._tools, self._closing, self._live = tools, ExitStack(), rolling is not None
         self._progress, self._told = progress, 0.0
         self.seconds: dict[str, float] = {}
         self.position = 0.0
         self.notes: list[str] = []
         self._media: Any = None
         self.info, self._pieces = self._open(source, name)
-        self._sound = _Sound()
-        self._faces = _Faces(self._tracker(), self._worker(), self._timed)
+        self._sound = Heard()
+        self._faces = Seen(self._tracker(), self._worker(), self._timed)
         self._cutter = self._choose_cutter(segments, utterances, rolling)
         self._words: list[Word] = []
         self._speech = self._activity(segments)
         self._spoken = 0.0
         self._scribe = self._worker()
         self._transcripts: deque[Future[tuple[Word, ...]]] = deque()
+        self._utterances = 0
+        self._absent: dict[tuple[str, str], list[float]] = {}
 
     def _open(self, source: Any, name: str | None) -> tuple[ClipInfo, Iterator[Frame | Samples]]:
-        from polymodal.media.decode import Media
+        from polymodal.media.clip.decode import Media
 
-        pipeline = self._pipeline
+        tools = self._tools
         if not isinstance(source, str | Path | bytes) and not hasattr(source, "read"):
             return ClipInfo(name or "stream", None), iter(source)
         self._media = self._closing.enter_context(Media(source, name=name))
         info: ClipInfo = self._media.info
-        video = pipeline.face_model is not None and info.has_video
-        audio = info.has_audio and (pipeline.acoustic is not None or pipeline.extraction.text != "none")
+        video = tools.face_model is not None and info.has_video
+        audio = info.has_audio and (tools.acoustic is not None or tools.extraction.text != "none")
         if not info.has_audio:
             self.notes.append(f"{info.name} has no sound: audio is absent")
-        if not info.has_video and pipeline.face_model is not None:
+        if not info.has_video and tools.face_model is not None:
             self.notes.append(f"{info.name} has no picture: vision is absent")
         # Neither is needed when nothing can be made of it, but a clip must not seem empty for that.
         pieces = self._media.pieces(
-            audio=audio or (info.has_audio and not video), video=video, fps=pipeline.extraction.fps
+            audio=audio or (info.has_audio and not video), video=video, fps=tools.extraction.fps
         )
         return info, pieces
 
-    def _worker(self) -> Executor | None:
-        if self._pipeline.threads < 2 and not self._live:
-            return None
+    def _worker(self) -> Executor:
+        if self._tools.threads < 2 and not self._live:
+            return _AtOnce()
         executor = ThreadPoolExecutor(1)
         self._closing.callback(executor.shutdown, cancel_futures=True)
         return executor
 
     def _tracker(self) -> Any:
-        if self._pipeline.face_model is None or not (self._media is None or self.info.has_video):
+        if self._tools.face_model is None or not (self._media is None or self.info.has_video):
             return None
-        from polymodal.media.face import FaceTracker
+        from polymodal.media.face.tracker import FaceTracker
 
-        return self._closing.enter_context(FaceTracker(self._pipeline.face_model))
+        crops = self._tools.extraction.vision == "crops"
+        return self._closing.enter_context(FaceTracker(self._tools.face_model, crops=crops))
 
     def _choose_cutter(
         self, segments: Sequence[Segment] | None, utterances: str, rolling: tuple[float, float] | None
@@ -119,18 +132,18 @@ class Reading:
         if utterances == "clip":
             return Given([Segment(0.0, math.inf)])
         if utterances == "windows":
-            return Windows(self._pipeline.extraction.window)
-        return Speech(self._pipeline.extraction.window, self._faces.seen)
+            return Windows(self._tools.extraction.window)
+        return Speech(self._tools.extraction.window, self._faces.seen)
 
     def _activity(self, segments: Sequence[Segment] | None) -> Any:
         """Return speech activity where it cuts the clip or where speech is transcribed."""
         untold = segments is None or any(not s.text for s in segments)
-        transcribed = self._pipeline.transcriber is not None and untold
+        transcribed = self._tools.transcriber is not None and untold
         if not (isinstance(self._cutter, Speech) or transcribed):
             return None
-        from polymodal.media.speech import SpeechActivity
+        from polymodal.media.sound.speech import SpeechActivity
 
-        return SpeechActivity(longest=self._pipeline.extraction.longest)
+        return SpeechActivity(longest=self._tools.extraction.longest)
 
     def __enter__(self) -> Self:
         return self
@@ -156,8 +169,16 @@ class Reading:
         for segment in self._cutter.finish(self.position):
             yield self._utterance(segment)
         self.notes += self._media.notes if self._media is not None else []
-        if self._faces.share == 0:
-            self.notes.append(f"no face was found in {self.info.name}: vision is absent")
+        self._tell()
+
+    def _tell(self) -> None:
+        """Note what is there and says nothing."""
+        for (modality, why), starts in self._absent.items():
+            if len(starts) == self._utterances:
+                self.notes.append(f"{self.info.name}: {why}, {modality} is absent")
+            elif why != NO_FACE:
+                some = f"in {len(starts)} of {self._utterances} utterances, the first at {starts[0]:.1f} s"
+                self.notes.append(f"{self.info.name}: {why} {some}; {modality} is absent there")
 
     def _hear(self, samples: Samples) -> None:
         self._sound.push(samples)
@@ -170,7 +191,7 @@ class Reading:
         self._spoken += sum(s.end - s.start for s in segments)
         if isinstance(self._cutter, Speech):
             self._cutter.heard(segments)
-        transcriber = self._pipeline.transcriber
+        transcriber = self._tools.transcriber
         if transcriber is None:
             return
         for segment in segments:
@@ -179,7 +200,7 @@ class Reading:
             def transcribe(heard: Samples = samples) -> tuple[Word, ...]:
                 return self._timed("text", lambda: transcriber.transcribe(heard.values, heard.time))
 
-            self._transcripts.append(_submit(self._scribe, transcribe))
+            self._transcripts.append(self._scribe.submit(transcribe))
 
     def _settled(self, now: float) -> float:
         """Time before which neither pieces nor speech will change."""
@@ -191,7 +212,7 @@ class Reading:
     def _forget(self) -> None:
         """Drop what no utterance to come will need; speech may still be noticed late, features want some context."""
         since = self._speech.open_since if self._speech is not None else None
-        margin = self._pipeline.acoustic.margin if self._pipeline.acoustic is not None else 0.0
+        margin = self._tools.acoustic.margin if self._tools.acoustic is not None else 0.0
         needed = min(self._cutter.needed_since, self.position if since is None else since) - max(1.0, margin)
         self._sound.forget(needed)
         self._faces.forget(needed)
@@ -205,18 +226,26 @@ class Reading:
                 self._words += self._transcripts.popleft().result()
             words = tuple(w for w in self._words if start <= (w.start + w.end) / 2 < end)
             segment = replace(segment, text=" ".join(w.text for w in words), words=words)
-        tracks = {}
-        acoustic = self._pipeline.acoustic
-        if acoustic is not None:
-            heard = self._sound.between(start - acoustic.margin, end + acoustic.margin)
-            track = self._timed("audio", lambda: acoustic.describe(heard.values, heard.time))
-            tracks["audio"] = track if acoustic.kind == "vector" else track.cut(start, end)
-        faces = self._faces.track(start, end)
-        if faces is not None:
-            tracks["vision"] = faces
-        if self._pipeline.extraction.align == "words":
+        found = {"audio": self._heard(start, end), "vision": self._faces.track(start, end)}
+        absent = {name: why for name, (_, why) in found.items() if why}
+        self._utterances += 1
+        for reason in absent.items():
+            self._absent.setdefault(reason, []).append(start)
+        tracks = {name: track for name, (track, _) in found.items() if track is not None}
+        if self._tools.extraction.align == "words":
             tracks = {n: _by_words(t, segment.words) for n, t in tracks.items()}
-        return Utterance(segment, {n: t for n, t in tracks.items() if len(t)})
+        return Utterance(segment, {n: t for n, t in tracks.items() if len(t)}, absent)
+
+    def _heard(self, start: float, end: float) -> tuple[Track | None, str]:
+        """Return the acoustic features from ``start`` to ``end``; None, and why, where there is no living sound."""
+        acoustic = self._tools.acoustic
+        if acoustic is None:
+            return None, ""
+        heard = self._sound.between(start - acoustic.margin, end + acoustic.margin)
+        if is_silence(heard.cut(start, end).values):
+            return None, "the sound is digital silence"
+        track = self._timed("audio", lambda: acoustic.describe(heard.values, heard.time))
+        return track if acoustic.kind == "vector" else track.cut(start, end), ""
 
     @property
     def shares(self) -> dict[str, float]:
@@ -235,94 +264,16 @@ class Reading:
 
 
 def _by_words(track: Track, words: Sequence[Word]) -> Track:
-    from polymodal.media.align import align_to_words
+    from polymodal.media.words.align import align_to_words
 
     return Track(np.array([(w.start + w.end) / 2 for w in words]), align_to_words(track, words))
 
 
-def _submit(executor: Executor | None, work: Callable[[], T]) -> Future[T]:
-    """Return a future; without an executor it is done already."""
-    if executor is not None:
-        return executor.submit(work)
-    future: Future[T] = Future()
-    future.set_result(work())
-    return future
+class _AtOnce(Executor):
+    """Runs what it is given before it returns; for one thread."""
 
-
-class _Sound:
-    """The last stretch of audio."""
-
-    def __init__(self) -> None:
-        self._kept: deque[Samples] = deque()
-
-    def push(self, samples: Samples) -> None:
-        self._kept.append(samples)
-
-    def forget(self, before: float) -> None:
-        while self._kept and self._kept[0].end < before:
-            self._kept.popleft()
-
-    def between(self, start: float, end: float) -> Samples:
-        """Return what was heard from ``start`` to ``end``, as far as it is there."""
-        parts = [s for s in self._kept if s.end > start and s.time < end]
-        if not parts:
-            return Samples(start, np.zeros(0, np.float32))
-        values = np.concatenate([s.values for s in parts])
-        first = max(0, round((start - parts[0].time) * RATE))
-        last = max(first, round((end - parts[0].time) * RATE))
-        return Samples(parts[0].time + first / RATE, values[first:last])
-
-
-class _Faces:
-    """Frames on their way through the tracker, and what it found in the last ones."""
-
-    def __init__(
-        self, tracker: Any, executor: Executor | None, timed: Callable[[str, Callable[[], FaceReading]], FaceReading]
-    ) -> None:
-        self._tracker, self._executor, self._timed = tracker, executor, timed
-        self._waiting: deque[tuple[Future[FaceReading], int]] = deque()
-        self._bytes = 0
-        self._found: deque[FaceReading] = deque()
-        self._frames = self._tracked = 0
-
-    def push(self, frame: Frame) -> None:
-        if self._tracker is None:
-            return
-        work = _submit(self._executor, lambda: self._timed("vision", lambda: self._tracker.push(frame)))
-        self._waiting.append((work, frame.image.nbytes))
-        self._bytes += frame.image.nbytes
-        while self._bytes > WAITING:
-            self._take()
-
-    def _take(self) -> None:
-        work, size = self._waiting.popleft()
-        self._bytes -= size
-        reading = work.result()
-        self._found.append(reading)
-        self._frames += 1
-        self._tracked += reading.tracked
-
-    def _between(self, start: float, end: float) -> list[FaceReading]:
-        while self._waiting:
-            self._take()
-        times = [r.time for r in self._found]
-        return list(self._found)[bisect_left(times, start) : bisect_left(times, end)]
-
-    def seen(self, start: float, end: float) -> bool:
-        return any(r.tracked for r in self._between(start, end))
-
-    def track(self, start: float, end: float) -> Track | None:
-        """Return the frames from ``start`` to ``end``; None where no face is among them."""
-        found = self._between(start, end)
-        if not any(r.tracked for r in found):
-            return None
-        values: Array = np.stack([r.values for r in found])
-        return Track(np.array([r.time for r in found]), values)
-
-    def forget(self, before: float) -> None:
-        while self._found and self._found[0].time < before:
-            self._found.popleft()
-
-    @property
-    def share(self) -> float | None:
-        return self._tracked / self._frames if self._frames else None
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Return a future that is done."""
+        future: Future[T] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future

@@ -40,6 +40,12 @@ class Samples:
         """Time just after the last sample."""
         return self.time + len(self.values) / RATE
 
+    def cut(self, start: float, end: float) -> Samples:
+        """Return what is heard from ``start`` to ``end``, as far as it is there."""
+        first = max(0, round((start - self.time) * RATE))
+        last = max(first, round((end - self.time) * RATE))
+        return Samples(self.time + first / RATE, self.values[first:last])
+
 
 @dataclass(frozen=True)
 class ClipInfo:
@@ -78,7 +84,7 @@ class Track:
     Attributes:
         times: (steps,) float64, ascending: the instant that each step describes (the middle of its analysis window; a
             video frame's presentation time).
-        values: (steps, width) float32.
+        values: (steps, width) float32; pictures are (steps, channels, height, width) uint8.
     """
 
     times: Array
@@ -121,7 +127,13 @@ class Segment:
 
 @dataclass(frozen=True)
 class Utterance:
-    """A segment with its features; a modality without a track is absent."""
+    """A segment with its features.
+
+    Attributes:
+        tracks: modality -> its features; one without a track is absent.
+        absent: modality -> why it is absent although the clip has its stream.
+    """
 
     segment: Segment
     tracks: dict[str, Track] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)

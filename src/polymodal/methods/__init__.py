@@ -5,16 +5,13 @@ Importing this module, listing and describing import neither torch nor a method.
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-import sys
-from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from polymodal.core import OptionError, nearest
+from polymodal.core.errors import OptionError, nearest
 from polymodal.core.options import options_of, read_options
+from polymodal.core.plugins import load_class, locate
 from polymodal.methods._describe import MethodInfo, OptionInfo, describe, method_classes
 from polymodal.methods._encoders import check_moved, check_used
 
@@ -45,13 +42,7 @@ def find_method(name: str) -> type[Method]:
     """
     from polymodal.methods.base import Method
 
-    place, wanted = _locate(name)
-    module = _import(name, place)
-    found = getattr(module, wanted, None)
-    if isinstance(found, type) and issubclass(found, Method):
-        return found
-    own = [n for n, x in vars(module).items() if isinstance(x, type) and issubclass(x, Method) and x is not Method]
-    raise _error(f"{place} has no Method class {wanted!r}", wanted, own)
+    return load_class("method", name, *_locate(name), Method)
 
 
 def build(method_cls: type[Method], schema: Schema, options: dict[str, Any]) -> Method:
@@ -93,59 +84,28 @@ def describe_method(name: str) -> MethodInfo:
         path = Path(_origin(name, place))
     classes = method_classes(path)
     if wanted not in classes:
-        raise _error(f"{place} has no class {wanted!r} that derives from Method", wanted, classes)
+        raise OptionError(f"{place} has no class {wanted!r} that derives from Method{nearest(wanted, classes)}")
     return describe(name, path, classes[wanted])
 
 
 def _locate(name: str) -> tuple[str, str]:
     """Return (path of a source file or name of a module, class)."""
-    place, colon, wanted = name.rpartition(":")
-    if not colon:
-        if name not in method_ids():
-            raise _error(f"no method {name!r}", name, method_ids())
-        path = _FOLDER / f"{name.replace('-', '_')}.py"
-        classes = list(method_classes(path))
-        if len(classes) != 1:
-            raise _error(f"{path} must hold one public class that derives from Method, found {len(classes)}")
-        return f"{__name__}.{path.stem}", classes[0]
-    if not place.endswith(".py"):
-        return place, wanted
-    file = Path(place).expanduser().resolve()
-    if not file.is_file():
-        raise _error(f"method {name!r}: there is no file {place}; give path/to/file.py:Class")
-    return str(file), wanted
-
-
-def _import(name: str, place: str) -> ModuleType:
-    """Import the module or file ``place``; a file becomes a module named by its path, so that its class has an id."""
-    try:
-        if not place.endswith(".py"):
-            return importlib.import_module(place)
-        if place in sys.modules:
-            return sys.modules[place]
-        spec = importlib.util.spec_from_file_location(place, place)
-        assert spec is not None
-        assert spec.loader is not None
-        module = sys.modules[place] = importlib.util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[place]
-            raise
-        return module
-    except (ImportError, SyntaxError) as error:
-        raise _error(f"method {name!r} cannot be imported: {error}") from error
+    if ":" in name:
+        return locate("method", name)
+    if name not in method_ids():
+        raise OptionError(f"no method {name!r}{nearest(name, method_ids())}")
+    path = _FOLDER / f"{name.replace('-', '_')}.py"
+    classes = list(method_classes(path))
+    if len(classes) != 1:
+        raise OptionError(f"{path} must hold one public class that derives from Method, found {len(classes)}")
+    return f"{__name__}.{path.stem}", classes[0]
 
 
 def _origin(name: str, module: str) -> str:
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError) as error:
-        raise _error(f"method {name!r} cannot be found: {error}") from error
+        raise OptionError(f"method {name!r} cannot be found: {error}") from error
     if spec is None or not spec.origin:
-        raise _error(f"method {name!r}: there is no module {module!r}; it must be importable from here")
+        raise OptionError(f"method {name!r}: there is no module {module!r}; it must be importable from here")
     return spec.origin
-
-
-def _error(text: str, name: str | None = None, choices: Iterable[str] = ()) -> OptionError:
-    return OptionError(text + (nearest(name, choices) if name else ""))

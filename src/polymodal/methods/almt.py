@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream
 from polymodal.methods.base import Method, fraction, per_modality, positive
+from polymodal.nn.fast import attention
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.shortened import shortened
@@ -202,5 +203,5 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, dropout: float
     """Return ``(batch, time, width)`` of scaled dot-product attention over steps where ``mask`` (batch, steps) is True;
     every row needs one."""
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
-    visible = None if mask is None else mask[:, None, None]
-    return F.scaled_dot_product_attention(q, k, v, visible, dropout).transpose(1, 2).flatten(2)
+    visible = key.new_ones(key.shape[:2], dtype=torch.bool) if mask is None else mask
+    return attention(q, k, v, visible.unsqueeze(1), dropout).transpose(1, 2).flatten(2)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from polymodal.core import Batch, OptionError, Output, Schema, Stream, nearest
 from polymodal.methods.base import Method, Phase, Update, fraction, positive
 from polymodal.nn.fusion import InteractionGraph
-from polymodal.nn.heads import Heads, probabilities
+from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs
 from polymodal.nn.sequence import masked_mean
 from polymodal.nn.subnet import PresentNorm
@@ -149,9 +149,10 @@ class ARGF(Method):
         """Return the L1 distance to the labels, summed over ``rows`` with a label, averaged over targets."""
         terms = []
         for target in self.schema.joint_targets:
-            label, share = batch.targets[target.name], probabilities(target, predictions[target.name].float())
+            label, spec = batch.targets[target.name], target.spec
+            share = spec.columns(predictions[target.name].float())[spec.averaged]
             known = rows & batch.labelled(target.name)
-            if target.task == "classification":
+            if spec.answer == "class":
                 label = F.one_hot(label.clamp(min=0), len(target.classes)).to(share.dtype)
             error = (share - torch.nan_to_num(label)).abs().flatten(1 if share.dim() > 1 else 0)
             error = error.sum(dim=1) if error.dim() > 1 else error

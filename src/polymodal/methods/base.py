@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polymodal.core import Batch, DataError, Kind, OptionError, Output, Schema, Task
+from polymodal.core import Batch, DataError, Kind, OptionError, Output, Schema, find_task
 from polymodal.nn.heads import task_losses
 
 Number = TypeVar("Number", int, float)
@@ -112,14 +113,15 @@ class Method(nn.Module):
     Class attributes:
         paper: reference with venue and arXiv number.
         kinds: modality kinds it accepts.
-        tasks: tasks it can learn.
+        tasks: tasks it can learn; it can then learn every task with the same answer (see ``core.Task``), a user's own
+            too.
         handles_absence: whether it looks at ``stream.present``; if not, it is fed zeros and tables say so.
         modality_counts: (lowest, highest) number of modalities it works with.
     """
 
     paper: ClassVar[str] = ""
     kinds: ClassVar[frozenset[Kind]] = frozenset({"sequence", "vector", "text", "image", "frames"})
-    tasks: ClassVar[frozenset[Task]] = frozenset({"regression", "classification", "multilabel"})
+    tasks: ClassVar[frozenset[str]] = frozenset({"regression", "classification", "multilabel"})
     handles_absence: ClassVar[bool] = True
     modality_counts: ClassVar[tuple[int, int]] = (1, 99)
 
@@ -136,8 +138,9 @@ class Method(nn.Module):
                 raise DataError(
                     f"{name} cannot read {modality.kind} modality {modality.name!r}; it reads {sorted(self.kinds)}"
                 )
+        learned = {find_task(task).answer for task in self.tasks}
         for target in schema.joint_targets:
-            if target.task not in self.tasks:
+            if target.spec.answer not in learned:
                 raise DataError(
                     f"{name} cannot learn {target.task} target {target.name!r}; it learns {sorted(self.tasks)}"
                 )
@@ -156,6 +159,22 @@ class Method(nn.Module):
         """Return named, already weighted scalar losses of ``now.update``; the loop sums and logs each. Those that the
         phase selects by are what validation and early stopping look at."""
         return task_losses(self.schema, batch, output)
+
+    def similarity(self, queries: Tensor, candidates: Tensor) -> Tensor:
+        """Return how well the anchor of each query goes with the other modalities of each candidate, for a retrieval.
+
+        Here: the cosine of the anchor (``schema.anchor``) and the mean of the others, all of length 1 before.
+
+        Args:
+            queries: ``(n, modalities, width)`` as in ``Output.predictions``, in schema order, zero where absent.
+            candidates: ``(m, modalities, width)``.
+
+        Returns:
+            ``(n, m)``, higher for a better match.
+        """
+        others = [i for i, name in enumerate(self.schema.names) if name != self.schema.anchor]
+        anchors = F.normalize(queries[:, self.schema.names.index(self.schema.anchor)], dim=-1)
+        return anchors @ F.normalize(F.normalize(candidates[:, others], dim=-1).sum(1), dim=-1).T
 
     def prepare(self, view: View) -> None:
         """Called once before the first phase, with access to the data: closed-form solutions, codebooks, statistics."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polymodal.core import Batch, OptionError, Output, Schema, Stream, Target, nearest
+from polymodal.core import Batch, OptionError, Output, Schema, Stream, nearest
 from polymodal.methods.base import Method, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
 from polymodal.nn.axis import resample
@@ -204,10 +204,10 @@ class DLF(Method):
             means = [mean_where(found[f"{term}_{n}"], s.present) for n, s in batch.streams.items()]
             losses[term] = weight * torch.stack(means).sum()
         target = self.schema.joint_targets[0]
-        distance = label_distance(target, batch.targets[target.name]).repeat(len(batch.streams), len(batch.streams))
+        distance = target.spec.distance(batch.targets[target.name]).repeat(len(batch.streams), len(batch.streams))
         vectors = torch.cat([found[f"aligned_{n}"] for n in batch.streams])
-        present = torch.cat([s.present for s in batch.streams.values()])
-        losses["triplet"] = slight * margin_triplet(vectors, distance, present)
+        judged = torch.cat([s.present & batch.labelled(target.name) for s in batch.streams.values()])
+        losses["triplet"] = slight * margin_triplet(vectors, distance, judged)
         return losses
 
     def head_loss(self, batch: Batch, predictions: dict[str, Tensor]) -> Tensor:
@@ -256,18 +256,6 @@ def margin_triplet(vectors: Tensor, distance: Tensor, mask: Tensor, margin: floa
     count = triples.sum((1, 2))
     anchors = hinge.where(triples, hinge.new_zeros(())).sum((1, 2)) / count.clamp(min=1)
     return mean_where(anchors, count > 0)
-
-
-def label_distance(target: Target, labels: Tensor) -> Tensor:
-    """Return ``(batch, batch)``: how far two labels are apart, in units of CMU-MOSI's scale from -3 to 3."""
-    if target.task == "classification":
-        return (labels.unsqueeze(1) != labels.unsqueeze(0)).float()
-    difference = (labels.unsqueeze(1) - labels.unsqueeze(0)).abs()
-    if target.task == "multilabel":
-        return difference.sum(-1)
-    if target.range is None:
-        return difference * 6 / difference.max().clamp(min=1e-6)
-    return difference * 6 / (target.range[1] - target.range[0])
 
 
 def _lengths(stream: Stream) -> Tensor:

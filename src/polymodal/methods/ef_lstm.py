@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from polymodal.core import Batch, Output, Schema
 from polymodal.methods.base import Method, fraction, positive
 from polymodal.nn.axis import concatenated
+from polymodal.nn.fast import LSTM
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.subnet import final_state
@@ -50,7 +51,7 @@ class EFLSTM(Method):
         self.inputs = Inputs(schema)
         features = sum(m.width for m in self.inputs.modalities.values())
         between = dropout if layers > 1 else 0.0
-        self.rnn = nn.LSTM(features, hidden, layers, batch_first=True, dropout=between)
+        self.rnn = LSTM(features, hidden, layers, batch_first=True, dropout=between)
         self.mix = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropout))
         self.heads = Heads(schema, hidden)
 

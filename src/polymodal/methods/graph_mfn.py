@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from polymodal.core import Batch, Output, Schema, Stream
 from polymodal.methods.base import Method, fraction, per_modality, positive
+from polymodal.nn.fast import LSTM
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs
 from polymodal.nn.masking import masked_mean
@@ -144,7 +145,7 @@ class GraphMFN(Method):
         self.max_steps = max_steps
         self.inputs = Inputs(schema)
         modalities = self.inputs.modalities.items()
-        self.rnns = nn.ModuleDict({n: nn.LSTM(m.width, widths[n], batch_first=True) for n, m in modalities})
+        self.rnns = nn.ModuleDict({n: LSTM(m.width, widths[n], batch_first=True) for n, m in modalities})
         self.singles = nn.ModuleDict({n: nn.Linear(2 * w, w) for n, w in widths.items()})
         self.fusion = FusionGraph(widths, node=node, units=vertex, efficacy=efficacy, activation=activation)
         self.memory = GatedMemory(node, memory, units=sizes, dropout=drops)

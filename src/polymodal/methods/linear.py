@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, Output, Schema, Stream, Target
+from polymodal.core.batch import known_labels
 from polymodal.methods.base import Method, Phase, View, positive
 from polymodal.nn.heads import task_loss
 from polymodal.nn.masking import masked_mean
@@ -54,7 +55,7 @@ class Linear(Method):
         positive(buckets=buckets - 1)
         self.buckets = buckets
         self.widths = [self._width(m) for m in schema.modalities]
-        features, outputs = sum(self.widths), sum(t.width for t in schema.joint_targets)
+        features, outputs = sum(self.widths), sum(t.spec.width for t in schema.joint_targets)
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("std", torch.ones(features))
         self.register_buffer("weight", torch.zeros(outputs, features))
@@ -69,12 +70,9 @@ class Linear(Method):
         x, present = self.pool(batch)
         x = (x - self.mean) / self.std * present
         y = x @ self.weight.T + self.bias
-        parts = y.split([t.width for t in self.schema.joint_targets], dim=1)
-        predictions = {
-            t.name: part[:, 0] if t.task == "regression" else part
-            for t, part in zip(self.schema.joint_targets, parts, strict=True)
-        }
-        return Output(predictions, {"fused": x})
+        targets = self.schema.joint_targets
+        parts = y.split([t.spec.width for t in targets], dim=1)
+        return Output({t.name: t.spec.prediction(part) for t, part in zip(targets, parts, strict=True)}, {"fused": x})
 
     def pool(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return raw features and whether their modality is present, both ``(batch, features)``."""
@@ -103,9 +101,10 @@ class Linear(Method):
         known = ((x - self.mean.cpu()) / self.std.cpu() * present).numpy()
         valid, there, truth = self._collect(view.valid())
         valid = (valid - self.mean.cpu()) / self.std.cpu() * there
-        solutions = [
-            best(t, _solver(t, known, labels[t.name].numpy()), valid, truth[t.name]) for t in self.schema.joint_targets
-        ]
+        solutions = []
+        for t in self.schema.joint_targets:
+            rows = known_labels(labels[t.name]).numpy()
+            solutions.append(best(t, _solver(t, known[rows], labels[t.name].numpy()[rows]), valid, truth[t.name]))
         self.weight.copy_(torch.from_numpy(np.concatenate([w for w, _ in solutions])))
         self.bias.copy_(torch.from_numpy(np.concatenate([b for _, b in solutions])))
 
@@ -150,24 +149,24 @@ def best(target: Target, solver: Callable[[float], Solution], x: Tensor, label: 
 
     def loss(solution: Solution) -> float:
         weight, bias = (torch.from_numpy(part).float() for part in solution)
-        y = x @ weight.T + bias
-        return float(task_loss(target, y[:, 0] if target.task == "regression" else y, label))
+        return float(task_loss(target, target.spec.prediction(x @ weight.T + bias), label))
 
-    return min(map(solver, RIDGE if target.task == "regression" else INVERSE), key=loss)
+    return min(map(solver, RIDGE if target.spec.answer == "number" else INVERSE), key=loss)
 
 
 def _solver(target: Target, x: np.ndarray, label: np.ndarray) -> Callable[[float], Solution]:
     """Return the function penalty -> weight (outputs, features) and bias (outputs,)."""
-    if target.task == "regression":
-        return lambda penalty: ridge(x, label, penalty)
-    if target.task == "classification":
-        return lambda penalty: logistic(x, label, len(target.classes), penalty)
 
     def one_by_one(penalty: float) -> Solution:
         pairs = [logistic(x, column.astype(int), 2, penalty) for column in label.T]
         return np.stack([w[1] - w[0] for w, _ in pairs]), np.array([b[1] - b[0] for _, b in pairs])
 
-    return one_by_one
+    solvers: dict[str, Callable[[float], Solution]] = {
+        "number": lambda penalty: ridge(x, label, penalty),
+        "class": lambda penalty: logistic(x, label, len(target.classes), penalty),
+        "classes": one_by_one,
+    }
+    return solvers[target.spec.answer]
 
 
 def ridge(x: np.ndarray, label: np.ndarray, penalty: float) -> Solution:

@@ -53,17 +53,15 @@ class LMF(Method):
             self.inputs.modalities, width=width, widths=widths, recurrent=recurrent, hidden=hidden, dropout=dropout
         )
         targets = schema.joint_targets
-        self.fusion = LowRankFusion(self.nets.sizes, sum(t.width for t in targets), rank)
-        middles = [sum(t.range) / 2 if t.range else 0.0 for t in targets for _ in range(t.width)]
+        self.fusion = LowRankFusion(self.nets.sizes, sum(t.spec.width for t in targets), rank)
+        middles = [sum(t.range) / 2 if t.range else 0.0 for t in targets for _ in range(t.spec.width)]
         self.fusion.bias.data[0] = torch.tensor(middles)
 
     def forward(self, batch: Batch) -> Output:
         """Return predictions, one vector per modality, and all of them side by side as ``fused``."""
         vectors = self.nets(self.inputs(batch))
         out = self.fusion(list(vectors.values()))
-        predictions, start = {}, 0
-        for target in self.schema.joint_targets:
-            values = out[:, start : start + target.width]
-            predictions[target.name] = values[:, 0] if target.task == "regression" else values
-            start += target.width
+        targets = self.schema.joint_targets
+        parts = out.split([t.spec.width for t in targets], dim=1)
+        predictions = {t.name: t.spec.prediction(part) for t, part in zip(targets, parts, strict=True)}
         return Output(predictions, {**vectors, "fused": torch.cat(list(vectors.values()), dim=1)})

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from polymodal.core import Batch, OptionError, Output, Schema, Stream, nearest
 from polymodal.methods.base import Method, positive
 from polymodal.nn.axis import resample
+from polymodal.nn.fast import LSTM
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs
 from polymodal.nn.masking import masked_error, mean_where
@@ -87,7 +88,7 @@ class MCTN(Method):
         told = [both, *widths[2:]] if widths[1:] else []
         self.decoders = nn.ModuleDict({n: _Decoder(hidden, w) for n, w in zip(self.order[1:], told, strict=True)})
         self.both = both
-        self.rnn, self.score = nn.LSTM(hidden, hidden, batch_first=True), nn.Linear(hidden, 1)
+        self.rnn, self.score = LSTM(hidden, hidden, batch_first=True), nn.Linear(hidden, 1)
         self.heads = Heads(schema, hidden)
 
     def forward(self, batch: Batch) -> Output:

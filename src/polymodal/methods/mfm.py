@@ -14,7 +14,7 @@ from polymodal.nn.discrepancy import mmd
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs
 from polymodal.nn.masking import masked_error, mean_where
-from polymodal.nn.memory import MemoryFusion, Perceptron, aligned, per_part, run_lstms
+from polymodal.nn.memory import MemoryFusion, Perceptron, aligned, per_part, unroll
 from polymodal.nn.subnet import FinalState
 
 UNITS = (*MemoryFusion.PARTS, "head")
@@ -48,7 +48,7 @@ def mmd_to_normal(z: Tensor, mask: Tensor, kernel: Kernel = "corrected") -> Tens
 class Decoder(nn.Module):
     """An LSTM that gets a vector at its first step and its own state afterwards, and a linear map of every state.
 
-    Its input from the second step on is its state, so ``run_lstms`` can step it with the sum of both matrices.
+    Its input from the second step on is its state, so ``unroll`` can step it with the sum of both matrices.
     """
 
     def __init__(self, hidden: int, width: int) -> None:
@@ -160,14 +160,12 @@ class MFM(Method):
 
     def reconstruct(self, fused: Tensor, factors: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
         """Return modality -> ``(batch, steps, width)``, generated from the joint and the private factors."""
-        projected, recurrent, outputs = [], [], []
+        found = {}
         for name, decoder in self.decoders.items():
             assert isinstance(decoder, Decoder)
-            projected.append(decoder.projected(torch.cat([fused, factors[name]], dim=1), steps))
-            recurrent.append(decoder.recurrent())
-            outputs.append(decoder.output)
-        states = run_lstms(projected, recurrent)[0].transpose(0, 1).split([w.shape[1] for w in recurrent], dim=2)
-        return {n: output(h) for n, output, h in zip(self.decoders, outputs, states, strict=True)}
+            projected = decoder.projected(torch.cat([fused, factors[name]], dim=1), steps)
+            found[name] = decoder.output(unroll(projected, decoder.recurrent())[0].transpose(0, 1))
+        return found
 
     def errors(self, streams: Mapping[str, Stream], fused: Tensor, factors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return ``error_<modality>`` (batch,): mean squared error over the sample's true steps, 0 where absent."""

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream
+from polymodal.core.tasks import ClassRule
 from polymodal.methods.base import Method, fraction, positive
 from polymodal.nn.augment import augment, check_augmentations
-from polymodal.nn.contrast import ClassRule, info_nce, label_classes, supervised_contrastive
+from polymodal.nn.contrast import info_nce, supervised_contrastive
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, Projected, utterance_encoder
 from polymodal.nn.sequence import Context, Pooling, SequenceEncoder
@@ -177,8 +178,9 @@ class MMCL(Method):
         vectors += [found[f"zhat_{n}_{m}"] for m, n in self.pairs]
         masks += [batch[m].present & batch[n].present for m, n in self.pairs]
         target = self.schema.joint_targets[0]
-        classes = label_classes(target, batch.targets[target.name], self.classes).repeat(len(vectors))
-        return supervised_contrastive(torch.cat(vectors), classes, self.temperature, torch.cat(masks))
+        classes = target.spec.kinds(batch.targets[target.name], self.classes).repeat(len(vectors))
+        rows = torch.cat(masks) & batch.labelled(target.name).repeat(len(vectors))
+        return supervised_contrastive(torch.cat(vectors), classes, self.temperature, rows)
 
 
 def _projector(width: int) -> nn.Sequential:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream, Target
+from polymodal.core.batch import known_labels
 from polymodal.methods.base import Method, fraction, positive
 from polymodal.nn.contrast import info_nce
 from polymodal.nn.heads import Heads, task_losses
@@ -279,14 +280,16 @@ def mixture_entropy(points: Tensor, component: Tensor, count: int) -> Tensor:
 
 
 def _components(target: Target) -> int:
-    return {"regression": 2, "classification": len(target.classes), "multilabel": 1}[target.task]
+    return {"number": 2, "class": len(target.classes), "classes": 1}[target.spec.answer]
 
 
 def components_of(target: Target, labels: Tensor) -> Tensor:
-    """Return the class of each sample in the mixture: ``(batch,)`` long, -1 for none (the middle of a regression)."""
-    if target.task == "classification":
+    """Return the class of each sample in the mixture: ``(batch,)`` long, -1 for none (the middle of a scale, and a
+    label that is not known)."""
+    answer, known = target.spec.answer, known_labels(labels)
+    if answer == "class":
         return labels
-    if target.task == "multilabel":
-        return labels.new_zeros(len(labels), dtype=torch.long)
-    middle = sum(target.range) / 2 if target.range else labels.mean()
-    return torch.where(labels == middle, -1, (labels > middle).long())
+    if answer == "classes":
+        return known.long() - 1
+    middle = sum(target.range) / 2 if target.range else labels[known].mean()
+    return torch.where(known & (labels != middle), (labels > middle).long(), -1)

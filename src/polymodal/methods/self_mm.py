@@ -111,10 +111,11 @@ class SelfMM(Method):
         return pool_steps(stream.tensor, stream.mask, self.text_pool)
 
     def prepare(self, view: View) -> None:
-        """Make room for every training sample."""
+        """Make room for every training sample with labels."""
         self.memory.fill(view.train())
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
-        """Return the task terms and, in training, ``unimodal_<n>`` for every modality; moves the memory on."""
+        """Return the task terms and, in training, ``unimodal_<n>`` for every modality, of samples with all labels;
+        moves the memory on."""
         losses = task_losses(self.schema, batch, output)
         return losses | self.memory.losses(batch, output.representations) if self.training else losses

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from polymodal.core import Batch, OptionError, Output, Schema, Stream
 from polymodal.methods.base import Method, View, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
+from polymodal.nn.fast import LSTM
 from polymodal.nn.heads import task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.own_labels import Branch, OwnLabels
@@ -135,7 +136,7 @@ class _Steps(nn.Module):
 
     def __init__(self, width_in: int, hidden: int | None, width: int) -> None:
         super().__init__()
-        self.rnn = None if hidden is None else nn.LSTM(width_in, hidden, batch_first=True)
+        self.rnn = None if hidden is None else LSTM(width_in, hidden, batch_first=True)
         self.linear = nn.Linear(hidden or width_in, width, bias=False)
 
     def forward(self, stream: Stream) -> Stream:

@@ -9,6 +9,7 @@ from torch import nn
 
 from polymodal.core import Batch, Output, Schema
 from polymodal.methods.base import Method, fraction, positive
+from polymodal.nn.fast import Dropout
 from polymodal.nn.fusion import tensor_product
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs
@@ -61,7 +62,7 @@ class TFN(Method):
         )
         cube = prod(size + 1 for size in self.nets.sizes)
         self.mix = nn.Sequential(
-            nn.Dropout(cube_dropout), nn.Linear(cube, head), nn.ReLU(), nn.Linear(head, head), nn.ReLU()
+            Dropout(cube_dropout), nn.Linear(cube, head), nn.ReLU(), nn.Linear(head, head), nn.ReLU()
         )
         self.squash = squash
         self.heads = Heads(schema, head)

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from polymodal.core import Batch, Modality, OptionError, Output, Schema, Target
+from polymodal.core import Batch, Modality, OptionError, Output, Schema
 from polymodal.methods.base import Method, Phase, fraction, positive
 from polymodal.nn.corruption import corrupt, drawn_corruption, gaussian_like, rank_loss
 from polymodal.nn.experts import ConditionedExperts, consistency, load_balance
-from polymodal.nn.heads import Heads, task_losses
+from polymodal.nn.heads import Heads, sample_losses, task_losses
 from polymodal.nn.inputs import Inputs, Projected, utterance_encoder
 from polymodal.nn.masking import mean_where
 from polymodal.nn.sequence import Context
@@ -137,11 +137,13 @@ class UMQ(Method):
         if not self.training:
             return self._selection(batch, task, output) if self.now.phase == JOINT else task
         x, present = output.representations["vectors"], batch.present
-        surprise = self.surprise(x, batch)  # (batch, modalities)
-        uni = self.uni * (surprise * present).sum(0).div(present.sum(0).clamp(min=1)).sum()
+        surprise, judged = self.surprise(x, batch)
+        known = judged & present
+        uni = self.uni * (surprise * known).sum(0).div(known.sum(0).clamp(min=1)).sum()
         if self.now.phase == CLEAN:
             return task | {"uni": uni}
-        est = self.estimator_loss(x, present, surprise.detach())
+        # What has no label surprises nobody: NaN is neither below nor above another one.
+        est = self.estimator_loss(x, present, surprise.detach().where(judged, torch.nan))
         if self.now.phase == QUALITY:
             return task | {"est": est}
         named = output.representations
@@ -165,14 +167,18 @@ class UMQ(Method):
             settings.append(task_losses(self.schema, batch, self.read(corrupt(x, noise, rho), batch.present)))
         return {name: torch.stack([s[name] for s in settings]).mean() for name in task}
 
-    def surprise(self, x: Tensor, batch: Batch) -> Tensor:
-        """Return the loss (batch, modalities) of each modality's own prediction, averaged over targets."""
+    def surprise(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the loss (batch, modalities) of each modality's own prediction, averaged over targets with a known
+        label and as if scales were [-3, 3], and whether there is such a target, ``(batch, 1)`` bool."""
         columns = []
         for head, vector in zip(self.unimodal, x.unbind(1), strict=True):
-            y = head(vector)
-            terms = [_sample_loss(t, y[t.name], batch.targets[t.name]) for t in self.schema.joint_targets]
-            columns.append(torch.stack(terms).mean(0))
-        return torch.stack(columns, dim=1)
+            y, found = head(vector), []
+            for t in self.schema.joint_targets:
+                losses, known = sample_losses(t, y[t.name], batch.targets[t.name])
+                found.append((t.spec.unit * losses * known, known))
+            total, count = (torch.stack(parts).sum(0) for parts in zip(*found, strict=True))
+            columns.append(total / count.clamp(min=1))
+        return torch.stack(columns, dim=1), count.unsqueeze(1) > 0
 
     def estimator_loss(self, x: Tensor, present: Tensor, surprise: Tensor) -> Tensor:
         """Return anchors and ranks; it reaches the estimators only."""
@@ -266,17 +272,6 @@ def _frozen(module: nn.Module, x: Tensor) -> Tensor:
 def _each(modules: nn.ModuleList, x: Tensor) -> Tensor:
     """Apply the m-th module to the m-th modality: ``(batch, modalities, width)``."""
     return torch.stack([module(v) for module, v in zip(modules, x.unbind(1), strict=True)], dim=1)
-
-
-def _sample_loss(target: Target, prediction: Tensor, label: Tensor) -> Tensor:
-    """Return the task's loss per sample (batch,); a regression's as if its range were [-3, 3]."""
-    prediction = prediction.float()
-    if target.task == "regression":
-        low, high = target.range or (-3.0, 3.0)
-        return (prediction - label).abs() * 6 / (high - low)
-    if target.task == "classification":
-        return F.cross_entropy(prediction, label, reduction="none")
-    return F.binary_cross_entropy_with_logits(prediction, label, reduction="none").mean(1)
 
 
 def helper_weights(quality: Tensor) -> Tensor:

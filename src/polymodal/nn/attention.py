@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Stream
-from polymodal.nn.linear import Linear, linear
+from polymodal.nn.fast import Dropout, attention
 from polymodal.nn.sequence import sinusoid
-
-WEIGHTS = 2**14
-"""Attention weights per sample from which ``dropped_attention`` pays."""
 
 
 def attention_mask(target: Stream, source: Stream, *, causal: bool) -> Tensor:
@@ -44,90 +39,18 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        self.project = xavier(Linear(width, 3 * width))
-        self.out = xavier(Linear(width, width))
+        self.project = xavier(nn.Linear(width, 3 * width))
+        self.out = xavier(nn.Linear(width, width))
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         """Return the attended values."""
         parts = zip((query, key, value), self.project.weight.chunk(3), self.project.bias.chunk(3), strict=True)
-        q, k, v = (linear(x, w, b).unflatten(-1, (self.heads, -1)).transpose(1, 2) for x, w, b in parts)
+        q, k, v = (F.linear(x, w, b).unflatten(-1, (self.heads, -1)).transpose(1, 2) for x, w, b in parts)
         seen = mask.any(-1, keepdim=True)
         # Fused kernels disagree on a softmax over nothing (zero or NaN): such rows look everywhere, then are zeroed.
         visible = mask | ~seen
-        dropout = self.dropout if self.training else 0.0
-        large = q.shape[1] * mask.shape[1] * mask.shape[2] >= WEIGHTS
-        if dropout and large and q.device.type == "cpu" and q.dtype in (torch.float32, torch.float64):
-            x = dropped_attention(q, k, v, visible, dropout)
-        else:
-            x = F.scaled_dot_product_attention(q, k, v, visible.unsqueeze(1), dropout)
+        x = attention(q, k, v, visible, self.dropout if self.training else 0.0)
         return self.out(x.transpose(1, 2).flatten(2)) * seen
-
-
-def dropped_attention(q: Tensor, k: Tensor, v: Tensor, visible: Tensor, dropout: float) -> Tensor:
-    """Scaled dot-product attention with dropout on its weights, on a CPU.
-
-    The function of ``F.scaled_dot_product_attention``, which has no fused kernel for it and holds the weights of the
-    whole batch, several times over. Here one sample is done after the other, so that its weights stay in the cache, and
-    they are made again for the gradient instead of kept. A random number decides on four weights, not on one.
-
-    Args:
-        q: ``(batch, heads, time, width)``.
-        k: ``(batch, heads, steps, width)``.
-        v: the same shape.
-        visible: ``(batch, time, steps)`` bool, at least one step True for each query.
-        dropout: share of the weights that become 0; in steps of 1/65536, the others are scaled by exactly its rest.
-
-    Returns:
-        ``(batch, heads, time, width)``.
-    """
-    out: Tensor = _DroppedAttention.apply(q, k, v, visible, round(dropout * 2**16))
-    return out
-
-
-class _DroppedAttention(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, visible: Tensor, dropped: int) -> Tensor:
-        # All results are made turned, (width, time): with few features per head that is a quarter of the time.
-        out, kept = _turned(q), []
-        for b in range(len(q)):
-            weights = _weights(q[b], k[b], visible[b])
-            kept.append(_random_mask(weights, dropped))
-            torch.bmm(v[b].mT, weights.mul_(kept[b]).mT, out=out[b])
-        ctx.scale = 2**16 / (2**16 - dropped)
-        ctx.save_for_backward(q, k, v, visible, *kept)
-        return out.mul_(ctx.scale).mT
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, visible, *kept = ctx.saved_tensors
-        grad_q, grad_k, grad_v = _turned(q), _turned(k), _turned(v)
-        grad, root = grad * ctx.scale, q.shape[-1] ** -0.5
-        for b in range(len(q)):
-            weights = _weights(q[b], k[b], visible[b])
-            slope = torch.bmm(grad[b], v[b].mT).mul_(kept[b])
-            slope = torch._softmax_backward_data(slope, weights, -1, weights.dtype)
-            torch.bmm(k[b].mT, slope.mT, out=grad_q[b])
-            torch.bmm(q[b].mT, slope, out=grad_k[b])
-            torch.bmm(grad[b].mT, weights.mul_(kept[b]), out=grad_v[b])
-        return grad_q.mul_(root).mT, grad_k.mul_(root).mT, grad_v.mT, None, None
-
-
-def _turned(x: Tensor) -> Tensor:
-    """Return an empty ``(batch, heads, width, time)`` for ``x`` (batch, heads, time, width)."""
-    return x.new_empty(*x.shape[:2], x.shape[3], x.shape[2])
-
-
-def _weights(q: Tensor, k: Tensor, visible: Tensor) -> Tensor:
-    """Return the attention weights of one sample: ``(heads, time, steps)``."""
-    bias = torch.zeros(visible.shape, dtype=q.dtype).masked_fill_(~visible, -torch.inf)
-    return torch.baddbmm(bias, q, k.mT, alpha=q.shape[-1] ** -0.5).softmax(-1)
-
-
-def _random_mask(like: Tensor, dropped: int) -> Tensor:
-    """Return True with a probability of 1 - ``dropped`` / 65536, in the shape of ``like``."""
-    bits = torch.empty(-(-like.numel() // 4), dtype=torch.long).random_(-(2**63), None).view(torch.int16)
-    return (bits[: like.numel()] >= dropped - 2**15).view(like.shape)
 
 
 def xavier(linear: nn.Linear) -> nn.Linear:
@@ -144,12 +67,12 @@ class CrossModalLayer(nn.Module):
         super().__init__()
         self.attention = Attention(width, heads, attention_dropout)
         self.attention_norm, self.forward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.drop = nn.Dropout(layer_dropout)
+        self.drop = Dropout(layer_dropout)
         self.feed_forward = nn.Sequential(
-            xavier(Linear(width, 4 * width)),
+            xavier(nn.Linear(width, 4 * width)),
             nn.ReLU(),
-            nn.Dropout(layer_dropout),
-            xavier(Linear(4 * width, width)),
+            Dropout(layer_dropout),
+            xavier(nn.Linear(4 * width, width)),
         )
 
     def forward(self, x: Tensor, mask: Tensor, source: tuple[Tensor, Tensor] | None = None) -> Tensor:
@@ -191,7 +114,7 @@ class CrossModalStack(nn.Module):
     ) -> None:
         super().__init__()
         self.causal, self.positions = causal, positions
-        self.drop = nn.Dropout(embed_dropout)
+        self.drop = Dropout(embed_dropout)
         self.layers = nn.ModuleList(
             CrossModalLayer(width, heads, attention_dropout=attention_dropout, layer_dropout=layer_dropout)
             for _ in range(layers)

@@ -6,16 +6,11 @@ which pair is nearest.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from polymodal.core import Target
 from polymodal.nn.masking import mean_where
-
-ClassRule = Literal["round", "sign"]
 
 
 def info_nce(queries: Tensor, keys: Tensor, temperature: float, mask: Tensor | None = None) -> Tensor:
@@ -60,21 +55,6 @@ def supervised_contrastive(vectors: Tensor, classes: Tensor, temperature: float,
     count = positives.sum(1)
     losses = surprise.where(positives, surprise.new_zeros(())).sum(1) / count.clamp(min=1)
     return mean_where(losses, mask & (count > 0))
-
-
-def label_classes(target: Target, labels: Tensor, rule: ClassRule = "round") -> Tensor:
-    """Return what a supervised contrast calls a class: ``(batch,)``, comparable within the batch.
-
-    A classification keeps its classes; the class of a multilabel sample is its set of labels; a regression is rescaled
-    from its range (without one, from that of the batch) to [-3, 3], then rounded (7 classes) or reduced to its sign.
-    """
-    if target.task == "classification":
-        return labels
-    if target.task == "multilabel":
-        return labels.unique(dim=0, return_inverse=True)[1]
-    low, high = target.range or (float(labels.min()), float(labels.max()))
-    scaled = (labels - low) / max(high - low, 1e-6) * 6 - 3
-    return scaled.sign() if rule == "sign" else scaled.clamp(-3, 3).round()
 
 
 def _cosines(a: Tensor, b: Tensor) -> Tensor:

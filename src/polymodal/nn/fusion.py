@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from polymodal.nn.fast import Dropout
 from polymodal.nn.sequence import masked_softmax
 from polymodal.nn.subnet import augmented
 
@@ -55,7 +56,7 @@ class TensorFusion(nn.Module):
     def __init__(self, widths: Sequence[int], width: int, *, hidden: int = 50, dropout: float = 0.5) -> None:
         super().__init__()
         cells = reduce(lambda n, w: n * (w + 1), widths, 1)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self.layers = _tanh_layers(cells, hidden, hidden, width)
 
     def forward(self, vectors: Sequence[Tensor], present: Tensor | None = None) -> Tensor:
@@ -189,7 +190,8 @@ class GraphFusion(InteractionGraph):
 
 def tensor_product(vectors: Sequence[Tensor]) -> Tensor:
     """Return the flattened outer product of ``[1; v]`` over all vectors (batch, width): the last one varies fastest."""
-    return reduce(lambda cube, v: (cube.unsqueeze(2) * v.unsqueeze(1)).flatten(1), [augmented(v) for v in vectors])
+    # As products of matrices, whose gradients are products again and not sums over a second cube.
+    return reduce(lambda cube, v: (cube.unsqueeze(2) @ v.unsqueeze(1)).flatten(1), [augmented(v) for v in vectors])
 
 
 def product_of_experts(

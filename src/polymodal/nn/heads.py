@@ -1,12 +1,12 @@
-"""Prediction heads and the losses of the three tasks."""
+"""Prediction heads and the losses of tasks."""
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Output, Schema, Target
+from polymodal.core.batch import known_labels
+from polymodal.nn.masking import mean_where
 
 
 class Heads(nn.Module):
@@ -22,29 +22,42 @@ class Heads(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return predictions per target."""
-        out = {}
-        for target, linear in zip(self.targets, self.linears, strict=True):
-            y = linear(x)
-            out[target.name] = y[:, 0] if target.task == "regression" else y
-        return out
+        return {t.name: t.spec.prediction(linear(x)) for t, linear in zip(self.targets, self.linears, strict=True)}
 
 
 def _linear(width: int, target: Target) -> nn.Linear:
-    linear = nn.Linear(width, target.width)
+    linear = nn.Linear(width, target.spec.width)
     if target.range is not None:
         # A scale from 1 to 7 is learned from its middle, not from 0: else the first epochs go into the bias.
         nn.init.constant_(linear.bias, sum(target.range) / 2)
     return linear
 
 
-def task_loss(target: Target, prediction: Tensor, label: Tensor, *, squared: bool = False) -> Tensor:
-    """Mean absolute (or squared) error, cross entropy or binary cross entropy, by the target's task; in float32."""
-    prediction = prediction.float()
-    if target.task == "regression":
-        return F.mse_loss(prediction, label) if squared else F.l1_loss(prediction, label)
-    if target.task == "classification":
-        return F.cross_entropy(prediction, label)
-    return F.binary_cross_entropy_with_logits(prediction, label)
+def sample_losses(target: Target, prediction: Tensor, label: Tensor, *, squared: bool = False) -> tuple[Tensor, Tensor]:
+    """Return the task's loss of each sample, ``(batch,)`` float32, and which labels are known, ``(batch,)`` bool.
+
+    The loss of a sample without a known label means nothing, but it is finite, and so are its gradients.
+
+    Args:
+        target: what is predicted.
+        prediction: as in ``Output.predictions``.
+        label: as in ``Batch.targets``.
+        squared: errors of numbers are squared, whatever the task's own loss is.
+    """
+    known = known_labels(label)
+    # NaN must not enter: whatever is done to the loss afterwards, 0 * NaN in its gradient would stay NaN.
+    safe = label.where(known.view(-1, *[1] * (label.dim() - 1)), label.new_zeros(()))
+    spec = target.spec
+    return (spec.squared_loss if squared else spec.loss)(prediction.float(), safe), known
+
+
+def task_loss(
+    target: Target, prediction: Tensor, label: Tensor, rows: Tensor | None = None, *, squared: bool = False
+) -> Tensor:
+    """Return the mean of ``sample_losses`` over known labels, where ``rows`` (batch,) is True if given; 0, still part
+    of the graph, where there is none."""
+    losses, known = sample_losses(target, prediction, label, squared=squared)
+    return mean_where(losses, known if rows is None else known & rows)
 
 
 def task_losses(schema: Schema, batch: Batch, output: Output, *, squared: bool = False) -> dict[str, Tensor]:
@@ -54,10 +67,3 @@ def task_losses(schema: Schema, batch: Batch, output: Output, *, squared: bool =
     if len(targets) == 1:
         return {"task": losses[targets[0].name]}
     return {f"task/{name}": loss / len(targets) for name, loss in losses.items()}
-
-
-def probabilities(target: Target, prediction: Tensor) -> Tensor:
-    """Turn logits into probabilities; regressions are returned as they are."""
-    if target.task == "classification":
-        return torch.softmax(prediction, dim=-1)
-    return torch.sigmoid(prediction) if target.task == "multilabel" else prediction

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from polymodal.core import Modality, OptionError, Stream, nearest
 from polymodal.nn.axis import common_axis
 from polymodal.nn.inputs import as_sequence
-from polymodal.nn.linear import Linear, linear
-from polymodal.nn.recurrent import unroll
 from polymodal.nn.sequence import masked_softmax
 from polymodal.nn.subnet import final_state
 
@@ -50,7 +48,7 @@ class Perceptron(nn.Module):
 
     def __init__(self, width_in: int, hidden: int, width: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.first, self.last = Linear(width_in, hidden), Linear(hidden, width)
+        self.first, self.last = nn.Linear(width_in, hidden), nn.Linear(hidden, width)
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,21 +56,29 @@ class Perceptron(nn.Module):
         return self.last(self.drop(self.first(x).relu()))
 
 
-def run_lstms(projected: Sequence[Tensor], recurrent: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Step independent LSTMs from zero states.
+def unroll(projected: Tensor, recurrent: Tensor) -> tuple[Tensor, Tensor]:
+    """Step an LSTM from zero states.
 
-    torch's fused LSTM keeps its cells to itself. Here the inputs are projected beforehand, for all steps at once. Time
+    torch's fused LSTM keeps its cells to itself. Here the input is projected beforehand, for all steps at once. Time
     comes first: a step is then one block of memory.
 
     Args:
-        projected: per LSTM ``(time, batch, 4 * hidden)``, its input and biases; gates in torch's order (i, f, g, o).
-        recurrent: per LSTM ``(4 * hidden, hidden)``.
+        projected: ``(time, batch, 4 * hidden)``, its input and biases; gates in torch's order (i, f, g, o).
+        recurrent: ``(4 * hidden, hidden)``.
 
     Returns:
-        hidden states and cells, each ``(time, batch, sum of hidden)``.
+        hidden states and cells, each ``(time, batch, hidden)``.
     """
-    pairs = [unroll(x, w) for x, w in zip(projected, recurrent, strict=True)]
-    return torch.cat([hidden for hidden, _ in pairs], 2), torch.cat([cells for _, cells in pairs], 2)
+    # In the weights' precision: under autocast the projection is half precision, the cells must not be.
+    hidden = cell = recurrent.new_zeros(projected.shape[1], recurrent.shape[1])
+    steps = []
+    for x in projected.to(recurrent.dtype):
+        i, f, g, o = torch.addmm(x, hidden, recurrent.t()).chunk(4, 1)
+        cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+        hidden = o.sigmoid() * cell.tanh()
+        steps.append((hidden, cell))
+    states, cells = zip(*steps, strict=True)
+    return torch.stack(states), torch.stack(cells)
 
 
 class CellStates(nn.Module):
@@ -91,13 +97,12 @@ class CellStates(nn.Module):
     def forward(self, streams: Mapping[str, Stream]) -> tuple[Tensor, Tensor, Tensor]:
         """Return hidden states and cells, both ``(time, batch, sum of hidden)``, and which of their columns belong to
         a present modality ``(batch, sum of hidden)``."""
-        projected, recurrent = [], []
+        found = []
         for name, cell in self.lstms.items():
             assert isinstance(cell, nn.LSTMCell)
-            x = linear(streams[name].tensor, cell.weight_ih, cell.bias_ih + cell.bias_hh)
-            projected.append(x.transpose(0, 1))
-            recurrent.append(cell.weight_hh)
-        hidden, cells = run_lstms(projected, recurrent)
+            x = F.linear(streams[name].tensor, cell.weight_ih, cell.bias_ih + cell.bias_hh)
+            found.append(unroll(x.transpose(0, 1), cell.weight_hh))
+        hidden, cells = (torch.cat(parts, dim=2) for parts in zip(*found, strict=True))
         pairs = zip(self.lstms, self.widths, strict=True)
         here = torch.cat([streams[n].present[:, None].expand(-1, w) for n, w in pairs], dim=1)
         return hidden * here, cells * here, here
@@ -128,7 +133,7 @@ class GatedMemory(nn.Module):
         gates = (self.retain, self.update)
         first = torch.cat([gate.first.weight for gate in gates])
         # What does not depend on the memory is computed for all steps at once.
-        from_x = linear(x, first[:, : x.shape[2]], torch.cat([gate.first.bias for gate in gates]))
+        from_x = F.linear(x, first[:, : x.shape[2]], torch.cat([gate.first.bias for gate in gates]))
         from_u = first[:, x.shape[2] :].t()
         sizes = [gate.first.out_features for gate in gates]
         kept = [gate.drop(from_x.new_ones(*x.shape[:2], n)) for gate, n in zip(gates, sizes, strict=True)]

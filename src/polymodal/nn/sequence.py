@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import OptionError, Stream
+from polymodal.nn.fast import LSTM
 from polymodal.nn.masking import masked_mean
 
 Context = Literal["lstm", "gru", "transformer", "none"]
@@ -141,7 +142,7 @@ class BiRecurrent(nn.Module):
 
     def __init__(self, kind: Literal["lstm", "gru"], width: int, hidden: int, *, layers: int, dropout: float) -> None:
         super().__init__()
-        rnn = nn.LSTM if kind == "lstm" else nn.GRU
+        rnn = LSTM if kind == "lstm" else nn.GRU
         widths = [width] + [2 * hidden] * (layers - 1)
         self.forth = nn.ModuleList(rnn(w, hidden, batch_first=True) for w in widths)
         self.back = nn.ModuleList(rnn(w, hidden, batch_first=True) for w in widths)

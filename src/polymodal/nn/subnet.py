@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Modality, OptionError, Stream, nearest
+from polymodal.nn.fast import LSTM
 from polymodal.nn.inputs import as_sequence
 from polymodal.nn.masking import masked_mean
-from polymodal.nn.recurrent import lstm_states
 
 
 class PresentNorm(nn.BatchNorm1d):
@@ -63,7 +63,7 @@ class FinalState(nn.Module):
 
     def __init__(self, width_in: int, hidden: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.rnn = nn.LSTM(width_in, hidden, batch_first=True)
+        self.rnn = LSTM(width_in, hidden, batch_first=True)
         self.drop = nn.Dropout(dropout)
         self.linear = nn.Linear(hidden, width)
 
@@ -71,10 +71,8 @@ class FinalState(nn.Module):
         """Return one vector per sample, zero where absent."""
         stream = as_sequence(stream)
         assert stream.lengths is not None
-        return (
-            self.linear(self.drop(final_state(lstm_states(self.rnn, stream.tensor), stream.lengths)))
-            * stream.present[:, None]
-        )
+        last = final_state(self.rnn(stream.tensor)[0], stream.lengths)
+        return self.linear(self.drop(last)) * stream.present[:, None]
 
 
 def final_state(states: Tensor, lengths: Tensor) -> Tensor:

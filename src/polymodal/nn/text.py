@@ -13,7 +13,6 @@ from torch import nn
 
 from polymodal.core import OptionError, Stream
 from polymodal.core.schema import Tuning
-from polymodal.nn.linear import speed_up
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -117,7 +116,6 @@ class TextEncoder(nn.Module):
         # The pooler is no part of the token states: left in, its parameters would never get a gradient.
         if getattr(model, "pooler", None) is not None:
             model.pooler = None
-        speed_up(model)
         self.model = _with_lora(model, name) if tuning == "lora" else model
 
     def forward(self, stream: Stream) -> Stream:

@@ -18,13 +18,10 @@ class UnimodalHeads(nn.ModuleDict):
         super().__init__({name: Heads(schema, width) for name in names})
 
     def loss(self, batch: Batch, name: str, vector: Tensor) -> Tensor:
-        """Return the task loss of modality ``name`` on the samples that have it, averaged over targets; 0, still part
-        of the graph, if none has it."""
+        """Return the task loss of modality ``name`` on the samples that have it and a label, averaged over targets; 0,
+        still part of the graph, where there is none."""
         head = self[name]
         assert isinstance(head, Heads)
-        rows = batch[name].present.nonzero()[:, 0]
-        predictions = head(vector)
-        if not len(rows):
-            return torch.stack([p.sum() for p in predictions.values()]).sum() * 0
-        terms = [task_loss(t, predictions[t.name][rows], batch.targets[t.name][rows]) for t in head.targets]
+        predictions, present = head(vector), batch[name].present
+        terms = [task_loss(t, predictions[t.name], batch.targets[t.name], present) for t in head.targets]
         return torch.stack(terms).mean()

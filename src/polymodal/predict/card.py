@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from polymodal.core import Modality, RunError, Target
+from polymodal.core import Modality, RunError
 from polymodal.predict.bare import bare_config
 from polymodal.report.folder import read_run
 from polymodal.report.metrics import label
@@ -45,7 +45,7 @@ def model_card(run: Run, repo: str = "org/name") -> str:
         repo=repo,
         config=config,
         data=config["data"],
-        targets=[(_cell(t.name), _told(t)) for t in targets],
+        targets=[(_cell(t.name), _cell(t.spec.choices)) for t in targets],
         modalities=[(m.name, m.form, _origin(run, m)) for m in run.schema.modalities],
         from_clips=config["data"].get("extraction") is not None,
         seeds=run.seeds,
@@ -92,14 +92,6 @@ def _front(run: Run, rows: list[Row]) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _told(target: Target) -> str:
-    """Return a target's task and what its answers can be."""
-    if target.task == "regression":
-        return f"a number from {target.range[0]:g} to {target.range[1]:g}" if target.range else "a number"
-    amount = "one of" if target.task == "classification" else "any of"
-    return _cell(f"{amount} {', '.join(target.classes)}")
 
 
 def _origin(run: Run, modality: Modality) -> str:

@@ -41,6 +41,10 @@ class Clips:
 
         return {name: feature_row(utterance, modality) for name, modality in self.sources.items()}
 
+    def absent(self, utterance: Utterance) -> dict[str, str]:
+        """Return why modalities of the run are absent, as far as that is known."""
+        return {name: utterance.absent[m.name] for name, m in self.sources.items() if m.name in utterance.absent}
+
 
 def open_clips(run: Run, *, assets: str | Path | None, threads: int) -> Clips:
     """Load the extractors that ``run`` needs.

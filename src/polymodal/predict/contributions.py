@@ -20,7 +20,6 @@ import torch
 from polymodal.core import Batch, Stream, Target
 from polymodal.data.ragged import Array
 from polymodal.methods.base import Method
-from polymodal.nn.heads import probabilities
 from polymodal.score.calibration import tempered
 
 CHUNK = 32
@@ -65,7 +64,7 @@ def explain(
     numbers = np.repeat(np.arange(len(members)), [len(m) for m in members])
     found: dict[str, Explanation] = {}
     for target, values in _values(methods, batch, samples, (numbers[:, None] & places) > 0).items():
-        if target.task != "regression":
+        if target.spec.calibration == "temperature":
             known = (temperatures or {}).get(target.name, np.ones(len(batch)))
             values = tempered(target, values, known[samples])
         table = np.full((2 ** len(places), len(batch), values.shape[1]), np.nan)
@@ -107,7 +106,8 @@ def _values(methods: Sequence[Method], batch: Batch, samples: Array, kept: Array
         part = _coalitions(batch, torch.from_numpy(samples[chunk]), torch.from_numpy(kept[chunk]))
         outputs = [method(part).predictions for method in methods]
         for target, found in parts.items():
-            said = [probabilities(target, o[target.name].float()).double() for o in outputs]
+            spec = target.spec
+            said = [spec.columns(o[target.name].float())[spec.averaged].double() for o in outputs]
             found.append(torch.stack(said).mean(0).reshape(len(part), -1).numpy())
     return {target: np.concatenate(found) for target, found in parts.items()}
 

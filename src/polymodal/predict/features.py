@@ -54,7 +54,7 @@ class Features:
             m.name: self._encoded(m, [self._value(r.get(m.name), m, n) for r, n in zip(rows, names, strict=True)])
             for m in self.schema.modalities
         }
-        labels = {t.name: np.zeros((len(rows), t.width)[: 1 + (t.task == "multilabel")]) for t in self.schema.targets}
+        labels = {t.name: np.full((len(rows), *t.spec.label.row), np.nan) for t in self.schema.targets}
         split = build_split(self.schema, names, columns, labels)
         loader = Loader(split, self.schema, max(1, len(rows)), normalizer=self._normalizer)
         return loader.batch(np.arange(len(rows)))

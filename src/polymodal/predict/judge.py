@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from polymodal.core import Target
+from polymodal.core import RunError, Target
 from polymodal.media.types import Segment
 from polymodal.predict.contributions import Explanation, explain
 from polymodal.predict.features import Features, Row
@@ -30,13 +30,18 @@ class Judge:
         level: of the intervals, one of ``train.calibrate.LEVELS``.
 
     Raises:
-        RunError: weights, statistics or calibration that cannot be read.
+        RunError: weights, statistics or calibration that cannot be read; a run that says nothing about single samples.
         OptionError: a level that is not measured.
     """
 
     def __init__(self, run: Run, level: float) -> None:
         check_level(level)
         self.targets, self.level = run.schema.joint_targets, level
+        for target in self.targets:
+            if target.spec.answer == "match":
+                raise RunError(
+                    f"{run.path} finds samples for samples ({target.task} {target.name!r}); one alone has none"
+                )
         self.calibration = run.calibration
         self._methods = [run.method(seed) for seed in run.seeds]
         self._small = sum(p.numel() for m in self._methods for p in m.parameters()) <= SMALL
@@ -74,20 +79,20 @@ class Judge:
         return {
             t.name: np.array([known.temperature(t.name, present) or 1.0 for present in there])
             for t in self.targets
-            if t.task != "regression"
+            if t.spec.calibration == "temperature"
         }
 
     def _estimate(self, target: Target, found: Explanation, row: int, present: tuple[str, ...]) -> Estimate:
         value, baseline = found.value[row], found.baseline[row]
         shares = {n: found.contributions[n][row] for n in present}
-        if target.task == "regression":
+        if target.spec.answer == "number":
             said = float(value[0])
             low, high = self._interval(target, said, present)
             return Estimate(
                 float(baseline[0]), {n: float(s[0]) for n, s in shares.items()}, value=said, low=low, high=high
             )
         chances = dict(zip(target.classes, map(float, value), strict=True))
-        if target.task == "classification":
+        if target.spec.answer == "class":
             best = int(value.argmax())
             own = {n: float(s[best]) for n, s in shares.items()}
             return Estimate(float(baseline[best]), own, label=target.classes[best], probabilities=chances)
@@ -109,7 +114,7 @@ class Judge:
         """Whether the run is calibrated for ``target`` where exactly ``present`` is there."""
         if self.calibration is None:
             return False
-        if target.task == "regression":
+        if target.spec.calibration == "interval":
             return self.calibration.half_width(target.name, present, self.level) is not None
         return self.calibration.temperature(target.name, present) is not None
 

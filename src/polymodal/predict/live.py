@@ -67,7 +67,7 @@ def paced(source: Source, clock: Clock, *, fps: float, name: str | None = None) 
     Raises:
         DataError: the clip cannot be read.
     """
-    from polymodal.media.decode import Media
+    from polymodal.media.clip.decode import Media
 
     with Media(source, name=name) as media:
         for piece in media.pieces(audio=media.info.has_audio, video=media.info.has_video, fps=fps):

@@ -7,8 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polymodal.media.content import Content, View, open_container
-from polymodal.media.decode import Media
+from polymodal.media.clip.content import Content, View, open_container
+from polymodal.media.clip.decode import Media
 from polymodal.media.types import RATE, Frame, Samples
 
 if TYPE_CHECKING:

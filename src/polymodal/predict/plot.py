@@ -65,7 +65,7 @@ def figure(timeline: Timeline) -> Figure:
     worded = any(room > 6 for room in _rooms(spans, data)) and any(u["text"] for u in data["utterances"])
     heights = [0.3] * worded
     for target in data["targets"]:
-        lanes = len(target["classes"]) if target["task"] == "multilabel" else 0
+        lanes = len(target["classes"]) if target["answer"] == "classes" else 0
         heights += [0.3 * lanes + 0.2 if lanes else 1.7, 0.42 * len(data["modalities"])]
     drawn, axes = _panels(heights)
     if worded:
@@ -151,7 +151,7 @@ def _words(ax: Axes, data: dict[str, Any], spans: Sequence[tuple[float, float]])
 
 def _target(ax: Axes, data: dict[str, Any], target: dict[str, Any], spans: Sequence[tuple[float, float]]) -> None:
     _axes(ax)
-    draw = {"regression": _values, "classification": _stack, "multilabel": _lanes}[target["task"]]
+    draw = {"number": _values, "class": _stack, "classes": _lanes}[target["answer"]]
     draw(ax, data, target, spans)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=8, frameon=False, labelcolor=INK, fontsize=8,
@@ -241,7 +241,7 @@ def _contributions(
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.set_ylim(0, len(names))
-    of = "the prediction" if target["task"] == "regression" else "the probability of the likeliest class"
+    of = "the prediction" if target["answer"] == "number" else "the probability of the likeliest class"
     title = f"contributions to {of}, up to ±{most:.3g}; hatched: absent"
     ax.set_title(title, loc="left", color=INK, fontsize=8, pad=3)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from polymodal.core import DataError, OptionError, Target
 from polymodal.media.extraction import CHOICES
-from polymodal.media.types import Frame, Samples, Segment, Source
+from polymodal.media.types import Frame, Samples, Segment, Source, Utterance
 from polymodal.predict.clips import Clips, open_clips
 from polymodal.predict.contributions import CHUNK
 from polymodal.predict.features import Row
@@ -108,13 +109,14 @@ class Predictor:
         pipeline = self.clips.pipeline
         with pipeline.read(clip, name=name, segments=segments, utterances=mode, progress=progress) as reading:
             moments, seconds = self._read(reading)
-        notes = [*self.clips.notes, *reading.notes]
-        if not moments:
+        uncut = not moments
+        if uncut:
             if hasattr(clip, "seek"):
                 clip.seek(0)
             with pipeline.read(clip, name=name, utterances="clip", progress=progress) as reading:
                 moments, seconds = self._read(reading)
-            notes.append("no utterance was found: the clip is judged as one")
+        notes = [*self.clips.notes, *reading.notes]
+        notes += ["no utterance was found: the clip is judged as one"] if uncut else []
         if not any(m.present for m in moments):
             reasons = "; ".join(dict.fromkeys([*reading.notes, *self.clips.notes])) or "it is silent and shows no face"
             raise DataError(f"{reading.info.name} has none of {', '.join(self.clips.sources)}: {reasons}")
@@ -156,10 +158,9 @@ class Predictor:
         Raises:
             RunError: the run cannot be applied to clips.
         """
-        clips = self.clips
-        with clips.pipeline.read(pieces, utterances="speech", rolling=rolling) as reading:
+        with self.clips.pipeline.read(pieces, utterances="speech", rolling=rolling) as reading:
             for utterance in reading:
-                yield from self._judge.moments([clips.row(utterance)], [utterance.segment], ["the stream"])
+                yield from self._moments([utterance], "the stream")
 
     def _cut(self, transcript: str | Path | None, utterances: str | None) -> tuple[list[Segment] | None, str]:
         """Return the segments of a transcript, and how to cut without them."""
@@ -169,7 +170,7 @@ class Predictor:
             return None, utterances or self.clips.pipeline.extraction.utterances
         if utterances not in (None, "transcript"):
             raise OptionError(f"a transcript says where utterances are; leave out the transcript or {utterances!r}")
-        from polymodal.media.transcripts import read_transcript
+        from polymodal.media.words.transcripts import read_transcript
 
         return read_transcript(transcript), "transcript"
 
@@ -179,12 +180,14 @@ class Predictor:
         waiting, spent = iter(reading), 0.0
         while chunk := list(islice(waiting, CHUNK)):
             began = time.perf_counter()
-            rows, segments = [self.clips.row(u) for u in chunk], [u.segment for u in chunk]
-            moments += self._judge.moments(
-                rows, segments, [f"{reading.info.name} at {s.start:.1f} s" for s in segments]
-            )
+            moments += self._moments(chunk, reading.info.name)
             spent += time.perf_counter() - began
         return sorted(moments, key=lambda m: (m.start, m.end)), {"model": spent}
+
+    def _moments(self, utterances: Sequence[Utterance], clip: str) -> list[Moment]:
+        rows, segments = [self.clips.row(u) for u in utterances], [u.segment for u in utterances]
+        found = self._judge.moments(rows, segments, [f"{clip} at {s.start:.1f} s" for s in segments])
+        return [replace(m, absent=self.clips.absent(u)) for m, u in zip(found, utterances, strict=True)]
 
     def _timeline(
         self, clip: str, duration: float, moments: list[Moment], notes: list[str], seconds: dict[str, float]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Group
 from rich.markup import escape
@@ -31,34 +31,37 @@ def timeline_table(timeline: Timeline) -> Group:
             e = moment.estimates[target.name]
             names = [escape(target.name)] if several else []
             text = escape(moment.text) if cells[0] else ""
-            table.add_row(*cells, *names, escape(said(e)), interval(e), bars(e, longest[target.name]), text)
+            table.add_row(
+                *cells, *names, escape(said(target, e)), interval(target, e), bars(e, longest[target.name]), text
+            )
             cells = [""]
     seconds = ", ".join(f"{stage} {s:.2f}" for stage, s in timeline.seconds.items())
     below = [*(f"note: {note}" for note in timeline.notes), f"seconds: {seconds}"]
     return Group(table, *(Text(text, style="dim") for text in below))
 
 
-def line(moment: Moment, latency: float) -> str:
+def line(targets: Sequence[Target], moment: Moment, latency: float) -> str:
     """Return one line on a moment of a live stream."""
-    estimates = (f"{name} {said(e)} {interval(e)}".rstrip() for name, e in moment.estimates.items())
-    there = "+".join(moment.present) or "nothing"
-    return f"{_time(moment)}  {';  '.join(estimates)}  ({there}; {1000 * latency:.0f} ms)  {moment.text}".rstrip()
+    told = [(t, moment.estimates[t.name]) for t in targets]
+    estimates = (f"{t.name} {said(t, e)} {interval(t, e)}".rstrip() for t, e in told)
+    there = "; ".join(["+".join(moment.present) or "nothing", *moment.absent.values(), f"{1000 * latency:.0f} ms"])
+    return f"{_time(moment)}  {';  '.join(estimates)}  ({there})  {moment.text}".rstrip()
 
 
-def said(estimate: Estimate) -> str:
+def said(target: Target, estimate: Estimate) -> str:
     """Return the prediction itself."""
     if estimate.value is not None:
-        return f"{estimate.value:+.2f}"
+        return target.spec.write(estimate.value)
     chances = estimate.probabilities or {}
     chosen = [str(estimate.label)] if estimate.labels is None else list(estimate.labels)
     return ", ".join(f"{name} {chances[name]:.0%}" for name in chosen) or "none"
 
 
-def interval(estimate: Estimate) -> str:
-    """Return the interval of a regression; empty where there is none."""
+def interval(target: Target, estimate: Estimate) -> str:
+    """Return the interval of a number; empty where there is none."""
     if estimate.low is None or estimate.high is None:
         return ""
-    return f"{estimate.low:+.2f} to {estimate.high:+.2f}"
+    return f"{target.spec.write(estimate.low)} to {target.spec.write(estimate.high)}"
 
 
 def bars(estimate: Estimate, longest: float) -> str:

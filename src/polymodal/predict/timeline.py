@@ -59,6 +59,7 @@ class Moment:
         present: modalities of the run that were there.
         estimates: target -> Estimate.
         text, words, speaker: what was said by whom, as far as known.
+        absent: modality of the run -> why it was not there, as far as known.
     """
 
     start: float
@@ -68,6 +69,7 @@ class Moment:
     text: str = ""
     words: tuple[Word, ...] = ()
     speaker: str = ""
+    absent: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -78,6 +80,7 @@ class Moment:
             "text": self.text,
             "words": [{"text": w.text, "start": round(w.start, 3), "end": round(w.end, 3)} for w in self.words],
             "present": list(self.present),
+            "absent": self.absent,
             "estimates": {name: e.to_dict() for name, e in self.estimates.items()},
         }
 
@@ -123,7 +126,13 @@ class Timeline:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON; ``from_dict`` is its inverse."""
         targets = [
-            {"name": t.name, "task": t.task, "range": list(t.range) if t.range else None, "classes": list(t.classes)}
+            {
+                "name": t.name,
+                "task": t.task,
+                "answer": t.spec.answer,
+                "range": list(t.range) if t.range else None,
+                "classes": list(t.classes),
+            }
             for t in self.targets
         ]
         return {
@@ -181,7 +190,7 @@ class Timeline:
                 row |= _flat(f"{name}/probability", e.probabilities)
             row |= _flat(f"{name}/baseline", e.baseline)
             # What is absent keeps its columns: a table has the same ones whatever is in the clip.
-            nothing = dict.fromkeys(target.classes) if target.task == "multilabel" else None
+            nothing = dict.fromkeys(target.classes) if target.spec.answer == "classes" else None
             for modality in self.modalities:
                 row |= _flat(f"{name}/contribution/{modality}", e.contributions.get(modality, nothing))
         return row

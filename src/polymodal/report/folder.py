@@ -131,7 +131,7 @@ def best_epochs(run: Run, epochs: dict[int, list[dict[str, Any]]]) -> dict[int, 
 def read_predictions(run: Run) -> dict[str, Array] | None:
     """Return the columns ``id``, ``seed``, ``true`` and ``predicted`` of the main target, complete input.
 
-    Only the first seed, so that every sample counts once; None where nothing was saved.
+    Only samples with a known label, and only the first seed, so that each counts once; None where nothing was saved.
     """
     file = run.evaluation / "predictions.parquet"
     complete = next((r for r in run.main if r.complete and r.split == run.split), None)
@@ -149,7 +149,10 @@ def read_predictions(run: Run) -> dict[str, Array] | None:
         raise RunError(f"{file} cannot be read ({error}); run polymodal evaluate again") from error
     seeds = table["seed"].to_numpy()
     columns = {new: np.array(table[old].to_pylist()) for old, new in wanted.items()}
-    return {key: values[seeds == seeds[0]] for key, values in columns.items()} if len(seeds) else None
+    if not len(seeds):
+        return None
+    rows = (seeds == seeds[0]) & run.target.spec.known(columns["true"])
+    return {key: values[rows] for key, values in columns.items()}
 
 
 def read_fused(run: Run) -> tuple[Array, list[str]] | None:

@@ -18,9 +18,10 @@ _NAMES = {
     "ua": ("UA", "unweighted accuracy"),
     "auc": ("AUC", "area under the ROC curve"),
     "eer": ("EER", "equal error rate"),
+    "median_rank": ("Median rank", "median rank"),
 }
 # Shares of samples or of decisions are read in percent; errors and correlations are not.
-_PERCENT = re.compile(r"(^|_)(acc\d*|accuracy|f1|precision|recall|ua|auc|eer)(_|$)")
+_PERCENT = re.compile(r"(^|_)(acc\d*|accuracy|f1|precision|recall|share|ua|auc|eer)(_|$)")
 
 
 def is_percent(metric: str) -> bool:
@@ -53,7 +54,7 @@ def label(metric: str) -> str:
         short = _NAMES[stem][0]
     else:
         short = re.sub(r"^acc(\d*)", lambda m: "Acc-" + m[1] if m[1] else "Acc", stem.replace("_", " "))
-        short = re.sub(r"^f1\b", "F1", short)
+        short = short[:1].upper() + short[1:]
     return f"{short} of {name}" if slash else short
 
 

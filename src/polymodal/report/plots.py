@@ -247,6 +247,19 @@ def class_bars(scores: Array, positives: Array, classes: Sequence[str]) -> Figur
     return figure
 
 
+def rank_curves(ranks: Array) -> Figure:
+    """Return the share of samples with a rank of at most k against k, a line per column of ``ranks`` (samples, 2)."""
+    figure, (ax,) = new_figure(2.9)
+    places = np.arange(1, len(ranks) + 1)
+    for column, color, name in zip(ranks.T, (BLUE, ORANGE), ("anchor to others", "others to anchor"), strict=True):
+        shares = np.searchsorted(np.sort(column), places, side="right") / len(ranks)
+        ax.step(places, 100 * shares, where="post", color=color, label=name)
+    ax.plot(places, 100 * places / len(ranks), color=INK, linestyle=":", linewidth=1, label="chance")
+    ax.set(xscale="log", xlabel="k", ylabel="found among the first k (%)", ylim=(0, 102))
+    figure.legend(loc="outside upper right", ncols=3, frameon=False, labelcolor=INK, fontsize=8)
+    return figure
+
+
 def projection(points: Array, labels: Array, explained: Sequence[float], target: str, names: Sequence[str]) -> Figure:
     """Return a scatter of ``points`` (n, 2) coloured by label.
 

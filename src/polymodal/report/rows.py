@@ -14,7 +14,8 @@ from polymodal.report.metrics import write_value
 class Row:
     """One figure of an evaluation: a metric of a target on a split with some modalities present.
 
-    Values are as stored (a share is 0.71, not 71); what could not be computed is NaN.
+    Values are as stored (a share is 0.71, not 71); what could not be computed is NaN. ``chance`` is what guessing is
+    expected to reach, where that is known.
     """
 
     method: str
@@ -32,6 +33,7 @@ class Row:
     count: int
     seeds: tuple[float, ...]
     absence: str
+    chance: float = math.nan
 
     @property
     def subset(self) -> str:
@@ -88,6 +90,7 @@ def _row(row: dict[str, Any], common: dict[str, str]) -> Row:
         count=int(row["count"]),
         seeds=tuple(map(_number, row["seeds"])),
         absence=common["absence"],
+        chance=_number(row.get("chance")),
     )
 
 

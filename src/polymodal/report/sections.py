@@ -17,6 +17,8 @@ from polymodal.report.tables import Table, score_table, subset_table, target_tab
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from polymodal.core import Target
+
     Array = np.ndarray[Any, Any]
 
 
@@ -154,18 +156,14 @@ def _predictions(run: Run) -> Section | None:
         return None
     title, target = "Predictions", run.target
     found = read_predictions(run)
-    if found is None:
+    if found is None or not len(found["true"]):
         return Section("predictions", title, missing=f"No predictions for the complete input. {_evaluate(run)}")
-    true, predicted = found["true"], found["predicted"]
-    where = f"{len(true)} samples of {run.split}, complete input, seed {found['seed'][0]}"
-    if target.task == "regression":
-        return _scatter(title, true, predicted, target.name, where)
-    if target.task == "classification":
-        return _confusion(title, true, predicted, target.classes, where)
-    return _classes(title, true, predicted, target.classes, where)
+    where = f"{len(found['true'])} samples of {run.split}, complete input, seed {found['seed'][0]}"
+    draw = {"number": _scatter, "class": _confusion, "classes": _classes, "match": _ranks}[target.spec.answer]
+    return draw(title, found["true"], found["predicted"], target, where)
 
 
-def _scatter(title: str, true: Array, predicted: Array, target: str, where: str) -> Section:
+def _scatter(title: str, true: Array, predicted: Array, target: Target, where: str) -> Section:
     finite = np.isfinite(true) & np.isfinite(predicted)
     true, predicted = true[finite], predicted[finite]
     if not len(true):
@@ -175,17 +173,18 @@ def _scatter(title: str, true: Array, predicted: Array, target: str, where: str)
     return Section(
         "predictions",
         title,
-        plots.predicted_against_true(true, predicted, target),
-        f"Scatter of predicted against true {target}; quantiles of predicted minus true at 5, 25, 50, 75 and 95%: "
+        plots.predicted_against_true(true, predicted, target.name),
+        f"Scatter of predicted against true {target.name}; quantiles of predicted minus true at 5, 25, 50, 75 and 95%: "
         f"{words}.",
         f"{where}. Left: the line is a perfect prediction. Right: quantiles of predicted − true along the true "  # noqa: RUF001
         f"label; over all samples, at 5, 25, 50, 75 and 95%: {words}.",
     )
 
 
-def _confusion(title: str, true: Array, predicted: Array, classes: tuple[str, ...], where: str) -> Section:
+def _confusion(title: str, true: Array, predicted: Array, target: Target, where: str) -> Section:
     from sklearn.metrics import confusion_matrix
 
+    classes = target.classes
     counts = confusion_matrix(true, predicted, labels=range(len(classes)))
     correct = "; ".join(f"{c}: {counts[i, i]} of {counts[i].sum()}" for i, c in enumerate(classes))
     return Section(
@@ -197,9 +196,10 @@ def _confusion(title: str, true: Array, predicted: Array, classes: tuple[str, ..
     )
 
 
-def _classes(title: str, true: Array, predicted: Array, classes: tuple[str, ...], where: str) -> Section:
+def _classes(title: str, true: Array, predicted: Array, target: Target, where: str) -> Section:
     from sklearn.metrics import f1_score
 
+    classes = target.classes
     f1 = f1_score(true.astype(int), predicted.astype(int), average=None, zero_division=0).reshape(-1)
     words = ", ".join(f"{c} {100 * v:.1f}" for c, v in zip(classes, f1, strict=True))
     return Section(
@@ -211,6 +211,18 @@ def _classes(title: str, true: Array, predicted: Array, classes: tuple[str, ...]
     )
 
 
+def _ranks(title: str, true: Array, predicted: Array, target: Target, where: str) -> Section:
+    middle = ", ".join(f"{m:g}" for m in np.median(predicted, axis=0))
+    return Section(
+        "predictions",
+        title,
+        plots.rank_curves(predicted),
+        f"Curves of the share of samples that find a match among the first k; median rank there and back: {middle}.",
+        f"{where}. Share of samples whose match is among the first k, from the anchor to the other modalities and "
+        "back; dotted: chance where each sample matches itself alone.",
+    )
+
+
 def _projection(run: Run) -> Section | None:
     if not run.rows:
         return None
@@ -219,13 +231,13 @@ def _projection(run: Run) -> Section | None:
     if fused is None or found is None:
         why = f"No fused representation was saved: the method has none, or it was not asked for. {_evaluate(run)}"
         return Section("projection", title, missing=why)
-    points, true = _matched(*fused, found)
+    points, rows = _matched(*fused, found)
     if len(points) < 3 or points.shape[1] < 2:
         return Section("projection", title, missing="A projection needs three finite samples and two dimensions.")
     from sklearn.decomposition import PCA
 
     pca = PCA(2, random_state=0).fit(points)
-    labels, names, what = _colours(run, true)
+    labels, names, what = _colours(run.target, found["true"][rows], found["predicted"][rows])
     explained = np.nan_to_num(pca.explained_variance_ratio_)
     share = f"{explained.sum():.0%}"
     return Section(
@@ -241,19 +253,18 @@ def _projection(run: Run) -> Section | None:
 
 
 def _matched(fused: Array, ids: list[str], found: dict[str, Array]) -> tuple[Array, Array]:
-    """Return the finite representations whose sample has a label, and those labels."""
+    """Return the finite representations whose sample has a label, and its rows in ``found``."""
     at = {str(i): row for row, i in enumerate(found["id"])}
     kept = [row for row, i in enumerate(ids) if i in at and np.isfinite(fused[row]).all()]
-    return fused[kept], found["true"][[at[ids[row]] for row in kept]]
+    return fused[kept], np.array([at[ids[row]] for row in kept], dtype=int)
 
 
-def _colours(run: Run, true: Array) -> tuple[Array, list[str], str]:
+def _colours(target: Target, true: Array, predicted: Array) -> tuple[Array, list[str], str]:
     """Return a number per sample, the names of the numbers, and what they are."""
-    target = run.target
-    if target.task == "regression":
-        return true, [], f"true {target.name}"
-    if target.task == "classification":
-        return true, list(target.classes), f"true {target.name}"
-    common = int(true.sum(axis=0).argmax())  # samples have several labels; the commonest one splits them best
-    name = target.classes[common]
-    return true[:, common].astype(int), [f"not {name}", name], f"whether {name}, the commonest class, is true"
+    if target.spec.answer == "classes":
+        common = int(true.sum(axis=0).argmax())  # samples have several labels; the commonest one splits them best
+        name = target.classes[common]
+        return true[:, common].astype(int), [f"not {name}", name], f"whether {name}, the commonest class, is true"
+    if target.spec.answer == "match":
+        return (predicted[:, 0] <= 1).astype(int), ["not first", "first"], "whether its match is found first"
+    return true, list(target.classes), f"true {target.name}"

@@ -3,7 +3,7 @@
 from polymodal.score.compare import Comparison, align, compare_tables, holm, paired_bootstrap, sign_flip, swap_test
 from polymodal.score.curve import area_measures, auilc
 from polymodal.score.intervals import Summary, score, summarise, summarise_tables, tables_by_seed
-from polymodal.score.metrics import evaluate, f1_weighted, main_metric, metric_names, sample_scores
+from polymodal.score.metrics import evaluate, f1_weighted, sample_scores
 
 __all__ = [
     "Comparison",
@@ -15,8 +15,6 @@ __all__ = [
     "evaluate",
     "f1_weighted",
     "holm",
-    "main_metric",
-    "metric_names",
     "paired_bootstrap",
     "sample_scores",
     "score",

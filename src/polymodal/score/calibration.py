@@ -33,21 +33,23 @@ def temperature(target: Target, true: Any, probability: Any) -> float | None:
     search in an interval finds its maximum.
 
     Args:
-        true: ``(samples,)`` class numbers, or ``(samples, classes)`` 0/1 for multilabel.
+        true: ``(samples,)`` class numbers, or ``(samples, classes)`` 0/1 for multilabel; those not known do not count.
         probability: ``(samples, classes)``.
 
     Returns:
         T in [``SHARPEST``, ``FLATTEST``]; None for fewer than ``SMALLEST`` samples.
 
     Raises:
-        DataError: as ``score.evaluate``, or a regression target.
+        DataError: as ``score.evaluate``, or a target whose answers have no probabilities.
     """
-    y, scores = checked(target, "label", true), _scores(target, probability)
+    several = _independent(target)
+    y, _, p, _ = checked(target, true, None, probability)
+    scores = _scores(p, several)
     if len(y) < SMALLEST:
         return None
 
     def loss(inverse: float) -> float:
-        if target.task == "multilabel":
+        if several:
             return -float(np.mean(log_expit(inverse * scores * (2 * y - 1))))
         return -float(np.mean(log_softmax(inverse * scores, axis=1)[np.arange(len(y)), y.astype(int)]))
 
@@ -62,15 +64,23 @@ def tempered(target: Target, probability: Any, temperature: Any) -> Array:
         probability: ``(samples, classes)``.
         temperature: one number, or ``(samples,)``.
     """
-    scores = _scores(target, probability) / np.reshape(temperature, (-1, 1))
-    return np.asarray(expit(scores) if target.task == "multilabel" else softmax(scores, axis=1))
+    several = _independent(target)
+    scores = _scores(probability, several) / np.reshape(temperature, (-1, 1))
+    return np.asarray(expit(scores) if several else softmax(scores, axis=1))
 
 
-def _scores(target: Target, probability: Any) -> Array:
-    if target.task == "regression":
-        raise DataError(f"regression target {target.name!r} has no probabilities to calibrate; use residual_quantile")
+def _scores(probability: Any, several: bool) -> Array:
     p = np.clip(np.asarray(probability, dtype=float), _TINY, 1 - _TINY)
-    return np.asarray(logit(p) if target.task == "multilabel" else np.log(p))
+    return np.asarray(logit(p) if several else np.log(p))
+
+
+def _independent(target: Target) -> bool:
+    """Return whether classes do not exclude each other; DataError where there are no probabilities at all."""
+    if target.spec.calibration != "temperature":
+        raise DataError(
+            f"{target.task} target {target.name!r} has no probabilities to calibrate; use residual_quantile"
+        )
+    return target.spec.answer == "classes"
 
 
 def calibration_error(target: Target, true: Any, probability: Any) -> float:
@@ -79,8 +89,8 @@ def calibration_error(target: Target, true: Any, probability: Any) -> float:
     Confidence is the probability of the likeliest class; for multilabel every class of every sample counts, with its
     own probability against how often it holds. NaN without samples. Raises DataError like ``score.evaluate``.
     """
-    y, p = checked(target, "label", true), checked(target, "probability", probability)
-    if target.task == "multilabel":
+    y, _, p, _ = checked(target, true, None, probability)
+    if _independent(target):
         confidence, right = p.ravel(), y.ravel().astype(float)
     else:
         confidence, right = p.max(axis=1, initial=0), (p.argmax(axis=1) == y).astype(float)

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.core import DataError, OptionError, Target, nearest, numpy_rng
+from polymodal.core import DataError, Measure, OptionError, Target, nearest, numpy_rng
 from polymodal.score.intervals import BLOCK, check_options, draws, interval, mean_over_seeds, tables_by_seed
-from polymodal.score.metrics import Measure, metric_names
 from polymodal.score.statistics import Array
 
 EXACT = 16
@@ -202,7 +201,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def _with_seeds(target: Target, predicted: Any, probability: Any) -> tuple[Array, Array | None]:
     """Return both with a leading axis of seeds."""
     p = np.asarray(predicted)
-    p = p[None] if p.ndim == (2 if target.task == "multilabel" else 1) else p
+    p = p[None] if p.ndim == 1 + len(target.spec.predicted.row) else p
     if probability is None:
         return p, None
     q = np.asarray(probability)
@@ -210,8 +209,8 @@ def _with_seeds(target: Target, predicted: Any, probability: Any) -> tuple[Array
 
 
 def _check_metric(target: Target, metric: str) -> None:
-    if metric not in metric_names(target):
-        raise OptionError(f"target {target.name!r} has no metric {metric!r}{nearest(metric, metric_names(target))}")
+    if metric not in target.spec.metrics:
+        raise OptionError(f"target {target.name!r} has no metric {metric!r}{nearest(metric, target.spec.metrics)}")
 
 
 def _exchanges(samples: int, rounds: int, seed: int) -> Iterator[Array]:

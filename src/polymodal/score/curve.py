@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from polymodal.core import DataError
-from polymodal.score.metrics import Measure
+from polymodal.core import DataError, Measure
 from polymodal.score.statistics import Array
 
 

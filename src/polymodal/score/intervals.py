@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.core import DataError, Figure, OptionError, Schema, Scores, Target, nearest, numpy_rng
-from polymodal.score.metrics import Measure, measures
+from polymodal.core import DataError, Figure, Measure, OptionError, Schema, Scores, Target, nearest, numpy_rng
+from polymodal.score.metrics import measures
 from polymodal.score.statistics import Array
 
 BLOCK = 2**19

@@ -71,6 +71,20 @@ def root(statistic: Statistic) -> Statistic:
     return lambda times: np.sqrt(statistic(times))
 
 
+def median(values: Array) -> Statistic:
+    """Median of ``values`` (samples,), the middle of both where their number is even; NaN without samples."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+
+    def value(times: Array) -> Array:
+        running = np.cumsum(times[:, order], axis=1)
+        half = times.sum(axis=1, keepdims=True) / 2
+        lower, upper = ordered[(running >= half).argmax(axis=1)], ordered[(running > half).argmax(axis=1)]
+        return np.where(half[:, 0] > 0, (lower + upper) / 2, np.nan)
+
+    return value
+
+
 def correlation(x: Array, y: Array) -> Statistic:
     """Pearson correlation of two columns (samples,); NaN where either is constant."""
     x, y = _centred(x), _centred(y)

@@ -10,10 +10,10 @@ TIMELINE: dict[str, Any] = {
     "run": "mosi",
     "method": "mmcl",
     "modalities": ["text", "audio", "vision"],
-    "targets": [{"name": "sentiment", "task": "regression", "range": [-3, 3], "classes": []}],
+    "targets": [{"name": "sentiment", "task": "regression", "answer": "number", "range": [-3, 3], "classes": []}],
     "level": 0.9,
     "calibrated": True,
-    "notes": ["clip.mp4 has no picture: vision is absent"],
+    "notes": ["clip.mp4: the picture shows no face, vision is absent"],
     "seconds": {"decode": 0.1, "audio": 0.2, "text": 0.4, "model": 0.02, "total": 0.7},
     "utterances": [
         {
@@ -23,6 +23,7 @@ TIMELINE: dict[str, Any] = {
             "text": "i loved it",
             "words": [{"text": "i", "start": 0.4, "end": 0.5}],
             "present": ["text", "audio"],
+            "absent": {"vision": "the picture shows no face"},
             "estimates": {
                 "sentiment": {
                     "value": 1.2,

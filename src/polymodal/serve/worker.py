@@ -122,7 +122,7 @@ def _read_rows(predictor: Predicts, path: Path) -> dict[str, Any]:
 
 
 def _watch_clip(predictor: Predicts, task: Task, connection: Connection) -> dict[str, Any]:
-    from polymodal.media.decode import Media
+    from polymodal.media.clip.decode import Media
 
     assert task.clip is not None
     with Media(task.clip, name=task.name) as media:

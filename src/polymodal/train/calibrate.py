@@ -97,7 +97,9 @@ def calibrate(run: Run, corpus: Corpus, device: torch.device | str = "cpu") -> N
         run: with all seeds trained.
         corpus: what it was trained on, encoded.
     """
-    names, targets, seeds = corpus.schema.names, run.schema.joint_targets, run.seeds
+    names, targets, seeds = corpus.schema.names, _calibrated(run), run.seeds
+    if not targets:
+        return
     subsets = [kept for size in range(len(names), 0, -1) for kept in combinations(names, size)]
     by_subset: dict[tuple[str, ...], list[Columns]] = {kept: [] for kept in subsets}
     loader = run.loader(corpus, "valid")
@@ -113,11 +115,16 @@ def calibrate(run: Run, corpus: Corpus, device: torch.device | str = "cpu") -> N
     write_json(run.path / FILE, {"split": "valid", "seeds": seeds, "levels": LEVELS, "subsets": measured})
 
 
+def _calibrated(run: Run) -> list[Target]:
+    """Return the targets of which it can be known how sure an answer is."""
+    return [t for t in run.schema.joint_targets if t.spec.calibration]
+
+
 def ensemble(targets: Iterable[Target], by_seed: Sequence[Columns]) -> Columns:
-    """Return columns whose predictions are the mean over seeds: of values for a regression, else of probabilities."""
+    """Return columns whose predictions are the mean over seeds: of probabilities where there are some, or of values."""
     merged = dict(by_seed[0])
     for target in targets:
-        name = f"{target.name}/{'predicted' if target.task == 'regression' else 'probability'}"
+        name = f"{target.name}/{target.spec.averaged}"
         merged[name] = np.stack([columns[name] for columns in by_seed]).astype(np.float64).mean(axis=0)
     return merged
 
@@ -128,13 +135,14 @@ def _measure(kept: tuple[str, ...], columns: Columns, split: Split, targets: Ite
     rows = np.array([have <= present for present in _presence(columns, split)], dtype=bool)
     figures: dict[str, dict[str, Any]] = {}
     for target in targets:
-        true = columns[f"{target.name}/true"][rows]
+        known = rows & target.spec.known(columns[f"{target.name}/true"])
+        true = columns[f"{target.name}/true"][known]
+        said = columns[f"{target.name}/{target.spec.averaged}"][known]
         figure: dict[str, Any] = {"count": len(true)}
-        if target.task == "regression":
-            residuals = true - columns[f"{target.name}/predicted"][rows]
-            figure["half_widths"] = [residual_quantile(residuals, level) for level in LEVELS]
+        if target.spec.calibration == "interval":
+            figure["half_widths"] = [residual_quantile(true - said, level) for level in LEVELS]
         else:
-            figure["temperature"] = temperature(target, true, columns[f"{target.name}/probability"][rows])
+            figure["temperature"] = temperature(target, true, said)
         figures[target.name] = figure
     return {"present": list(kept), "targets": figures}
 
@@ -153,7 +161,7 @@ def reliability(run: Run, split: Split, by_seed: Sequence[Columns], level: float
     the interval) for a regression, ``ece`` and ``ece_uncalibrated`` (expected calibration error) otherwise. No rows for
     a run that is not calibrated.
     """
-    calibration, targets = run.calibration, run.schema.joint_targets
+    calibration, targets = run.calibration, _calibrated(run)
     if calibration is None:
         return []
     columns = ensemble(targets, by_seed)
@@ -165,22 +173,22 @@ def reliability(run: Run, split: Split, by_seed: Sequence[Columns], level: float
 def _reliability(
     calibration: Calibration, target: Target, columns: Columns, presence: list[set[str]], level: float
 ) -> dict[str, Any]:
-    regression = target.task == "regression"
+    interval = target.spec.calibration == "interval"
     known = [
-        calibration.half_width(target.name, p, level) if regression else calibration.temperature(target.name, p)
+        calibration.half_width(target.name, p, level) if interval else calibration.temperature(target.name, p)
         for p in presence
     ]
-    rows = np.array([k is not None for k in known], dtype=bool)
-    figures: Array = np.array([k for k in known if k is not None])
+    rows = np.array([k is not None for k in known], dtype=bool) & target.spec.known(columns[f"{target.name}/true"])
+    figures: Array = np.array([k for k, row in zip(known, rows, strict=True) if row])
     true = columns[f"{target.name}/true"][rows]
+    said = columns[f"{target.name}/{target.spec.averaged}"][rows]
     row: dict[str, Any] = {"target": target.name, "count": len(true)}
     if not len(true):
         return row
-    if regression:
-        share = coverage(true, columns[f"{target.name}/predicted"][rows], figures)
+    if interval:
+        share = coverage(true, said, figures)
         return row | {"level": level, "coverage": share, "width": float(2 * figures.mean())}
-    raw = columns[f"{target.name}/probability"][rows]
     return row | {
-        "ece": calibration_error(target, true, tempered(target, raw, figures)),
-        "ece_uncalibrated": calibration_error(target, true, raw),
+        "ece": calibration_error(target, true, tempered(target, said, figures)),
+        "ece_uncalibrated": calibration_error(target, true, said),
     }

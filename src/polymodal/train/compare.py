@@ -13,8 +13,6 @@ from polymodal.core import DataError, OptionError, RunError, Target, nearest
 from polymodal.score import (
     align,
     holm,
-    main_metric,
-    metric_names,
     paired_bootstrap,
     sample_scores,
     sign_flip,
@@ -24,9 +22,6 @@ from polymodal.train.evaluate import evaluate
 from polymodal.train.run import Run
 
 Array = np.ndarray[Any, Any]
-
-PER_SAMPLE = {"mae", "accuracy"}
-"""Metrics that are means of ``score.sample_scores``: their permutation test flips signs of differences."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +81,9 @@ def paired_tests(runs: Sequence[Run], *, split: str = "test", metric: str | None
         OptionError: the target has no such metric.
     """
     target = runs[0].schema.joint_targets[0]
-    metric = metric or main_metric(target)
-    if metric not in metric_names(target):
-        raise OptionError(f"{target.name} has no metric {metric!r}{nearest(metric, metric_names(target))}")
+    metric, better = metric or target.spec.main, target.spec.metrics
+    if metric not in better:
+        raise OptionError(f"{target.name} has no metric {metric!r}{nearest(metric, better)}")
     reference = _predictions(runs[0], split, target)
     found = []
     for run in runs[1:]:
@@ -96,9 +91,8 @@ def paired_tests(runs: Sequence[Run], *, split: str = "test", metric: str | None
             raise DataError(f"{run.path} predicts {run.schema.joint_targets[0].name}, {runs[0].path} {target.name}")
         found.append(_against(target, metric, reference, _predictions(run, split, target)))
     adjusted = holm([p for *_, p in found])
-    better = metric_names(target)[metric]
     return [
-        PairedTest(str(run.path), str(runs[0].path), metric, better, *values, p_holm)
+        PairedTest(str(run.path), str(runs[0].path), metric, better[metric], *values, p_holm)
         for run, values, p_holm in zip(runs[1:], found, adjusted, strict=True)
     ]
 
@@ -140,10 +134,10 @@ def _against(
     pa = other["probability"][:, rows] if "probability" in other else None
     pb = reference.get("probability")
     true = reference["true"]
-    if not np.array_equal(true, other["true"][rows]):
+    if not np.array_equal(true, other["true"][rows], equal_nan=true.dtype.kind == "f"):
         raise DataError("the runs were tested on different labels of the same samples; compare runs on the same corpus")
     shown = paired_bootstrap(target, true, a, b, metric, probability_a=pa, probability_b=pb)
-    if metric in PER_SAMPLE:
+    if metric == target.spec.sample_metric:
         means = [np.mean([sample_scores(target, true, p) for p in x], axis=0) for x in (a, b)]
         p = sign_flip(means[0] - means[1])
     elif len(a) == len(b):

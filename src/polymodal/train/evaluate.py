@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from polymodal.core.errors import DataError
 
 if TYPE_CHECKING:
+    from polymodal.core import Target
     from polymodal.data.corpus import Corpus
     from polymodal.stress import Point
     from polymodal.train.infer import Columns
@@ -179,6 +180,7 @@ class _Evaluation:
                 target,
                 summarise_tables(_measures(target, by_seed), len(by_seed[0]["id"]), resamples=self.resamples),
                 place,
+                target.spec.chance(by_seed[0][f"{target.name}/true"]),
             )
         ]
 
@@ -227,7 +229,7 @@ class _Evaluation:
             raise RunError(f"cannot write {self.folder}: {error.strerror or error}; free space and try again") from None
 
 
-def _measures(target: Any, by_seed: list[Columns]) -> list[Any]:
+def _measures(target: Target, by_seed: list[Columns]) -> list[Any]:
     """Return the measures of each seed's predictions for ``target``."""
     import numpy as np
 
@@ -242,19 +244,20 @@ def _measures(target: Any, by_seed: list[Columns]) -> list[Any]:
     )
 
 
-def _rows(target: Any, found: dict[str, Any], place: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return one row per metric."""
-    from polymodal.score import main_metric, metric_names
-
-    better = metric_names(target)
+def _rows(
+    target: Target, found: dict[str, Any], place: dict[str, Any], chance: dict[str, float] | None = None
+) -> list[dict[str, Any]]:
+    """Return one row per metric; ``chance`` holds what guessing reaches, where that is known."""
+    spec = target.spec
     return [
         {
             **place,
             "target": target.name,
             "metric": metric,
-            "higher_is_better": better[metric],
-            "main": metric == main_metric(target),
+            "higher_is_better": spec.metrics[metric],
+            "main": metric == spec.main,
             **{k: _number(getattr(summary, k)) for k in ("mean", "std", "low", "high")},
+            "chance": (chance or {}).get(metric),
             "count": summary.count,
             "seeds": [_number(v) for v in summary.seeds],
         }

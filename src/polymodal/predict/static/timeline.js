@@ -179,7 +179,7 @@
       this.target = target;
       [...this.tabs.children].forEach((button, i) =>
         button.setAttribute("aria-pressed", String(this.timeline.targets[i] === target)));
-      this.classes.hidden = target.task !== "multilabel";
+      this.classes.hidden = target.answer !== "classes";
       if (!this.classes.hidden) {
         const options = target.classes.map((name) => html("option", { value: name }, name));
         const choice = html("select", { onchange: () => { this.klass = choice.value; this.redraw(); this.tell(); } }, ...options);
@@ -338,8 +338,8 @@
       this.plot.replaceChildren(this.pattern());
       this.chosen = this.add("path", { class: "pm-selected" });
       this.current = this.add("path", { class: "pm-current" });
-      const name = this.target.task, top = 8;
-      const drawn = name === "regression" ? this.values(top) : name === "multilabel" ? this.lanes(top) : this.stack(top);
+      const { answer } = this.target, top = 8;
+      const drawn = answer === "number" ? this.values(top) : answer === "classes" ? this.lanes(top) : this.stack(top);
       this.bottom = this.contributions(top + drawn + GAP);
       this.axis();
       this.head = this.media && this.timed && this.add("line", { class: "pm-head", y1: 0, y2: this.bottom });
@@ -471,7 +471,7 @@
       const digits = Math.min(Math.max(1 - Math.floor(Math.log10(most)), 1), 6);
       this.label(top + 4, signed(most, digits), "pm-small");
       this.label(top + LANE * modalities.length - 4, signed(-most, digits), "pm-small");
-      const of = { regression: "to the prediction", multilabel: `to the probability of ${this.klass}` }[this.target.task];
+      const of = { number: "to the prediction", classes: `to the probability of ${this.klass}` }[this.target.answer];
       const items = modalities.map((name, m) => [this.colour(m), name]);
       this.explain([["", `contribution ${of || "to the probability of the likeliest class"}:`], ...items, ["pm-key-absent", "absent"]], true);
       return top + LANE * modalities.length;
@@ -519,8 +519,9 @@
       const utterance = this.utterances[this.selected], estimate = utterance?.estimates[this.target.name];
       if (!estimate) return this.details.replaceChildren();
       const when = this.timed ? `${clock(utterance.start)} to ${clock(utterance.end)}` : `row ${this.selected + 1}`;
-      const absent = this.timeline.modalities.filter((m) => !utterance.present.includes(m));
-      const write = { regression: this.tellValue, multilabel: this.tellLabels }[this.target.task] || this.tellClass;
+      const absent = this.timeline.modalities.filter((m) => !utterance.present.includes(m))
+        .map((m) => utterance.absent?.[m] ? `${m} (${utterance.absent[m]})` : m);
+      const write = { number: this.tellValue, classes: this.tellLabels }[this.target.answer] || this.tellClass;
       return this.details.replaceChildren(
         html("h2", {}, `Utterance ${this.selected + 1} of ${this.utterances.length}`),
         html("p", { className: "pm-soft" }, utterance.speaker ? `${when}, ${utterance.speaker}` : when),

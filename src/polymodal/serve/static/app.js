@@ -183,9 +183,9 @@
     const rows = timeline.utterances.map((utterance) => {
       const { start, end, speaker, text, present } = utterance;
       const row = { clip: timeline.clip, start, end, speaker, text, present: present.join("+") };
-      for (const { name, task, classes } of timeline.targets) {
+      for (const { name, answer, classes } of timeline.targets) {
         const e = utterance.estimates[name];
-        const nothing = task === "multilabel" ? Object.fromEntries(classes.map((c) => [c, null])) : null;
+        const nothing = answer === "classes" ? Object.fromEntries(classes.map((c) => [c, null])) : null;
         if ("value" in e) Object.assign(row, { [name]: e.value, [`${name}/low`]: e.low, [`${name}/high`]: e.high });
         else Object.assign(row, { [name]: e.labels ? e.labels.join(";") : e.label }, flat(`${name}/probability`, e.probabilities));
         Object.assign(row, flat(`${name}/baseline`, e.baseline));

@@ -1,0 +1,1 @@
+"""Whole folders of clips: a table in, workers, parts, a store out."""

@@ -1,0 +1,180 @@
+"""A corpus from a whole folder of clips: parts are made by workers, kept, and put together in the end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polymodal.core import DataError, OptionError
+from polymodal.data.corpus import Corpus
+from polymodal.data.progress import progress_bar
+from polymodal.data.store import write_store
+from polymodal.media.extraction import Extraction
+from polymodal.media.folder.assemble import Made, assemble, collect, write_tables
+from polymodal.media.folder.manifest import Manifest
+from polymodal.media.folder.parts import cannot_write
+from polymodal.media.folder.summary import Summary, summarise
+from polymodal.media.folder.work import Facts, Job, Task, part_key
+from polymodal.media.folder.workers import Cluster, Extractors, Workers
+
+if TYPE_CHECKING:
+    from polymodal.media.pipeline import Pipeline
+
+MARK = "extract.json"
+
+
+def extract(
+    manifest: Manifest,
+    out: str | Path,
+    *,
+    extraction: Extraction,
+    workers: int = 1,
+    ray: str | None = None,
+    assets: str | Path | None = None,
+    make: Callable[..., Pipeline] | None = None,
+) -> Summary:
+    """Extract all clips of ``manifest`` into the store ``out``; the same store for any number and kind of workers.
+
+    Parts are kept in ``out`` + ``.partial`` until the store is written; another start goes on from there, and so it
+    does when options, clips or transcripts have changed. A clip that cannot be read is listed in ``failed.csv``; parts
+    then stay, so that it alone is read again once ``out`` has been removed.
+
+    Args:
+        extraction: what to extract; see ``manifest.suggested``.
+        workers: processes, each single-threaded with extractors of its own.
+        ray: address of a Ray cluster to work on instead, or ``local``.
+        assets: folder with models (see ``Pipeline``).
+        make: makes a pipeline, called as ``make(extraction, assets=assets)`` in each process; must be importable there.
+
+    Raises:
+        DataError: ``out`` exists or cannot be written, or no clip can be used.
+        OptionError: options that do not fit the manifest, or an extractor or cluster that cannot be had.
+    """
+    from polymodal.media.pipeline import Pipeline
+
+    folder = Path(out)
+    _check(manifest, extraction, workers)
+    partial = _open_partial(folder, manifest)
+    job = Job(extraction, None if assets is None else str(Path(assets).absolute()), make or Pipeline)
+    began = time.perf_counter()
+    team = Extractors(job, min(workers, len(manifest.clips))) if ray is None else Cluster(job, workers, ray)
+    with team:
+        found = team.facts()
+        tasks = _tasks(manifest, found, partial / "parts")
+        before = {m.task.clip for m in collect(tasks)}
+        failures = _run(team, tasks, before, partial)
+    seconds = time.perf_counter() - began
+    made = collect(tasks)
+    if not made:
+        raise DataError(f"no clip of {manifest.source} could be extracted; {_first(failures)}")
+    corpus = _write(manifest, found, made, failures, partial, folder)
+    return summarise(folder, corpus, made, before, failures, found.extraction.text, seconds)
+
+
+def _check(manifest: Manifest, extraction: Extraction, workers: int) -> None:
+    """Raise OptionError where options and manifest do not go together."""
+    if workers < 1:
+        raise OptionError(f"workers must be at least 1, got {workers}")
+    place, rows = manifest.source, manifest.rows
+    for name in ("audio", "vision"):
+        if getattr(extraction, name) == "file" and not any(name in row.features for row in rows):
+            raise OptionError(f"{name} is 'file', but {place} names no such files; say --columns {name}=COLUMN")
+    if extraction.utterances == "transcript" and not any(row.transcript for row in rows):
+        raise OptionError(f"{place} names no transcripts; say --columns transcript=COLUMN")
+    if extraction.text == "none":
+        return
+    if extraction.align == "words" and any(row.text and not row.transcript for row in rows):
+        raise OptionError(
+            f"{place} says which words, not when; give transcripts with times, or have the clips transcribed with "
+            "--columns text=none"
+        )
+    whole = [row for row in rows if row.start is None and row.end is None and (row.text or row.transcript)]
+    if whole and extraction.utterances in ("speech", "windows"):
+        raise OptionError(
+            f"{place} says what is said in whole clips, which does not tell what is said in a part; use --utterances "
+            "clip or transcript, or leave it out with --columns text=none transcript=none"
+        )
+
+
+def _open_partial(folder: Path, manifest: Manifest) -> Path:
+    """Return the folder for what is not finished, made or found."""
+    if folder.exists():
+        raise DataError(f"{folder} exists already; choose another folder or remove it first")
+    partial = folder.with_name(f"{folder.name}.partial").absolute()
+    if partial.exists() and not (partial / MARK).is_file():
+        raise DataError(f"{partial} exists and is not an unfinished extraction; move it away or choose another folder")
+    try:
+        (partial / "parts").mkdir(parents=True, exist_ok=True)
+        (partial / MARK).write_text(json.dumps({"source": manifest.source}))
+        _clear(partial)
+        for mark in partial.glob("parts/*.tries"):
+            mark.unlink()
+    except OSError as error:
+        raise cannot_write(partial, error) from None
+    return partial
+
+
+def _tasks(manifest: Manifest, found: Facts, parts: Path) -> list[Task]:
+    return [
+        Task(rows, parts / f"{sha256(clip.encode()).hexdigest()[:32]}.safetensors", part_key(rows, found))
+        for clip, rows in manifest.clips.items()
+    ]
+
+
+def _run(team: Workers, tasks: Sequence[Task], before: set[str], partial: Path) -> dict[str, str]:
+    """Have all parts made that are not there; return clip -> reason of those that failed, in the order of tasks."""
+    failures: dict[str, str] = {}
+    todo = [task for task in tasks if task.clip not in before]
+    with progress_bar() as bar:
+        shown = bar.add_task("extracting", total=len(tasks), completed=len(before))
+        for task, reason in team.run(todo) if todo else ():
+            if reason:
+                failures[task.clip] = reason
+                _write_failures(partial, failures)
+            bar.advance(shown)
+    return {task.clip: failures[task.clip] for task in tasks if task.clip in failures}
+
+
+def _write_failures(folder: Path, failures: dict[str, str]) -> None:
+    try:
+        with (folder / "failed.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("clip", "reason"), *failures.items()])
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+
+
+def _first(failures: dict[str, str]) -> str:
+    clip, reason = next(iter(failures.items()))
+    return f"the first: {reason}" if clip in reason else f"the first: {clip}: {reason}"
+
+
+def _write(
+    manifest: Manifest, found: Facts, made: Sequence[Made], failures: dict[str, str], partial: Path, folder: Path
+) -> Corpus:
+    """Write the store, whole or not at all; remove the parts unless something is left to do."""
+    try:
+        corpus = assemble(manifest, found, made, len(failures), partial / "raw")
+        store = write_store(corpus, partial / "store")
+        write_tables(store, made, found.extraction.utterances)
+        if failures:
+            _write_failures(store, failures)
+        store.rename(folder)
+        if not failures:
+            shutil.rmtree(partial)
+    except OSError as error:
+        raise cannot_write(partial, error) from None
+    finally:
+        _clear(partial)
+    return corpus
+
+
+def _clear(partial: Path) -> None:
+    """Remove all but the parts."""
+    for name in ("raw", "store"):
+        shutil.rmtree(partial / name, ignore_errors=True)

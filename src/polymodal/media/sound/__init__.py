@@ -1,0 +1,1 @@
+"""What is heard: acoustic features, speech activity, the clocks of two recordings."""

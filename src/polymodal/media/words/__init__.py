@@ -1,0 +1,1 @@
+"""What is said: recognisers, transcripts, subtitles, words on the axis of features."""
