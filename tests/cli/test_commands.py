@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ Call = Callable[..., Any]
 def test_methods_lists_all_and_describes_one(call: Call) -> None:
     listed = call("methods")
     assert all(method in listed.out for method in method_ids())
+    about = {words[0]: " ".join(words) for words in map(str.split, re.split(r"\n(?=\S)", listed.out)) if words}
+    assert "Only regression." in about["self-mm"]
+    assert "fed as zeros" in about["mctn"]
+    assert not re.search("Only|zeros", about["mmcl"])
     everything = call("methods", "--json").json
     assert {m["id"] for m in everything} == set(method_ids())
     one = call("methods", "mmcl", "--json").json
