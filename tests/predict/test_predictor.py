@@ -22,7 +22,7 @@ from polymodal.nn.heads import probabilities
 from polymodal.predict.predictor import Predictor
 from polymodal.predict.timeline import Moment, Timeline
 from polymodal.score.calibration import tempered
-from polymodal.train.calibrate import FILE
+from polymodal.train.calibration import FILE
 
 MakeRun = Callable[..., Run]
 MakeClip = Callable[..., Path]
