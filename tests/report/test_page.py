@@ -178,6 +178,15 @@ def test_the_verdict_ranks_several_targets(make_run: MakeRun) -> None:
     assert "Of 4 targets, confident is predicted best (0.700) and 100% calm worst (0.820)." in page.text
 
 
+def test_a_seed_that_was_still_improving_is_said_to_want_more_epochs(make_run: MakeRun) -> None:
+    run = make_run()
+    assert "still improving" not in Page(write_report(run)).text  # epoch 12 of 20 was the best
+    (run / "seed-1112" / "result.json").write_text('{"best_epoch": 19, "epochs": 20}')
+    assert "Seed 1112: still improving when the epochs ran out: try --epochs 40." in Page(write_report(run)).text
+    (run / "seed-1112" / "result.json").unlink()  # training goes on
+    assert "still improving" not in Page(write_report(run)).text
+
+
 def test_a_run_without_evaluation_still_has_a_page(make_run: MakeRun) -> None:
     run = make_run(bare=True)
     page = Page(write_report(run))
