@@ -46,7 +46,7 @@ class Section:
 
 def sections(run: Run) -> list[Section]:
     """Return every part of the report of ``run`` in reading order."""
-    makers = (_scores, _targets, _subsets, _stress, _losses, _predictions, _projection)
+    makers = (_subsets, _scores, _targets, _stress, _losses, _predictions, _projection)
     return [part for maker in makers for part in [maker(run)] if part is not None]
 
 
