@@ -15,7 +15,7 @@ from polymodal.core import RunError, Target
 from polymodal.media.types import Segment
 from polymodal.predict.features import Features, Row
 from polymodal.predict.timeline import Estimate, Moment
-from polymodal.train.calibrate import check_level
+from polymodal.train.calibration import check_level
 from polymodal.train.run import Run
 
 SMALL = 10_000_000
@@ -28,7 +28,7 @@ class Judge:
 
     Args:
         run: the run.
-        level: of the intervals, one of ``train.calibrate.LEVELS``.
+        level: of the intervals, one of ``train.calibration.LEVELS``.
 
     Raises:
         RunError: weights, statistics or calibration that cannot be read; a run that says nothing about single samples.

@@ -33,7 +33,7 @@ class Predictor:
     Args:
         run: the run.
         assets: folder with models that are not installed with packages (see ``media.pipeline.Pipeline``).
-        level: of the intervals, one of ``train.calibrate.LEVELS``.
+        level: of the intervals, one of ``train.calibration.LEVELS``.
         threads: of extraction.
 
     Raises:
