@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from polymodal.core import Modality, OptionError, Schema, Target
+from polymodal.core import options as reading
 from polymodal.methods import build, describe_method, find_method, method_id, method_ids, method_options
 from polymodal.methods._describe import describe, method_classes
 
