@@ -14,6 +14,7 @@ from polymodal.core import Batch, Output, Schema
 from polymodal.methods.base import Method, positive
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs, utterance_encoder
+from polymodal.testing import SCHEMAS, check_method
 
 
 class Gated(Method):
@@ -45,6 +46,8 @@ class Gated(Method):
 
 
 if __name__ == "__main__":
+    few = "2-sequence-vector-classification"  # without schemas= on all of them, which takes a minute
+    check_method(Gated, schemas={few: SCHEMAS[few]})
     run = polymodal.fit(f"{__file__}:Gated", "synthetic:talk?n=200", epochs=3, out="runs/own-method")
     for row in polymodal.evaluate(run)["rows"]:
         if row["main"] and row["split"] == "test":
