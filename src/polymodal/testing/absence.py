@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import torch
 from torch import Tensor
 
 from polymodal.core import Batch, Stream
+from polymodal.methods.base import Seamed
 from polymodal.stress import parse_stress
-from polymodal.testing.subject import NotApplicable, Subject, expect, finite, rows_of, run, same, step
+from polymodal.testing.subject import (
+    NotApplicable,
+    Subject,
+    expect,
+    finite,
+    rows_of,
+    run,
+    same,
+    same_tensors,
+    step,
+)
 
 STRESSES = ("missing:rate=0.4", "instance:p=1.0")
 
@@ -128,7 +140,8 @@ def what_is_encoded_once_is_fused_for_every_subset(subject: Subject) -> None:
         raise NotApplicable("it has no seam between encoding and fusing")
     vectors = method.encode(batch)
     shapes = {n: (len(v), v.dim()) for n, v in vectors.items()}
-    expect(shapes == dict.fromkeys(names, (len(batch), 2)), f"encode must return (batch, width) of each modality: {shapes}")
+    wanted = dict.fromkeys(names, (len(batch), 2))
+    expect(shapes == wanted, f"encode must return (batch, width) of each modality, got {shapes}")
     for gone in (c for size in range(len(names) + 1) for c in combinations(names, size)):
         reduced = batch.without(*gone)
         zeroed = {n: torch.zeros_like(v) if n in gone else v for n, v in vectors.items()}
