@@ -82,3 +82,12 @@ def test_links_to_files_lead_somewhere(page: str) -> None:
 def test_every_page_is_in_the_menu() -> None:
     menu = re.findall(r"^  - .+: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE)
     assert sorted(menu) == PAGES
+
+
+def test_what_a_model_can_explain_of_the_demos_corpus_is_what_its_plan_says() -> None:
+    from polymodal.data.plans import PLANS
+
+    limits = PLANS["sarcasm"].limits["sentiment"]
+    text = " ".join((DOCS / "index.md").read_text().split())
+    assert f"can explain {100 * limits['linear']:.0f} % of the sentiment's variance" in text
+    assert f"the best possible function {100 * limits['bayes']:.0f} %" in text

@@ -246,11 +246,9 @@ def _readings(plan: Plan, sensor: Sensor, factors: dict[str, Array], draw: Draw)
     found = {}
     for factor, carriers in plan.carries.items():
         if sensor.name in carriers:
+            strength = carriers[sensor.name]  # 1 for a tense, which is never misread
             error = draw("reading", sensor.name, factor).standard_normal(len(factors[factor]))
-            exact = carriers[sensor.name] == 1  # a tense is never misread
-            found[factor] = (
-                factors[factor] if exact else (factors[factor] + sensor.noise * error) / (1 + sensor.noise**2) ** 0.5
-            )
+            found[factor] = strength * (factors[factor] + (strength < 1) * sensor.noise * error)
     return found
 
 
