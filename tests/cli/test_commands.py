@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,10 @@ Call = Callable[..., Any]
 def test_methods_lists_all_and_describes_one(call: Call) -> None:
     listed = call("methods")
     assert all(method in listed.out for method in method_ids())
+    about = {words[0]: " ".join(words) for words in map(str.split, re.split(r"\n(?=\S)", listed.out)) if words}
+    assert "Only regression." in about["self-mm"]
+    assert "fed as zeros" in about["mctn"]
+    assert not re.search("Only|zeros", about["mmcl"])
     everything = call("methods", "--json").json
     assert {m["id"] for m in everything} == set(method_ids())
     one = call("methods", "mmcl", "--json").json
@@ -135,5 +141,14 @@ def test_the_demo_runs_and_goes_on_where_it_stopped(call: Call, tmp_path: Path) 
     for _ in range(2):
         shown = call("demo", "--quick", "--out", tmp_path / "demo")
         assert shown.code == 0
-        assert "mmcl" in shown.out
-        assert (tmp_path / "demo/mmcl/report.html").is_file()
+        first = shown.out.strip().splitlines()[0]
+        assert first.startswith("On sarcasm, mmcl ")
+        assert "the floor linear" in first
+        assert first in html.unescape((tmp_path / "demo/mmcl/report.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_demo_ends_in_a_difference_that_is_no_luck(call: Call, tmp_path: Path) -> None:
+    sentence = call("demo", "--out", tmp_path / "demo").out.strip().splitlines()[0]
+    assert sentence.startswith("On sarcasm, mmcl is better than the floor linear, by more than luck: mean absolute")

@@ -295,6 +295,19 @@ def test_frames_that_are_mapped_from_a_file_make_a_store(tmp_path: Path) -> None
     assert np.array_equal(_column(stored["train"], "face")[2], frames[4:])
 
 
+def test_a_mix_has_pixels_where_a_source_has_them(tmp_path: Path) -> None:
+    write_store(_corpus(), tmp_path / "lab")
+    write_store(_corpus(), tmp_path / "street")
+    mixed = load_corpus(f"mix:lab={tmp_path}/lab,street=({tmp_path}/street?modalities=audio)?unify=true")
+    assert mixed.schema.modality("face") == FACE
+    assert mixed["train"].present["face"].tolist() == [False, True, True, True, True] + 5 * [False]
+    batch = Loader(mixed["train"], mixed.schema, 10, normalizer=mixed.normalizer).batch(np.arange(10))
+    assert batch["face"].tensor.shape == (10, 4, 1, 5, 5)
+    assert not batch["scene"].tensor[5:].any()
+    assert np.array_equal(_column(mixed["train"], "face")[3], _column(_split(), "face")[3])
+    assert mixed.normalizer.mean["face"] == pytest.approx(_corpus().normalizer.mean["face"])
+
+
 @pytest.mark.parametrize(
     "column",
     [

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import LinearRegression, RidgeCV
 from sklearn.neighbors import KNeighborsRegressor
 
 from polymodal.core import DataError, OptionError
@@ -16,7 +16,8 @@ from polymodal.data.grammar import OPINIONS
 from polymodal.data.ragged import Array, Ragged
 from polymodal.data.synthetic import load, names
 
-NAMES = ("talk", "emotions", "labels", "xor", "redundant", "vectors", "unimodal", "pair", "mosi-shaped", "faces")
+NAMES = ("talk", "sarcasm", "emotions", "labels", "xor", "redundant", "vectors", "unimodal", "pair")
+NAMES += ("mosi-shaped", "faces")
 ALPHAS = np.logspace(-1, 4, 11)
 
 
@@ -159,6 +160,69 @@ def test_xor_is_at_chance_alone_and_certain_together() -> None:
         assert max(abs(correlation(column, signs)) for column in x.T) < 0.06
         readings[modality] = x[:, made.truth["channels"][modality][f"sign_{modality}"].start]
     assert np.mean((readings["audio"] * readings["vision"] > 0) == (labels == 1)) > 0.9
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_limits_are_what_the_best_use_of_all_readings_explains(name: str) -> None:
+    made = corpus("mosi-shaped", n=1284) if name == "mosi-shaped" else corpus(name, n=4000)
+    plan, known = made.truth["plan"], made.truth["splits"]["train"]
+    best = {}
+    for factor, carriers in plan.carries.items():
+        noise = {
+            m: max(1 / r**2 - 1, 1e-9) for m, r in carriers.items()
+        }  # variance of the error beside 1 of the factor
+        seen = sum(known["readings"][m][factor] * (1 + v) ** 0.5 / v for m, v in noise.items())
+        best[factor] = np.tanh(seen) if factor in plan.signs else seen / (1 + sum(1 / v for v in noise.values()))
+    flat = np.stack([x for part in known["readings"].values() for x in part.values()], axis=1)
+    for score, parts in plan.scores.items():
+        truth = known["scores"][score]
+        expected = sum(c.share**0.5 * c.value(best) for c in parts)
+        assert 1 - np.mean((truth - expected) ** 2) == pytest.approx(plan.limits[score]["bayes"], abs=0.05)
+        assert LinearRegression().fit(flat, truth).score(flat, truth) == pytest.approx(
+            plan.limits[score]["linear"], abs=0.05
+        )
+
+
+@cache
+def sarcasm() -> tuple[list[dict[str, Array]], list[dict[str, Any]]]:
+    """Words, voice and face as a linear model sees them, and the truth: of samples to learn from, of others to ask."""
+    made = [corpus("sarcasm", n=2000, seed=seed)["train"] for seed in (0, 1)]
+    bag = CountVectorizer(min_df=2).fit(list(made[0].columns["text"]))
+    views = [
+        {
+            "text": bag.transform(list(split.columns["text"])).toarray(),
+            "audio": pooled(split, "audio"),
+            "vision": pooled(split, "vision"),
+        }
+        for split in made
+    ]
+    return views, [corpus("sarcasm", n=2000, seed=seed).truth["splits"]["train"] for seed in (0, 1)]
+
+
+def test_a_linear_probe_cannot_follow_sarcasm_but_one_that_multiplies_words_and_tone_can() -> None:
+    views, known = sarcasm()
+    limit = corpus("sarcasm", n=2000).truth["limits"]["sentiment"]
+    score, asked = (k["scores"]["sentiment"] for k in known)
+
+    def explained(*added: list[Array]) -> float:
+        x, z = (np.column_stack([*view.values(), *extra]) for view, *extra in zip(views, *added, strict=True))
+        return float(RidgeCV(ALPHAS).fit(x, score).score(z, asked))
+
+    # What the sentence says, in seven levels, and whether the pooled voice sounds turned around.
+    said = [np.clip(np.rint(1.5 * k["readings"]["text"]["words"]), -3, 3) for k in known]
+    tone = RidgeCV(ALPHAS).fit(views[0]["audio"], known[0]["factors"]["tone"])
+    meant = [level * np.sign(tone.predict(view["audio"])) for level, view in zip(said, views, strict=True)]
+    assert limit["linear"] - 0.2 < explained() < limit["linear"]
+    assert explained(said) == pytest.approx(limit["linear"], abs=0.06)
+    assert explained(said, meant) == pytest.approx(limit["bayes"], abs=0.1)
+
+
+@pytest.mark.parametrize("modality", ["text", "audio", "vision"])
+def test_no_modality_alone_knows_whether_the_words_are_turned_around(modality: str) -> None:
+    views, known = sarcasm()
+    irony, asked = (k["factors"]["words"] * k["factors"]["tone"] for k in known)
+    for model in (RidgeCV(ALPHAS), KNeighborsRegressor(25)):
+        assert model.fit(views[0][modality], irony).score(views[1][modality], asked) < 0.03, model
 
 
 def test_text_cue_alone_says_nothing_about_the_label() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from polymodal.core import Batch, Modality, Output, Schema, Stream, Target
 from polymodal.methods import build, find_method, method_ids
-from polymodal.methods.base import Method, Now, View
+from polymodal.methods.base import Method, Now, Seamed, View
 from polymodal.stress import parse_stress
 
 TEXT = Modality("text", "text")
@@ -24,7 +25,7 @@ WORDS = Modality("text", "sequence", 6)
 AUDIO = Modality("audio", "sequence", 5)
 VISION = Modality("vision", "sequence", 4)
 FACE = Modality("face", "vector", 3)
-SCENE = Modality("scene", "image", shape=(3, 16, 16))
+SCENE = Modality("scene", "image", shape=(3, 8, 8))
 FACES = Modality("faces", "frames", shape=(3, 16, 16))
 PULSE = Modality("pulse", "sequence", 1)
 SCORE = Target("sentiment", "regression", (-3.0, 3.0))
@@ -337,6 +338,21 @@ def test_absence_of_some_rows_is_absence_in_those_rows(method: Method, schema: S
         some = run(method, batch.without(gone, rows=rows))
         same(rows_of(some, rows), rows_of(run(method, batch.without(gone)), rows), f"rows without {gone}")
         same(rows_of(some, ~rows), rows_of(full, ~rows), f"rows with {gone}")
+
+
+@torch.no_grad()
+def test_what_is_encoded_once_is_fused_for_every_subset(method: Method, schema: Schema, batch: Batch) -> None:
+    if not isinstance(method, Seamed):
+        pytest.skip("has no seam between encoding and fusing")
+    vectors = method.encode(batch)
+    assert {n: (len(v), v.dim()) for n, v in vectors.items()} == dict.fromkeys(schema.names, (8, 2))
+    for gone in (c for size in range(len(schema.names) + 1) for c in combinations(schema.names, size)):
+        reduced = batch.without(*gone)
+        zeroed = {n: torch.zeros_like(v) if n in gone else v for n, v in vectors.items()}
+        for name, vector in method.encode(reduced).items():
+            assert not vector.any() or name not in gone, f"{name} is absent and no zero"
+            torch.testing.assert_close(vector, zeroed[name], **CLOSE)
+        same(method.fuse(zeroed, reduced.present), method(reduced), f"without {gone}")
 
 
 def test_absence_is_seen_exactly_if_declared(method: Method, schema: Schema, batch: Batch) -> None:

@@ -106,6 +106,30 @@ def test_what_is_to_be_decoded_trains_too_unless_told_otherwise(make_batch: Make
         assert ("inputs.encoders" in touched(method, loss)) == reached
 
 
+def test_codes_translated_to_are_moved_by_translation_only_where_told(make_batch: MakeBatch) -> None:
+    batch = make_batch(SCHEMA)
+    for quirks, reached in ((("moving",), True), ((), False)):
+        method = small(quirks=quirks)
+        _, output = ran(method, batch, "bridge")
+        found = dict(output.representations)
+        target = found["z_text"].detach().requires_grad_()
+        found["z_text"] = target
+        forth, _ = method.translation_losses(found, present(batch))
+        (gradient,) = torch.autograd.grad(forth, target, allow_unused=True)
+        assert (gradient is not None) == reached
+
+
+def test_what_predicts_from_means_reads_both_means_and_samples_in_training(make_batch: MakeBatch) -> None:
+    batch = make_batch(SCHEMA)
+    for mode, wanted in (("mean", {True, False}), ("sample", {False})):
+        method, seen = small(eval_mode=mode), set()
+        for _ in range(12):
+            _, output = ran(method, batch, "space")
+            found = output.representations
+            seen.add(torch.equal(found["z_audio"], found["mean_audio"]))
+        assert seen == wanted
+
+
 def test_a_sigmoid_ends_the_decoders_on_request(make_batch: MakeBatch) -> None:
     z = 100 * torch.randn(8, 5, 4)
     assert small(quirks=("sigmoid",)).decoders["audio"](z).min() >= 0

@@ -132,8 +132,8 @@ def test_a_perfect_decoder_closes_the_cycle(make_batch: MakeBatch) -> None:
     assert before["reconstruction_audio"].min() > 0
     method.decoders["audio"] = Perfect(low.tensor)
     after = method.refinement("audio", low, own, common)
-    assert not after["cycle_audio"].any()
-    assert not after["reconstruction_audio"].any()
+    assert after["cycle_audio"].max() < 1e-8
+    assert after["reconstruction_audio"].max() < 1e-8
 
 
 def test_language_asks_and_the_others_answer(make_batch: MakeBatch) -> None:
@@ -188,7 +188,7 @@ def test_the_focus_is_an_option(make_batch: MakeBatch) -> None:
 def test_without_language_only_the_shared_vector_says_anything(make_batch: MakeBatch) -> None:
     method, batch = DLF(SMALL, **TINY).eval(), make_batch(SMALL)
     lone = method(batch.without("text")).representations
-    assert all(lone[f"h_{n}"].std(0).max() == 0 for n in WIDTHS)
+    assert all(lone[f"h_{n}"].std(0).max() < 1e-6 for n in WIDTHS)
     assert lone["shared"].std(0).max() > 0
     mute = method(batch.without("audio")).representations
     assert mute["h_audio"].std(0).max() > 0  # language passes on alone

@@ -90,7 +90,7 @@ def test_the_loss_is_the_papers_sum(make_batch: MakeBatch) -> None:
 
 
 def test_the_last_code_shifts_the_prime_features(make_batch: MakeBatch) -> None:
-    batch, method = make_batch(SMALL), ITHP(SMALL).eval()
+    batch, method = make_batch(SMALL), ITHP(SMALL, pool="first").eval()
     assert method.shift is not None
     with torch.no_grad():
         method.shift.weight.zero_()
@@ -186,6 +186,27 @@ def test_the_order_is_an_option() -> None:
 def test_wrong_options_are_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         ITHP(SMALL, **options)
+
+
+SPOKEN = Schema((Modality("text", "text"), Modality("audio", "vector", 3)), SCORE)
+
+
+def said(*texts: str) -> Batch:
+    here = torch.ones(len(texts), dtype=torch.bool)
+    streams = {"text": Stream(list(texts), None, here), "audio": Stream(torch.zeros(len(texts), 3), None, here)}
+    return Batch(streams, {"y": torch.zeros(len(texts))}, list(texts))
+
+
+def test_sentences_that_begin_alike_are_told_apart_without_a_transformer() -> None:
+    """A [CLS] has seen the whole sentence, a hashed word itself alone."""
+    predictions = ITHP(SPOKEN).eval()(said("the film was good", "the film was not bad", "the end")).predictions["y"]
+    assert (predictions[:, None] - predictions).abs().fill_diagonal_(1).min() > 1e-5
+
+
+def test_the_first_token_is_read_by_default_where_a_transformer_made_it(bert: str) -> None:
+    assert ITHP(SPOKEN.with_encoders({"text": bert})).pool == "first"
+    assert ITHP(SPOKEN.with_encoders({"text": bert}), pool="mean").pool == "mean"
+    assert ITHP(SPOKEN).pool == "mean"
 
 
 def test_raw_text_is_no_target() -> None:

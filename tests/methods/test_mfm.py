@@ -10,6 +10,7 @@ from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream,
 from polymodal.methods import build, find_method
 from polymodal.methods.mfm import Decoder, mmd_to_normal
 from polymodal.nn.memory import unroll
+from polymodal.train.recipe import load_preset
 
 SCORE = Target("sentiment", "regression", (-3.0, 3.0))
 MOSI = Schema(
@@ -96,6 +97,19 @@ def test_masked_rows_do_not_count_and_one_row_is_no_sample(kernel):
         values.append(mmd_to_normal(torch.where(mask[:, None], z, torch.tensor(fill)), mask, kernel))
     assert torch.equal(*values)
     assert mmd_to_normal(z, torch.arange(6) == 2, kernel) == 0
+
+
+def test_the_papers_preset_pulls_codes_as_hard_as_the_authors_did():
+    """Their weight goes with their kernel: the corrected one has a gradient some hundred times as long."""
+    options = load_preset("mfm", "paper")["method"]
+    z, mask, pull = 0.5 * torch.randn(32, options["code"]), torch.ones(32, dtype=torch.bool), {}
+    for kernel in ("released", "corrected", options["kernel"]):
+        torch.manual_seed(0)
+        code = z.clone().requires_grad_()
+        (options["mmd"] * mmd_to_normal(code, mask, kernel)).backward()
+        pull[kernel] = code.grad.norm().item()
+    assert pull[options["kernel"]] == pull["released"]
+    assert pull["corrected"] > 50 * pull["released"]
 
 
 def reached(method: nn.Module, loss: Tensor) -> set[str]:

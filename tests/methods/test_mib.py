@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Schema, Stream, Target
 from polymodal.methods.mib import MIB, _Bottleneck, mean_kl
+from polymodal.train.recipe import load_preset
 
 MakeBatch = Callable[..., Batch]
 
@@ -214,6 +215,26 @@ def test_the_last_true_step_or_the_mean_of_all_is_read() -> None:
         assert gradient[0].abs().sum(1).nonzero()[:, 0].tolist() == reached
 
 
+def test_the_mean_of_steps_is_no_linear_map_of_the_features() -> None:
+    schema = Schema((Modality("text", "sequence", 2),), (SENTIMENT,))
+    x, lengths, here = torch.randn(4, 6, 2), torch.full((4,), 6), torch.ones(4, dtype=torch.bool)
+    for pool, opposed in (("last", True), ("mean", False)):
+        encoder = small(schema, pool=pool).encoders["text"]
+        one, other = (encoder(Stream(sign * x, lengths, here)) for sign in (1, -1))
+        assert torch.allclose(one, -other, atol=1e-6) == opposed
+
+
+def test_dropout_falls_on_what_the_bottlenecks_read(make_batch: MakeBatch) -> None:
+    method, batch = small(dropout=0.5).train(), make_batch(SCHEMA)
+    seen: list[Tensor] = []
+    method.bottlenecks["text"].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    method(batch)
+    method.eval()(batch)
+    dropped, whole = ((x == 0).float().mean().item() for x in seen)
+    assert 0.2 < dropped < 0.8
+    assert whole < 0.05
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -221,6 +242,7 @@ def test_the_last_true_step_or_the_mean_of_all_is_read() -> None:
         ({"beta": -1.0}, "beta of text must not be negative"),
         ({"beta": {"text": 1.0, "fused": 1.0}}, "beta has no value for audio, vision"),
         ({"fusion": "experts"}, "fusion 'experts' multiplies the codes of variant 'late'; it has none in 'complete'"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
         ({"embed_dropout": 1.0}, "embed_dropout must be at least 0 and below 1"),
         ({"task_weight": 0.0}, "task_weight must be above 0"),
     ],
@@ -241,12 +263,12 @@ def planted(rows: int) -> Batch:
     return Batch({"signal": signal, "noise": noise}, {"sentiment": factor}, [str(i) for i in range(rows)])
 
 
-def trained(beta: float) -> tuple[dict[str, float], float]:
+def trained(steps: int = 500, rate: float = 5e-3, **options: Any) -> tuple[dict[str, float], float]:
     """KL of each modality's code in nats per dimension, and the mean absolute error on new data."""
     torch.manual_seed(0)
-    method = MIB(NOISY, width=8, hidden=32, heads=2, beta=beta)
-    optimiser = torch.optim.Adam(method.parameters(), 5e-3)
-    for _ in range(500):
+    method = MIB(NOISY, **{"width": 8, "hidden": 32, "heads": 2, **options})
+    optimiser = torch.optim.Adam(method.parameters(), rate)
+    for _ in range(steps):
         batch = planted(64)
         optimiser.zero_grad()
         sum(method.losses(batch, method(batch)).values(), torch.zeros(())).backward()
@@ -260,16 +282,25 @@ def trained(beta: float) -> tuple[dict[str, float], float]:
 
 
 def test_the_bottleneck_forgets_planted_noise_and_keeps_the_signal() -> None:
-    kl, error = trained(0.1)
+    kl, error = trained(beta=0.1)
     assert kl["noise"] < 0.03  # from 4.5 untrained
     assert kl["signal"] > 0.4
     assert error < 0.25  # 0.8 by always guessing the middle, about 0.12 at best
 
 
 @pytest.mark.slow
+def test_at_the_price_and_rate_of_its_preset_it_forgets_planted_noise() -> None:
+    preset = load_preset("mib", "cpu")
+    kl, error = trained(1000, preset["training"]["lr"], width=50, heads=5, **preset["method"])
+    assert kl["noise"] < 0.3  # from 4.5 untrained
+    assert kl["noise"] < 0.5 * kl["signal"]
+    assert error < 0.3  # 0.8 by always guessing the middle
+
+
+@pytest.mark.slow
 def test_without_a_price_noise_is_kept_and_with_a_high_one_everything_is_lost() -> None:
-    free, _ = trained(0.0)
+    free, _ = trained(beta=0.0)
     assert free["noise"] > 1
-    kl, error = trained(3.0)
+    kl, error = trained(beta=3.0)
     assert max(kl.values()) < 0.2
     assert error > 0.6

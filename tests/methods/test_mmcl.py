@@ -263,27 +263,48 @@ def test_weights_scale_their_losses_and_zero_removes_them() -> None:
     assert set(losses(small(alpha=0.0, beta=0.0, gamma=0.0), batch)[0]) == {"task"}
 
 
+def everyone(x: Tensor) -> Stream:
+    return Stream(x, torch.full((len(x),), x.shape[1]), torch.ones(len(x), dtype=torch.bool))
+
+
 def test_predictive_coding_compares_with_other_samples_at_the_same_step() -> None:
     """With equal inputs all latents of a step are equal: every term is the log of the samples that reach the step."""
     method = small(mode="cpc")
-    x = torch.randn(1, 4, 8).expand(6, 4, 8)
-    stream = Stream(x, torch.full((6,), 4), torch.ones(6, dtype=torch.bool))
+    stream = everyone(torch.randn(1, 7, 8).expand(6, 7, 8))
     loss = method.coders["audio"](method.encoders["audio"], stream, stream, None, 0.1)
     torch.testing.assert_close(loss, torch.tensor(6.0).log())
 
 
-def test_the_past_in_predictive_coding_has_not_seen_the_future() -> None:
+def test_no_frame_is_in_the_past_and_in_what_is_predicted_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Step by step: the frames that a prediction depends on all lie before those that its target depends on."""
     method = small(mode="cpc")
-    encoder = method.encoders["audio"].utterance
-    x = torch.randn(2, 9, 8)
-    changed = x.clone()
-    changed[:, 6:] += 1
-    states = [
-        encoder.states(Stream(v, torch.tensor([9, 9]), torch.ones(2, dtype=torch.bool)))[0][..., :8]
-        for v in (x, changed)
-    ]
-    torch.testing.assert_close(states[0][:, :5], states[1][:, :5])
-    assert not torch.allclose(states[0][:, 5], states[1][:, 5])  # a convolution over three steps sees one ahead
+    asked: list[tuple[Tensor, Tensor]] = []
+    monkeypatch.setattr(mmcl, "info_nce", lambda a, b, *_: asked.append((a, b)) or a.sum() + b.sum())
+    view, clean = (torch.randn(2, 9, 8, requires_grad=True) for _ in range(2))
+    method.coders["audio"](method.encoders["audio"], everyone(clean), everyone(view), None, 0.1)
+    assert len(asked) == 3
+    for ahead, (predicted, true) in enumerate(asked):
+        assert len(predicted) == len(true) > 0
+        for step in range(len(predicted)):
+            (back,) = torch.autograd.grad(predicted[step].sum(), view, retain_graph=True)
+            (forth,) = torch.autograd.grad(true[step].sum(), clean, retain_graph=True)
+            past, future = (g.abs().sum((0, 2)).nonzero()[:, 0] for g in (back, forth))
+            assert future.min() == past.max() + 1 + ahead
+
+
+def test_the_contrast_of_sentiment_looks_at_every_target() -> None:
+    schema = Schema(SCHEMA.modalities, (SENTIMENT, Target("mood", "classification", classes=("up", "down"))))
+    method, batch = MMCL(schema, width=16).train(), planted(16, 0, 1.0)
+    one = replace(batch, targets={**batch.targets, "mood": torch.arange(16) % 2})
+    other = replace(batch, targets={**batch.targets, "mood": torch.arange(16) // 8})
+    output = method(one)
+    first, second = (method.sentiment_loss(b, output) for b in (one, other))
+    alone = replace(one, targets={"sentiment": batch.targets["sentiment"]})
+    kept, method.schema = method.schema, SCHEMA
+    sentiment = method.sentiment_loss(alone, output)
+    method.schema = kept
+    assert not torch.isclose(first, second)
+    assert not torch.isclose(first, sentiment)
 
 
 @pytest.mark.parametrize(

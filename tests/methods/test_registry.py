@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import subprocess
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from polymodal.core import Modality, OptionError, Schema, Target
-from polymodal.core.options import describe, options_of
-from polymodal.methods import build, describe_method, find_method, method_id, method_ids
+from polymodal.core import options as reading
+from polymodal.methods import build, describe_method, find_method, method_id, method_ids, method_options
+from polymodal.methods._describe import describe, method_classes
 
 SCHEMA = Schema((Modality("audio", "sequence", 3),), (Target("y", "regression"),))
 
@@ -65,9 +67,9 @@ def test_an_id_is_the_name_of_the_file() -> None:
 
 def test_listing_and_describing_import_no_torch() -> None:
     code = (
-        "import sys; from polymodal.methods import method_ids, describe_method\n"
+        "import sys; from polymodal.methods import method_ids, describe_method, method_options\n"
         "infos = [describe_method(n) for n in method_ids()]\n"
-        "assert len(infos) >= 4 and all(i.title and i.paper for i in infos)\n"
+        "assert len(infos) >= 4 and all(i.title and i.paper and method_options(i.id) for i in infos)\n"
         "assert 'torch' not in sys.modules, 'torch was imported'"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -83,15 +85,40 @@ def test_description_agrees_with_the_class(name: str) -> None:
     for fact in ("paper", "kinds", "tasks", "handles_absence", "modality_counts"):
         assert getattr(info, fact) == getattr(cls, fact), fact
     parameters = list(inspect.signature(cls).parameters)[1:]
-    assert [o.name for o in info.options] == parameters
-    for option in info.options:
+    options = method_options(name)
+    assert [o.name for o in options] == parameters
+    for option in options:
         assert option.description, f"option {option.name} is not described in Args"
         assert option.default
         assert option.type
 
 
+@pytest.mark.parametrize("name", method_ids())
+def test_the_head_of_a_class_says_what_the_whole_class_says(name: str) -> None:
+    path = Path(inspect.getfile(find_method(name)))
+    (head,), (whole,) = (list(method_classes(path, whole=w).values()) for w in (False, True))
+    assert not any(isinstance(node, ast.FunctionDef) for node in head.body), "the whole file was parsed for a list"
+    assert describe(name, path, head) == describe(name, path, whole)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("    Args:", "    def this_is_no_code():\n\n    Args:"),  # ends the docstring where the head ends
+        ('    """Baseline: the sum.', '    low = 1\n    """Baseline: the sum.'),
+        ("class Mine(Method):\n", "class Mine(\n    Method,\n):\n"),
+        ("class Mine(Method):\n", "class Mine(Method):  # a user's\n"),
+    ],
+)
+def test_a_class_of_unusual_layout_is_still_found(old: str, new: str, own: Path) -> None:
+    own.write_text(OWN.replace(old, new, 1))
+    assert list(method_classes(own)) == ["Mine"]
+    assert list(method_classes(own, whole=True)) == ["Mine"]
+    assert method_options(f"{own}:Mine")[0].name == "scale"
+
+
 def test_description_spells_out_choices() -> None:
-    options = {o.name: o for o in describe_method("late-fusion").options}
+    options = {o.name: o for o in method_options("late-fusion")}
     assert options["context"].type == "Literal['lstm', 'gru', 'transformer', 'none']"
     assert options["context"].default == "'lstm'"
     assert options["width"].type == "int"
@@ -115,7 +142,7 @@ def test_a_users_file_is_a_method(own: Path) -> None:
     assert info.kinds == {"sequence"}
     assert info.tasks == {"regression", "classification", "multilabel"}
     assert info.modality_counts == (1, 2)
-    described = {o.name: (o.type, o.default, o.description) for o in info.options}
+    described = {o.name: (o.type, o.default, o.description) for o in method_options(name)}
     assert described["scale"] == ("float", "1.0", "multiplies the sum.")
     assert described["low"] == ("int", "0", "bounds.")
     assert described["high"] == ("int | None", "None", "bounds.")
@@ -130,7 +157,7 @@ def test_a_users_module_is_a_method(own: Path, monkeypatch: pytest.MonkeyPatch) 
     own.rename(own.with_name("polymodal_test_module.py"))
     monkeypatch.syspath_prepend(own.parent)
     name = "polymodal_test_module:Mine"
-    assert describe_method(name).options[0].name == "scale"
+    assert method_options(name)[0].name == "scale"
     assert method_id(find_method(name)) == name
 
 
@@ -221,8 +248,8 @@ def test_build_lists_choices_and_near_names() -> None:
 
 @pytest.mark.parametrize("name", method_ids())
 def test_every_option_is_described_in_plain_words(name: str) -> None:
-    for option in options_of(find_method(name), skip=1).values():
-        assert not re.search(r"typing|Literal|Annotated|[\[\]|]", describe(option.annotation)), option
+    for option in reading.options_of(find_method(name), skip=1).values():
+        assert not re.search(r"typing|Literal|Annotated|[\[\]|]", reading.describe(option.annotation)), option
 
 
 def test_build_names_a_missing_option(own: Path) -> None:

@@ -207,3 +207,14 @@ def test_widths_of_an_unknown_modality_are_refused():
 def test_resampling_averages_what_overlaps():
     stream = Stream(torch.arange(10.0).view(1, 10, 1), torch.tensor([10]), torch.ones(1, dtype=torch.bool))
     assert resample(stream, torch.tensor([5]), 5)[0, :, 0].tolist() == [0.5, 2.5, 4.5, 6.5, 8.5]
+
+
+def test_weight_decay_leaves_the_bias_of_low_rank_fusion_alone_and_old_weights_load() -> None:
+    method = build(find_method("lmf"), MOSI, {})
+    decayed = {n for g in method.parameter_groups() if g.decay for n in g.parameters}
+    assert "fusion.bias" not in decayed
+    assert {"fusion.weights", "fusion.factors.0"} <= decayed
+    old = {n: t[None] if n == "fusion.bias" else t for n, t in method.state_dict().items()}
+    other = build(find_method("lmf"), MOSI, {})
+    other.load_state_dict({**old, "fusion.bias": old["fusion.bias"] + 1})
+    assert torch.equal(other.fusion.bias, method.fusion.bias + 1)

@@ -204,9 +204,11 @@ def test_the_target_moves_the_text_encoder_only_if_it_is_not_fixed(fixed: bool, 
     schema, batch = spoken("a badly good film .", "not very good film")
     method = TFRNet(schema.with_encoders({"text": bert}), **TINY, rate=0.6, masks="fresh", fixed_targets=fixed).train()
     output = method(batch)
-    target = output.representations["complete_text"]
-    (gradient,) = torch.autograd.grad(method.losses(batch, output)["rebuild/text"], target, allow_unused=True)
-    assert (gradient is not None and gradient.any().item()) == (not fixed)
+    target, loss = output.representations["complete_text"], method.losses(batch, output)["rebuild/text"]
+    assert target.requires_grad == (not fixed)  # a fixed target costs no graph of a whole transformer
+    assert fixed or torch.autograd.grad(loss, target, retain_graph=True)[0].any()
+    loss.backward()
+    assert all(p.grad is not None for n, p in method.named_parameters() if n.startswith("inputs."))
 
 
 def twins(rows: int, seed: int) -> Batch:
@@ -216,6 +218,18 @@ def twins(rows: int, seed: int) -> Batch:
     here, lengths = torch.ones(rows, dtype=torch.bool), torch.ones(rows, dtype=torch.long)
     streams = {"text": Stream(signal, lengths, here), "audio": Stream(signal.flip(2), lengths, here)}
     return Batch(streams, {"y": signal.mean((1, 2))}, [f"{seed} {i}" for i in range(rows)])
+
+
+def test_without_rebuilding_steps_are_dropped_all_the_same(make_batch: MakeBatch) -> None:
+    batch, found = make_batch(SMALL), {}
+    for weight in (1.0, 0.0):
+        torch.manual_seed(0)
+        method = TFRNet(SMALL, **TINY, rate=0.5, weights=weight).train()
+        found[weight] = method(batch).representations
+        assert any(f"rebuilt_{n}" in found[weight] for n in SMALL.names) == (weight > 0)
+    for name in SMALL.names:
+        assert found[0.0][f"dropped_{name}"].any()
+        assert torch.equal(found[0.0][f"dropped_{name}"], found[1.0][f"dropped_{name}"])
 
 
 def test_what_another_modality_determines_is_rebuilt_better_than_by_its_mean() -> None:

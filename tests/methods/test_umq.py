@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream, Target
+from polymodal.methods._enhancer import helper_weights
 from polymodal.methods.base import Now
-from polymodal.methods.umq import UMQ, helper_weights
+from polymodal.methods.umq import UMQ
 from polymodal.nn.corruption import corrupt, drawn_corruption, gaussian_like
 
 MakeBatch = Callable[..., Batch]
@@ -123,12 +124,83 @@ class Told(UMQ):
 def test_the_estimator_loss_is_zero_when_anchors_ranks_and_samples_agree() -> None:
     method = Told(VIEWS, width=4)
     here, surprise = torch.ones(5, 3, dtype=torch.bool), torch.full((5, 3), 0.1)
-    alike = torch.ones(5, 3, 4)  # no deviation, hence no noise: q = 1 - rho
-    assert method.estimator_loss(alike, here, surprise) == 0
+    levels = torch.tensor([0.0, 0.2, 0.7, 1.0]).view(4, 1, 1).expand(4, 5, 3)
+    ladder = (1 - levels).unsqueeze(-1).expand(4, 5, 3, 4)  # q = 1 - rho
+    assert method.estimator_loss(ladder, levels, here, surprise) == 0
     worse = torch.tensor([0.1, 0.1, 0.1, 0.1, 2.0])[:, None].expand(5, 3)
-    torch.testing.assert_close(method.estimator_loss(alike, here, worse), torch.tensor(0.1))  # only the margin
-    assert method.estimator_loss(0.5 * alike, here, surprise) == pytest.approx(0.45)  # 0.95 is trusted, 0.5 is not
-    assert method.estimator_loss(0.5 * alike, here, surprise + 2) == 0
+    only_margin = torch.tensor(0.1)
+    torch.testing.assert_close(method.estimator_loss(ladder, levels, here, worse), only_margin)
+    # 0.95 is trusted, 0.5 is not.
+    assert method.estimator_loss(0.5 * ladder, levels, here, surprise) == pytest.approx(0.45)
+    assert method.estimator_loss(0.5 * ladder, levels, here, surprise + 2) == 0
+
+
+def spoiled(x: Tensor, kind: str, strength: float) -> Tensor:
+    """Noise that no training has seen, around the mean and in units of the deviation of each feature of ``x``."""
+    g = torch.Generator().manual_seed(5)
+    mean, deviation, uniform = x.mean(0), x.std(0), torch.rand(x.shape, generator=g) - 0.5
+    if kind == "uniform":
+        return x + 2 * strength * deviation * 12**0.5 * uniform
+    if kind == "laplace":
+        return x - 2 * strength * deviation * uniform.sign() * torch.log(1 - 2 * uniform.abs()) / 2**0.5
+    if kind == "zero-mean":
+        return (1 - strength) * x + strength * deviation * torch.randn(x.shape, generator=g)
+    jump = mean + 3 * deviation * torch.randn(x.shape, generator=g).sign()
+    return torch.where(uniform + 0.5 < strength, jump, x)
+
+
+def falls(levels: list[Tensor]) -> float:
+    """Spearman's correlation of quality with falling noise, mean over samples and modalities."""
+    ranks, count = torch.stack(levels).argsort(0).argsort(0).float(), len(levels)
+    wanted = torch.arange(count - 1, -1, -1.0).view(-1, 1, 1)
+    return (1 - 6 * (ranks - wanted).square().sum(0) / (count**3 - count)).mean().item()
+
+
+STRENGTHS = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+
+
+@pytest.mark.parametrize("kind", ["uniform", "laplace", "zero-mean", "impulses"])
+def test_quality_falls_with_noise_that_no_training_has_seen(kind: str, trained: UMQ, held_out: Batch) -> None:
+    x = vectors(trained, held_out)
+    with torch.no_grad():
+        assert falls([trained.estimated(spoiled(x, kind, strength)) for strength in STRENGTHS]) > 0.7
+
+
+def test_quality_is_no_distance_from_the_mean(trained: UMQ, held_out: Batch) -> None:
+    """Centred on the mean and as spread as the data, noise is told from data by its shape alone."""
+    x = vectors(trained, held_out)
+    noise = gaussian_like(x, held_out.present)
+    noise = (noise - noise.mean(0)) / noise.std(0) * x.std(0) + x.mean(0)
+    with torch.no_grad():
+        clean, noisy = trained.estimated(x), trained.estimated(noise)
+    assert clean.mean() > 0.85
+    assert noisy.mean() < 0.3
+
+
+def test_specific_content_is_alike_within_a_sample_and_differs_between_samples(trained: UMQ, held_out: Batch) -> None:
+    x = vectors(trained, held_out)
+    with torch.no_grad():
+        s = [module(v) for module, v in zip(trained.enhancer.specific, x.unbind(1), strict=True)]
+    one, other = (torch.nn.functional.normalize(part, dim=1) for part in s[:2])
+    cosines = one @ other.T
+    between = ~torch.eye(ROWS, dtype=torch.bool)
+    assert (one @ one.T)[between].mean() < 0.85
+    assert cosines.diagonal().mean() > cosines[between].mean() + 0.05
+
+
+@pytest.mark.slow
+def test_taught_on_features_quality_falls_with_unseen_noise_of_features(held_out: Batch) -> None:
+    torch.manual_seed(0)
+    method = train(UMQ(VIEWS, width=24, dropout=0.0, noise="features"), planted(1000, 1), 400)
+    raw = torch.stack([s.tensor for s in held_out.streams.values()], dim=1)
+    for kind in ("uniform", "laplace", "zero-mean"):
+        levels = []
+        for strength in STRENGTHS:
+            columns = zip(held_out.streams.items(), spoiled(raw, kind, strength).unbind(1), strict=True)
+            streams = {n: Stream(x, None, s.present) for (n, s), x in columns}
+            with torch.no_grad():
+                levels.append(method(Batch(streams, held_out.targets, held_out.ids)).representations["quality"])
+        assert falls(levels) > 0.5, kind
 
 
 def test_helper_weights_sum_to_one_and_skip_itself_and_the_worthless() -> None:
@@ -163,7 +235,7 @@ def test_quality_decides_which_experts_read_the_same_vectors(trained: UMQ, held_
         with torch.no_grad():
             probabilities = trained.mixture(z, torch.tensor(pattern).expand(ROWS, 3))[1]
         chosen.append(probabilities.topk(2, dim=1).indices.sort(1).values)
-    assert (chosen[0] != chosen[1]).any(1).float().mean() > 0.2
+    assert (chosen[0] != chosen[1]).any(1).float().mean() > 0.1
 
 
 def test_no_expert_is_left_out(trained: UMQ, held_out: Batch) -> None:
@@ -173,12 +245,12 @@ def test_no_expert_is_left_out(trained: UMQ, held_out: Batch) -> None:
 
 def test_shuffled_qualities_hurt(trained: UMQ, held_out: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
     x, present = vectors(trained, held_out), held_out.present
-    spoiled = corrupt(x, gaussian_like(x, present), drawn_corruption(present, noisy=0.25, missing=0.25))
+    worse = corrupt(x, gaussian_like(x, present), drawn_corruption(present, noisy=0.25, missing=0.25))
     with torch.no_grad():
-        right, true = error(trained.read(spoiled, present), held_out), trained.quality(spoiled, present)
+        right, true = error(trained.read(worse, present), held_out), trained.quality(worse, present)
         order = torch.randperm(ROWS)
         monkeypatch.setattr(trained, "quality", lambda x, present: true[order])
-        assert error(trained.read(spoiled, present), held_out) > 1.15 * right
+        assert error(trained.read(worse, present), held_out) > 1.15 * right
 
 
 class Plain(UMQ):
@@ -224,8 +296,9 @@ def gradients(method: UMQ, loss: Tensor) -> set[str]:
     return {n.split(".")[0] for n in moved}
 
 
-def test_every_loss_trains_its_own_part(make_batch: MakeBatch) -> None:
-    method = UMQ(VIEWS, width=16).train()
+@pytest.mark.parametrize("noise", ["vectors", "features"])
+def test_every_loss_trains_its_own_part(noise: Any, make_batch: MakeBatch) -> None:
+    method = UMQ(VIEWS, width=16, noise=noise).train()
     method.now = Now("joint")
     batch = make_batch(VIEWS, 32)
     losses = method.losses(batch, method(batch))

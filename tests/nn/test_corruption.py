@@ -1,10 +1,11 @@
-"""Corruption of modality vectors: its ends, its statistics, and that nothing is lost entirely."""
+"""Corruption of modalities: its ends, its statistics, and that nothing is lost entirely."""
 
 from __future__ import annotations
 
 import torch
 
-from polymodal.nn.corruption import corrupt, drawn_corruption, gaussian_like, rank_loss
+from polymodal.core import Stream
+from polymodal.nn.corruption import corrupt, corrupt_stream, drawn_corruption, gaussian_like, rank_loss
 
 
 def test_corruption_runs_from_the_vector_to_the_noise() -> None:
@@ -15,14 +16,30 @@ def test_corruption_runs_from_the_vector_to_the_noise() -> None:
     torch.testing.assert_close(corrupt(x, noise, rho + 0.25), 0.75 * x + 0.25 * noise)
 
 
-def test_noise_has_no_mean_and_the_deviation_of_the_present_samples() -> None:
+def test_noise_has_the_mean_and_the_deviation_of_the_present_samples() -> None:
     x = 5 + torch.randn(4000, 2, 3) * torch.tensor([1.0, 2.0, 0.5])
     present = torch.rand(4000, 2) < 0.5
     x = torch.where(present.unsqueeze(-1), x, 1e3)
     noise = gaussian_like(x, present)
-    assert noise.mean((0, 1)).abs().max() < 0.1
+    assert (noise.mean((0, 1)) - 5).abs().max() < 0.15
     torch.testing.assert_close(noise.std((0, 1)), torch.tensor([1.0, 2.0, 0.5]), rtol=0.05, atol=0)
     assert gaussian_like(x[:1], present[:1]).isfinite().all()
+
+
+def test_a_stream_is_corrupted_at_its_true_steps_with_noise_like_them() -> None:
+    lengths = torch.tensor([300, 200, 0])
+    real = torch.arange(300) < lengths[:, None]
+    x = torch.where(real.unsqueeze(-1), 5 + 2 * torch.randn(3, 300, 2), 0.0)
+    stream, rho = Stream(x, lengths, lengths > 0), torch.tensor([0.0, 1.0, 1.0])
+    spoiled = corrupt_stream(stream, rho)
+    assert torch.equal(spoiled.mask, stream.mask)
+    torch.testing.assert_close(spoiled.tensor[0], x[0])
+    assert not spoiled.tensor[~real].any()
+    noise = spoiled.tensor[1, :200]
+    assert (noise.mean(0) - 5).abs().max() < 0.7
+    assert (noise.std(0) - 2).abs().max() < 0.5
+    vector = Stream(torch.ones(3, 2), None, torch.tensor([True, True, False]))
+    assert torch.equal(corrupt_stream(vector, rho).tensor, torch.tensor([[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]]))
 
 
 def test_fates_have_their_probabilities() -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Modality, OptionError, Stream
+from polymodal.methods.base import positive
 from polymodal.nn.memory import CellStates, GatedMemory, MemoryFusion, aligned, per_part
 
 SIZES = {"proposal": 8, "retain": 9, "update": 7}
@@ -163,8 +164,12 @@ def test_half_precision_keeps_the_cells_in_full():
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [({"gate": 1}, "sizes names 'gate'"), ({"update": 1}, "sizes has no value for retain; name every part")],
+    [
+        ({"gate": 1}, "sizes names 'gate'"),
+        ({"update": 1}, "sizes has no value for retain; name every part"),
+        ({"update": 1, "retain": 0}, "sizes of retain must be above 0, got 0"),
+    ],
 )
 def test_parts_must_be_named_all_and_right(value, message):
     with pytest.raises(OptionError, match=message):
-        per_part("sizes", value, ("retain", "update"))
+        per_part("sizes", value, ("retain", "update"), positive)

@@ -21,7 +21,7 @@ from polymodal.data.encode import Encoder
 from polymodal.predict.predictor import Predictor
 from polymodal.predict.timeline import Moment, Timeline
 from polymodal.score.calibration import tempered
-from polymodal.train.calibrate import FILE
+from polymodal.train.calibration import FILE
 
 MakeRun = Callable[..., Run]
 MakeClip = Callable[..., Path]

@@ -72,7 +72,7 @@ def _info(targets: list[Target]) -> dict[str, Any]:
         "method": "mmcl",
         "paper": "Lin & Hu, Findings of EMNLP 2022",
         "options": {"width": 128, "temperature": 0.1, "encoder": None},
-        "recipe": {"epochs": 20, "batch_size": 32, "lr": 0.001},
+        "recipe": {"epochs": 20, "batch_size": 32, "lr": 0.001, "patience": 8},
         "data": data | {"encode": {"text": "minilm"}, "sizes": {"train": 1000, "valid": 200, "test": 90}},
         "seeds": SEEDS,
         "command": "polymodal fit mmcl --data 'synthetic:talk?a=1&b=<2>' --seeds 1111,1112",

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import pytest
 from polymodal.core import RunError
 from polymodal.report import write_report
 from polymodal.report.rows import score_rows
-from polymodal.report.verdict import over_targets, verdict
+from polymodal.report.verdict import against_floor, over_targets, verdict
+from polymodal.train.compare import PairedTest
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 MakeRun = Callable[..., Path]
@@ -72,8 +74,8 @@ def test_every_task_gets_a_whole_self_contained_page(reported: tuple[str, Path])
     page = Page(run / "report.html")
     assert not re.search(r"https?://", page.source)
     assert not {"script", "link", "iframe"} & set(page.tags)
-    wanted = ["Scores", "What each modality is worth", "Training", "Predictions", "Fused representation"]
-    wanted[1:1] = ["Targets"] if kind == "several" else []
+    wanted = ["What each modality is worth", "Scores", "Training", "Predictions", "Fused representation"]
+    wanted[2:2] = ["Targets"] if kind == "several" else []
     assert page.headings[1:] == [*wanted, "Configuration", "How to reproduce", "What these figures mean"]
     assert page.tags.count("caption") == page.tags.count("table")
     assert len(page.images) == (5 if kind == "several" else 4)
@@ -176,6 +178,56 @@ def test_the_verdict_survives_nan(make_run: MakeRun) -> None:
 def test_the_verdict_ranks_several_targets(make_run: MakeRun) -> None:
     page = Page(write_report(make_run("several")))
     assert "Of 4 targets, confident is predicted best (0.700) and 100% calm worst (0.820)." in page.text
+
+
+def test_a_seed_that_was_still_improving_is_said_to_want_more_epochs(make_run: MakeRun) -> None:
+    run = make_run()
+    assert "still improving" not in Page(write_report(run)).text  # epoch 12 of 20 was the best
+    (run / "seed-1112" / "result.json").write_text('{"best_epoch": 19, "epochs": 20}')
+    assert "Seed 1112: still improving when the epochs ran out: try --epochs 40." in Page(write_report(run)).text
+    (run / "seed-1112" / "result.json").unlink()  # training goes on
+    assert "still improving" not in Page(write_report(run)).text
+
+
+TEST = PairedTest("runs/demo/mmcl", "runs/demo/linear", "mae", False, -0.261, -0.326, -0.198, 0.0001, 0.0001)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {},
+            "On talk, mmcl is better than the floor linear, by more than luck: mean absolute error -0.261 "
+            "(95% interval -0.326 to -0.198, p < 0.001; lower is better).",
+        ),
+        (
+            {"low": -0.53, "high": 0.02, "p_holm": 0.07},
+            "On talk, mmcl cannot be told from the floor linear: mean absolute error -0.261 (95% interval -0.530 to "
+            "+0.020, p = 0.070; lower is better).",
+        ),
+        (
+            {"difference": 0.25, "low": 0.01, "high": 0.5, "p_holm": 0.04},
+            "On talk, mmcl is worse than the floor linear, by more than luck: mean absolute error +0.250 (95% interval "
+            "+0.010 to +0.500, p = 0.040; lower is better).",
+        ),
+        (
+            {"metric": "accuracy", "higher_is_better": True, "difference": 0.1, "low": 0.05, "high": 0.16},
+            "On talk, mmcl is better than the floor linear, by more than luck: accuracy +10.0 points (95% interval "
+            "+5.0 to +16.0, p < 0.001; higher is better).",
+        ),
+        ({"low": -0.53, "high": 0.02, "p_holm": 0.04}, "mmcl cannot be told from the floor linear"),
+        ({"low": -0.53, "high": -0.02, "p_holm": 0.06}, "mmcl cannot be told from the floor linear"),
+        ({"difference": float("nan")}, "On talk, mmcl could not be compared with the floor linear."),
+    ],
+)
+def test_a_page_begins_with_the_difference_from_the_floor_and_whether_it_may_be_luck(
+    make_run: MakeRun, changes: dict[str, Any], sentence: str
+) -> None:
+    run = make_run()
+    test = replace(TEST, **changes)
+    assert sentence in against_floor(test, "talk")
+    page = write_report(run, floor=test).read_text(encoding="utf-8")
+    assert f'<p class="verdict">{against_floor(test, "talk")} mmcl predicts' in page.replace("&lt;", "<")
 
 
 def test_a_run_without_evaluation_still_has_a_page(make_run: MakeRun) -> None:

@@ -13,7 +13,7 @@ import pytest
 from polymodal import Run, evaluate, fit, load_corpus
 from polymodal.core import OptionError, RunError
 from polymodal.score.calibration import residual_quantile, temperature
-from polymodal.train.calibrate import FILE, LEVELS
+from polymodal.train.calibration import FILE, LEVELS
 from polymodal.train.infer import infer
 
 FAST: dict[str, Any] = {"options": {"width": 4}, "epochs": 1, "batch_size": 8}

@@ -32,6 +32,14 @@ def test_another_seed_trains_another_model_into_its_own_folder(tmp_path: Path) -
     assert one != two
 
 
+def test_a_training_that_was_still_improving_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit("late-fusion", DATA, out=tmp_path / "a", **FAST)
+    said = "best epoch 1 of 1 (all epochs done; still improving when the epochs ran out: try --epochs 2)"
+    assert said in capsys.readouterr().err
+    fit("linear", DATA, out=tmp_path / "b")
+    assert "best epoch 0 of 0 (closed form)" in capsys.readouterr().err
+
+
 def test_the_run_records_what_made_it(tmp_path: Path) -> None:
     run = fit("late-fusion", DATA, out=tmp_path / "a", lr=0.01, **FAST)
     config = json.loads((run.path / "run.json").read_text())

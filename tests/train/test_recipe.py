@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from polymodal.core import OptionError
-from polymodal.train.recipe import PRESETS, Recipe, load_preset, preset_names
+from polymodal.train.recipe import PRESETS, Recipe, advice, load_preset, preset_names
 
 
 def test_options_change_what_they_name_and_nothing_else() -> None:
@@ -91,3 +91,23 @@ def test_an_unknown_preset_lists_those_there_are() -> None:
         load_preset("mmcl", "dem")
     with pytest.raises(OptionError, match=r"available: cpu"):
         load_preset("early-fusion", "demo")
+
+
+@pytest.mark.parametrize(
+    ("best", "epochs", "patience", "wanted"),
+    [
+        (25, 25, 8, 50),
+        (19, 25, 8, 50),
+        (18, 25, 8, None),  # not within the last quarter
+        (23, 25, 2, None),  # patience was over as well
+        (12, 20, 8, None),  # stopped early
+        (1, 1, 8, 2),
+        (5, 40, 100, None),  # patience longer than the training says nothing
+        (0, 0, 8, None),  # closed form
+    ],
+)
+def test_more_epochs_are_advised_where_the_last_ones_still_helped(
+    best: int, epochs: int, patience: int, wanted: int | None
+) -> None:
+    assert advice(best, epochs, patience).endswith(f"try --epochs {wanted}" if wanted else "")
+    assert bool(advice(best, epochs, patience)) == bool(wanted)

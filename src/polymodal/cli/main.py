@@ -13,6 +13,7 @@ COMMANDS = {
     "demo": ("demo", "train MMCL on the embedded corpus, test it on every subset of modalities, write a report"),
     "fit": ("fit", "train a method on a corpus"),
     "evaluate": ("evaluate", "score a run on complete input and on every subset of modalities; write its report"),
+    "audit": ("audit", "what each modality is worth to a run, sample by sample"),
     "compare": ("compare", "one table and paired tests for several runs"),
     "bench": ("bench", "methods x corpora x absence and noise x seeds: one leaderboard, resumed where it stopped"),
     "extract": ("extract", "make a corpus from a folder or table of clips"),

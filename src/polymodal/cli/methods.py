@@ -23,13 +23,19 @@ def methods(method: str | None = None, *, json: bool = False) -> int:
     """
     from dataclasses import asdict
 
-    from polymodal.methods import describe_method, method_ids
+    from polymodal.methods import describe_method, method_ids, method_options
     from polymodal.train.recipe import preset_names
 
     chosen = [describe_method(m) for m in ([method] if method else method_ids())]
     if json:
         data = [
-            {**asdict(info), "kinds": sorted(info.kinds), "tasks": sorted(info.tasks), "presets": preset_names(info.id)}
+            {
+                **asdict(info),
+                "kinds": sorted(info.kinds),
+                "tasks": sorted(info.tasks),
+                "options": [asdict(option) for option in method_options(info.id)],
+                "presets": preset_names(info.id),
+            }
             for info in chosen
         ]
         print_json(data[0] if method else data)
@@ -41,25 +47,28 @@ def methods(method: str | None = None, *, json: bool = False) -> int:
 
 
 def _print_all(infos: list[Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    """Print a paragraph per method; only what not all of them do is said of one."""
+    # Plain text: with rich, a table of a hundred methods takes longer than all the rest.
+    from shutil import get_terminal_size
+    from textwrap import fill
 
-    table = Table(box=None, header_style="bold")
-    for column in ("method", "what it is", "tasks", "handles absence"):
-        table.add_column(column, no_wrap=column == "method")
+    tasks = frozenset().union(*(info.tasks for info in infos))
+    indent = max(len(info.id) for info in infos) + 2
     for info in infos:
-        table.add_row(
-            info.id, info.title, ", ".join(sorted(info.tasks)), "yes" if info.handles_absence else "no: fed zeros"
-        )
-    out = Console(highlight=False)
-    out.print(table)
-    out.print("more: polymodal methods ID")
+        only = "" if info.tasks == tasks else f" Only {', '.join(sorted(info.tasks))}."
+        zeros = "" if info.handles_absence else " Absent modalities are fed as zeros."
+        text = f"{info.id:<{indent}}{info.title}{only}{zeros}"
+        print(fill(text, get_terminal_size().columns, subsequent_indent=" " * indent, break_on_hyphens=False))
+    print(f"\nIf nothing else is said: {', '.join(sorted(tasks))}; absent modalities are handled.")
+    print("more: polymodal methods ID")
 
 
 def _print_one(info: Any, presets: tuple[str, ...]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from polymodal.methods import method_options
 
     out = Console(highlight=False)
     # The options have a table of their own below.
@@ -79,6 +88,6 @@ def _print_one(info: Any, presets: tuple[str, ...]) -> None:
     table = Table(box=None, header_style="bold", title="options (--set name=value)", title_justify="left")
     for column in ("name", "type", "default", "meaning"):
         table.add_column(column)
-    for option in info.options:
+    for option in method_options(info.id):
         table.add_row(*(escape(str(v)) for v in (option.name, option.type, option.default, option.description)))
     out.print(table)

@@ -59,14 +59,20 @@ def build_parser(name: str, function: Callable[..., int], examples: str) -> Pars
         elif parameter.annotation == list[str]:
             settings["nargs"] = "+" if required or option else "*"
             if option:
-                settings |= {"action": "extend", "metavar": "NAME=VALUE" if parameter.name in PAIRS else "NAME"}
+                # What has a default list is replaced, not added to.
+                action = "store" if parameter.default else "extend"
+                settings |= {"action": action, "metavar": "NAME=VALUE" if parameter.name in PAIRS else "NAME"}
         else:
             settings |= _single(parameter.annotation)
             if option:
                 settings["required"] = required
             elif not required:
                 settings["nargs"] = "?"
-        parser.add_argument(f"--{parameter.name.replace('_', '-')}" if option else parameter.name, **settings)
+        if option:
+            # A name that Python keeps for itself is written with an underscore behind it.
+            parser.add_argument(f"--{parameter.name.rstrip('_').replace('_', '-')}", dest=parameter.name, **settings)
+        else:
+            parser.add_argument(parameter.name, **settings)
     return parser
 
 

@@ -33,7 +33,8 @@ class Encoder:
     Attributes:
         key: changes whenever the result would: weights, options, code.
         width: features per step of the result.
-        encode: rows (strings, or arrays ``(time, width_in)``) -> one float32 array ``(time, width)`` per row.
+        encode: rows (strings, float32 ``(time, width_in)``, or uint8 ``(time, channels, height, width)``; an image is
+            one step) -> one float32 array ``(time, width)`` per row.
     """
 
     key: str

@@ -153,11 +153,12 @@ def _unified(corpus: Corpus, split: Split) -> Split:
     """Return ``split`` with its features standardised as those of the corpus's training split."""
     normalizer: Normalizer = corpus.normalizer
     columns = dict(split.columns)
-    for name in normalizer.mean:
+    for modality in corpus.schema.modalities:
+        name = modality.name
+        if name not in normalizer.mean or modality.shape:  # a store knows statistics of modalities left out, too
+            continue
         column = columns[name]
         assert isinstance(column, Ragged)
-        if corpus.schema.modality(name).shape:
-            continue
         rows = []
         for row in range(len(column)):
             out = np.empty_like(column[row])

@@ -1,121 +1,11 @@
-"""What each planted corpus contains: its modalities, its factors and who carries them, its target."""
+"""What each planted corpus contains."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-import numpy as np
-
-from polymodal.core import Kind, Target
-from polymodal.data.ragged import Array
-
-LOADINGS = np.array([1.0, -0.8, 0.6, -0.9], np.float32)
-"""How strongly a factor shows in each of its channels (as many as it has)."""
-
-
-@dataclass(frozen=True)
-class Sensor:
-    """How a modality observes the factors it carries.
-
-    Attributes:
-        pace: fewest and most steps per word of a sequence; a vector has one step.
-        noise: standard deviation of the error of a reading, one per sample and factor (a factor's own is 1).
-        jitter: standard deviation of the white noise on every channel and step; unused for text.
-        shape: (channels, height, width) of each of the frames.
-    """
-
-    name: str
-    kind: Kind = "sequence"
-    width: int = 0
-    pace: tuple[float, float] = (0.0, 0.0)
-    noise: float = 0.5
-    jitter: float = 1.0
-    shape: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Component:
-    """A part of a score: the modalities that carry it and its share of the score's variance."""
-
-    name: str
-    share: float
-    carriers: tuple[str, ...]
-    synergy: bool = False
-
-    @property
-    def factors(self) -> dict[str, tuple[str, ...]]:
-        """Factor name -> modalities that carry it."""
-        return {f"{self.name}_{m}": (m,) for m in self.carriers} if self.synergy else {self.name: self.carriers}
-
-    def value(self, factors: dict[str, Array]) -> Array:
-        """``(rows,)``: the product of its factors."""
-        return np.prod([factors[f] for f in self.factors], axis=0)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A planted corpus.
-
-    Attributes:
-        scores: score name -> components; what the shares leave is Gaussian noise.
-        target: a regression is the only score, clipped; classes are slices of the only score or, with two, sectors of
-            the plane; each label of a multilabel target has its own score.
-        words: fewest and most words per sample, where no text decides it.
-        shortcut: modality and correlation of its last channel with the first score.
-        imbalance: how many times more frequent the first class is than the last; None where it cannot be chosen.
-        label_noise: share of labels drawn anew (regression) or changed (classes).
-    """
-
-    summary: str
-    sensors: tuple[Sensor, ...]
-    scores: dict[str, tuple[Component, ...]]
-    target: Target
-    sizes: dict[str, int]
-    words: tuple[int, int] = (6, 24)
-    shortcut: tuple[str, float] | None = None
-    imbalance: float | None = None
-    label_noise: float = 0.0
-
-    @property
-    def components(self) -> list[Component]:
-        """Components of all scores."""
-        return [c for parts in self.scores.values() for c in parts]
-
-    @property
-    def carries(self) -> dict[str, dict[str, float]]:
-        """Factor -> modality -> correlation between the factor and the modality's reading of it."""
-        errors = {s.name: s.noise for s in self.sensors}
-        exact = {s.name for s in self.sensors if s.kind == "text"}  # a tense is never misread
-        return {
-            factor: {m: 1.0 if c.synergy and m in exact else (1 + errors[m] ** 2) ** -0.5 for m in carriers}
-            for c in self.components
-            for factor, carriers in c.factors.items()
-        }
-
-    def channels(self, sensor: Sensor) -> dict[str, slice]:
-        """Factor -> channels of ``sensor``; channel 0 marks the event, about half of the others are noise."""
-        factors = [f for f, carriers in self.carries.items() if sensor.name in carriers]
-        each = min(len(LOADINGS), max(1, (sensor.width - 2) // (2 * len(factors))))
-        return {f: slice(1 + i * each, 1 + (i + 1) * each) for i, f in enumerate(factors)}
-
-    @property
-    def stated(self) -> dict[str, Any]:
-        """What a corpus says about its making: ``plan``; ``shares`` (score -> component -> share); ``carries``;
-        ``channels`` (modality -> factor -> slice); ``shortcut`` (modality, channel, correlation), or None."""
-        shortcut = None
-        if self.shortcut is not None:
-            modality, correlation = self.shortcut
-            last = next(s.width for s in self.sensors if s.name == modality) - 1
-            shortcut = {"modality": modality, "channel": last, "correlation": correlation}
-        return {
-            "plan": self,
-            "shares": {score: {c.name: c.share for c in parts} for score, parts in self.scores.items()},
-            "carries": self.carries,
-            "channels": {s.name: self.channels(s) for s in self.sensors if s.width},
-            "shortcut": shortcut,
-        }
-
+from polymodal.core import Target
+from polymodal.data.plan import Component, Plan, Sensor
 
 _TEXT = Sensor("text", "text", noise=0.3)
 _AUDIO = Sensor("audio", width=12, pace=(2.5, 3.5), noise=0.5, jitter=5.0)
@@ -141,6 +31,20 @@ PLANS: dict[str, Plan] = {
         _SENTIMENT,
         _OOD,
         shortcut=("vision", 0.4),
+    ),
+    "sarcasm": Plan(
+        "sentiment of a speaker whose voice may turn the words around: what is meant is words times tone",
+        (_TEXT, replace(_AUDIO, noise=0.3, jitter=1.5), replace(_VISION, jitter=2.0)),
+        {
+            "sentiment": (
+                Component("shared", 0.15, _ALL),
+                Component("words", 0.15, ("text",)),
+                Component("tone", 0.1, ("audio",), sign=True),
+                Component("irony", 0.5, product=("words", "tone")),
+            )
+        },
+        _SENTIMENT,
+        {"train": 1500, "valid": 200, "test": 400},
     ),
     "emotions": Plan(
         "six emotions of unequal frequency: sectors of the valence-arousal plane",

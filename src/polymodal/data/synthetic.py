@@ -1,11 +1,12 @@
 """Planted corpora: latent factors with stated shares of redundant, unique and synergistic information.
 
 How a sample comes about. Every ``Component`` of the plan is a standard normal factor, or, if synergistic, the product
-of two factors of +-1 that sit in different modalities, so that neither says anything alone (XOR). A score is the sum
-of the components, each weighted with the square root of its share of the variance, plus Gaussian noise for the rest;
-one or more scores make the label. A modality reads each factor it carries with its own error and writes the reading
-into a few channels as an event at a random time or a drift, under white noise (``_sequence``), or into a sentence
-(``grammar``). A shortcut channel follows the first score everywhere but in ``test_ood``, where it is reversed.
+of two factors of +-1 that sit in different modalities, so that neither says anything alone (XOR), or the product of two
+other components, one of them a sign that turns the other around (sarcasm). A score is the sum of the components, each
+weighted with the square root of its share of the variance, plus Gaussian noise for the rest; one or more scores make
+the label. A modality reads each factor it carries with its own error and writes the reading into a few channels as an
+event at a random time or a drift, under white noise (``_sequence``), or into a sentence (``grammar``). A shortcut
+channel follows the first score everywhere but in ``test_ood``, where it is reversed.
 
 Every quantity has its own random stream, drawn in row order: row i of a split depends on (name, seed, split, i) only,
 so a corpus with a smaller ``n`` is the beginning of a larger one.
@@ -25,7 +26,7 @@ from scipy.special import ndtr
 from polymodal.core import DataError, Modality, OptionError, Schema, nearest, numpy_rng
 from polymodal.data import grammar
 from polymodal.data.corpus import Column, Corpus, Split
-from polymodal.data.plans import LOADINGS, Plan, Sensor
+from polymodal.data.plan import LOADINGS, Plan, Sensor
 from polymodal.data.plans import PLANS as FEATURES
 from polymodal.data.ragged import Array, Ragged
 from polymodal.data.synthetic_images import FACES, faces
@@ -59,8 +60,8 @@ def load(
     """Generate a planted corpus.
 
     ``Corpus.truth`` holds what ``Plan.stated`` says and, per split, under ``splits``: ``factors`` (name -> (rows,)),
-    ``clean`` and ``scores`` (score -> (rows,), without and with the Gaussian noise), ``relabelled`` (bool, the shape of
-    the labels) and ``shortcut`` ((rows,), or None).
+    ``readings`` (modality -> factor -> (rows,)), ``clean`` and ``scores`` (score -> (rows,), without and with the
+    Gaussian noise), ``relabelled`` (bool, the shape of the labels) and ``shortcut`` ((rows,), or None).
 
     Args:
         name: one of ``names()``.
@@ -139,10 +140,9 @@ def _split(plan: Plan, part: str, rows: int, absent: float, draw: Draw) -> tuple
     """Return the split and what ``Corpus.truth`` says about it."""
     factors = {
         factor: draw("factor", factor).integers(2, size=rows) * 2.0 - 1.0
-        if component.synergy
+        if factor in plan.signs
         else draw("factor", factor).standard_normal(rows)
-        for component in plan.components
-        for factor in component.factors
+        for factor in plan.carries
     }
     clean, scores = {}, {}
     for name, parts in plan.scores.items():
@@ -152,7 +152,8 @@ def _split(plan: Plan, part: str, rows: int, absent: float, draw: Draw) -> tuple
     labels, relabelled = _labels(plan, list(scores.values()), draw)
     shortcut = _shortcut(plan, part, next(iter(scores.values())), draw)
     there = _present(len(plan.sensors), rows, absent, draw)
-    columns = _columns(plan, part, factors, shortcut, there, draw)
+    readings = {s.name: _readings(plan, s, factors, draw) for s in plan.sensors}
+    columns = _columns(plan, part, readings, shortcut, there, draw)
     split = Split(
         [f"{part}-{i:05d}" for i in range(rows)],
         columns,
@@ -160,7 +161,14 @@ def _split(plan: Plan, part: str, rows: int, absent: float, draw: Draw) -> tuple
         {plan.target.name: labels},
         [f"{part}-speaker-{i // GROUP:04d}" for i in range(rows)],
     )
-    known = {"factors": factors, "clean": clean, "scores": scores, "relabelled": relabelled, "shortcut": shortcut}
+    known = {
+        "factors": factors,
+        "readings": readings,
+        "clean": clean,
+        "scores": scores,
+        "relabelled": relabelled,
+        "shortcut": shortcut,
+    }
     return split, known
 
 
@@ -206,7 +214,7 @@ def _present(modalities: int, rows: int, absent: float, draw: Draw) -> Array:
 
 
 def _columns(
-    plan: Plan, part: str, factors: dict[str, Array], shortcut: Array | None, there: Array, draw: Draw
+    plan: Plan, part: str, readings: dict[str, dict[str, Array]], shortcut: Array | None, there: Array, draw: Draw
 ) -> dict[str, Column]:
     """Return the columns of all modalities; lengths follow the number of words."""
     rows = len(there)
@@ -214,19 +222,18 @@ def _columns(
     words = draw("words").integers(plan.words[0], plan.words[1] + 1, rows)
     for i, sensor in enumerate(plan.sensors):
         if sensor.kind == "text":
-            texts = _texts(plan, sensor, part, factors, draw)
+            texts = _texts(plan, part, readings[sensor.name], draw)
             words = np.array([len(t.split()) for t in texts])
             columns[sensor.name] = [t if here else "" for t, here in zip(texts, there[:, i], strict=True)]
     for i, sensor in enumerate(plan.sensors):
         if sensor.kind != "text":
             tempo = draw("tempo", sensor.name).uniform(*sensor.pace, rows)
             steps = np.maximum(1, np.rint(words * tempo)).astype(np.int64)
-            read = {f: _reading(sensor, f, factors[f], draw) for f, who in plan.carries.items() if sensor.name in who}
             own = shortcut if plan.shortcut and plan.shortcut[0] == sensor.name else None
             values = (
-                faces(sensor, read, steps, GROUP, draw)
+                faces(sensor, readings[sensor.name], steps, GROUP, draw)
                 if sensor.shape
-                else _sequence(plan, sensor, read, own, steps, draw)
+                else _sequence(plan, sensor, readings[sensor.name], own, steps, draw)
             )
             kept = np.repeat(there[:, i], steps)
             offsets = np.concatenate([[0], np.cumsum(steps * there[:, i])])
@@ -234,24 +241,32 @@ def _columns(
     return {s.name: columns[s.name] for s in plan.sensors}
 
 
-def _reading(sensor: Sensor, factor: str, values: Array, draw: Draw) -> Array:
-    """Return what the modality takes the factor to be, (rows,), variance 1."""
-    error = draw("reading", sensor.name, factor).standard_normal(len(values))
-    return (values + sensor.noise * error) / (1 + sensor.noise**2) ** 0.5
+def _readings(plan: Plan, sensor: Sensor, factors: dict[str, Array], draw: Draw) -> dict[str, Array]:
+    """Return what the modality takes each factor it carries to be, (rows,), variance 1."""
+    found = {}
+    for factor, carriers in plan.carries.items():
+        if sensor.name in carriers:
+            error = draw("reading", sensor.name, factor).standard_normal(len(factors[factor]))
+            exact = carriers[sensor.name] == 1  # a tense is never misread
+            found[factor] = (
+                factors[factor] if exact else (factors[factor] + sensor.noise * error) / (1 + sensor.noise**2) ** 0.5
+            )
+    return found
 
 
-def _texts(plan: Plan, sensor: Sensor, part: str, factors: dict[str, Array], draw: Draw) -> list[str]:
-    """Return sentences: the first graded factor is the feeling, the second the opinion, the synergistic one tense."""
-    carried = {f: c.synergy for c in plan.components for f, who in c.factors.items() if sensor.name in who}
-    graded = [_reading(sensor, f, factors[f], draw) for f, synergy in carried.items() if not synergy]
+def _texts(plan: Plan, part: str, readings: dict[str, Array], draw: Draw) -> list[str]:
+    """Return sentences: the first graded factor is the feeling, the second the opinion, a sign the tense."""
+    graded = [reading for factor, reading in readings.items() if factor not in plan.signs]
     feeling, opinion = (np.clip(np.rint(1.5 * g), -3, 3).astype(int) for g in graded)
-    (past,) = (factors[f] > 0 for f, synergy in carried.items() if synergy)
+    rows = len(feeling)
+    signs = [readings[f] for f in plan.signs if f in readings] or [draw("tense").standard_normal(rows)]
+    (past,) = (sign > 0 for sign in signs)
     topics = list(grammar.TOPICS)[_TOPICS[part]]
-    chosen = draw("topic").integers(len(topics), size=len(past) // GROUP + 1)
+    chosen = draw("topic").integers(len(topics), size=rows // GROUP + 1)
     seed = int(draw("sentence").integers(2**62))
     return [
         grammar.sentence(int(opinion[i]), int(feeling[i]), bool(past[i]), topics[chosen[i // GROUP]], Random(seed + i))
-        for i in range(len(past))
+        for i in range(rows)
     ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from polymodal.core import Target
-from polymodal.data.plans import Component, Plan, Sensor
+from polymodal.data.plan import Component, Plan, Sensor
 from polymodal.data.ragged import Array
 
 Draw = Callable[..., np.random.Generator]

@@ -6,20 +6,32 @@ Importing this module, listing and describing import neither torch nor a method.
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal.core.errors import OptionError, nearest
 from polymodal.core.options import options_of, read_options
 from polymodal.core.plugins import load_class, locate
-from polymodal.methods._describe import MethodInfo, OptionInfo, describe, method_classes
+from polymodal.methods._describe import MethodInfo, OptionInfo, describe, method_classes, options
 from polymodal.methods._encoders import check_moved, check_used
 
 if TYPE_CHECKING:
+    import ast
+
     from polymodal.core import Schema
     from polymodal.methods.base import Method
 
-__all__ = ["MethodInfo", "OptionInfo", "build", "describe_method", "find_method", "method_id", "method_ids"]
+__all__ = [
+    "MethodInfo",
+    "OptionInfo",
+    "build",
+    "describe_method",
+    "find_method",
+    "method_id",
+    "method_ids",
+    "method_options",
+]
 
 _FOLDER = Path(__file__).parent
 
@@ -78,27 +90,45 @@ def describe_method(name: str) -> MethodInfo:
     Raises:
         OptionError: as ``find_method``, or a source that cannot be read without running it.
     """
+    return describe(name, *_source(name))
+
+
+def method_options(name: str) -> tuple[OptionInfo, ...]:
+    """Return the constructor options of a method as its source has them; arguments and errors as ``describe_method``.
+
+    Unlike describing, this reads the whole file, and those that its types come from.
+    """
+    return tuple(options(*_source(name, whole=True)))
+
+
+def _source(name: str, *, whole: bool = False) -> tuple[Path, ast.ClassDef]:
+    """Return the file and the definition of a method; that of a shipped one only as far as asked for."""
+    if ":" not in name:
+        return _shipped(name, whole=whole)
     place, wanted = _locate(name)
-    path = Path(place)
-    if path.suffix != ".py":
-        path = Path(_origin(name, place))
-    classes = method_classes(path)
+    path = Path(place if place.endswith(".py") else _origin(name, place))
+    classes = method_classes(path, whole=True)
     if wanted not in classes:
         raise OptionError(f"{place} has no class {wanted!r} that derives from Method{nearest(wanted, classes)}")
-    return describe(name, path, classes[wanted])
+    return path, classes[wanted]
+
+
+def _shipped(name: str, *, whole: bool = False) -> tuple[Path, ast.ClassDef]:
+    path = _FOLDER / f"{name.replace('-', '_')}.py"
+    if not re.fullmatch("[a-z][a-z0-9-]*", name) or name == "base" or not path.is_file():
+        raise OptionError(f"no method {name!r}{nearest(name, method_ids())}")
+    classes = list(method_classes(path, whole=whole).values())
+    if len(classes) != 1:
+        raise OptionError(f"{path} must hold one public class that derives from Method, found {len(classes)}")
+    return path, classes[0]
 
 
 def _locate(name: str) -> tuple[str, str]:
     """Return (path of a source file or name of a module, class)."""
     if ":" in name:
         return locate("method", name)
-    if name not in method_ids():
-        raise OptionError(f"no method {name!r}{nearest(name, method_ids())}")
-    path = _FOLDER / f"{name.replace('-', '_')}.py"
-    classes = list(method_classes(path))
-    if len(classes) != 1:
-        raise OptionError(f"{path} must hold one public class that derives from Method, found {len(classes)}")
-    return f"{__name__}.{path.stem}", classes[0]
+    path, node = _shipped(name)
+    return f"{__name__}.{path.stem}", node.name
 
 
 def _origin(name: str, module: str) -> str:

@@ -1,4 +1,7 @@
-"""What a method's source says about it, read from the syntax tree."""
+"""What a method's source says about it, read from the syntax tree.
+
+To list a hundred methods, the head of each class is parsed alone: its functions are most of a file, and say nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,13 @@ import inspect
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 _PACKAGE = Path(__file__).parents[1]
+_CLASS = re.compile(r"^class [^:]+:(?:  #.*)?\n(?:\n|    (?!@|def |async ).*\n)+", re.MULTILINE)
+"""A class down to its first function."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,6 @@ class MethodInfo:
         title: first paragraph of the docstring, on one line.
         summary: the whole docstring.
         paper, kinds, tasks, handles_absence, modality_counts: as in ``Method``.
-        options: constructor options in order.
     """
 
     id: str
@@ -43,32 +48,36 @@ class MethodInfo:
     tasks: frozenset[str]
     handles_absence: bool
     modality_counts: tuple[int, int]
-    options: tuple[OptionInfo, ...]
 
 
 BASES = frozenset({"Method", "Seamed", "Wrapper"})
 """Classes that methods derive from."""
 
 
-def method_classes(path: Path) -> dict[str, ast.ClassDef]:
-    """Return name -> definition of the public classes of a source file that name one of ``BASES`` as a base."""
-    return {
+def method_classes(path: Path, *, whole: bool = False) -> dict[str, ast.ClassDef]:
+    """Return name -> definition of the public classes of a source file that name one of ``BASES`` as a base.
+
+    Without ``whole`` they may end before their first function, and those without a docstring may be left out.
+
+    Raises:
+        OptionError: the file is not valid Python.
+    """
+    text = path.read_text(encoding="utf-8")
+    body = None if whole else _heads(text)
+    found = {
         node.name: node
-        for node in _parse(path).body
+        for node in body or _parse(path).body
         if isinstance(node, ast.ClassDef)
         and not node.name.startswith("_")
         and not BASES.isdisjoint(map(_last_name, node.bases))
     }
+    return found if found or whole else method_classes(path, whole=True)
 
 
 def describe(name: str, path: Path, node: ast.ClassDef) -> MethodInfo:
     """Return the description of the class ``node`` of the file ``path``."""
-    base = next(
-        n for n in _parse(_PACKAGE / "methods/base.py").body if isinstance(n, ast.ClassDef) and n.name == "Method"
-    )
-    facts = {**_class_values(base, path), **_class_values(node, path)}
+    facts = {**_common(), **_class_values(node, path)}
     summary = ast.get_docstring(node) or ""
-    options = tuple(_options(node, _aliases(_parse(path)), _descriptions(summary)))
     return MethodInfo(
         id=name,
         title=" ".join(summary.split("\n\n")[0].split()),
@@ -78,8 +87,34 @@ def describe(name: str, path: Path, node: ast.ClassDef) -> MethodInfo:
         tasks=frozenset(facts["tasks"]),
         handles_absence=facts["handles_absence"],
         modality_counts=facts["modality_counts"],
-        options=options,
     )
+
+
+@cache
+def _common() -> dict[str, Any]:
+    """Return the facts that ``Method`` gives every method that does not say otherwise."""
+    path = _PACKAGE / "methods/base.py"
+    return next(_class_values(n, path) for n in _parse(path).body if isinstance(n, ast.ClassDef) and n.name == "Method")
+
+
+def options(path: Path, node: ast.ClassDef) -> Iterable[OptionInfo]:
+    """Yield the constructor options of the whole class ``node`` of the file ``path``, in order."""
+    described, tree = _descriptions(ast.get_docstring(node) or ""), _parse(path)
+    for function in node.body:
+        if isinstance(function, ast.FunctionDef) and function.name == "__init__":
+            arguments = function.args
+            for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+                hint = ast.unparse(argument.annotation) if argument.annotation else ""
+                value = ast.unparse(default) if default else ""
+                yield OptionInfo(argument.arg, _literal(hint, tree) or hint, value, described.get(argument.arg, ""))
+
+
+def _heads(text: str) -> list[ast.stmt] | None:
+    """Return the classes of a source file without their functions; None where they cannot be told apart by layout."""
+    try:
+        return ast.parse("".join(match[0] for match in _CLASS.finditer(text))).body
+    except SyntaxError:
+        return None
 
 
 def _parse(path: Path) -> ast.Module:
@@ -116,28 +151,18 @@ def _class_values(node: ast.ClassDef, path: Path) -> dict[str, Any]:
     return values
 
 
-def _options(node: ast.ClassDef, aliases: dict[str, str], descriptions: dict[str, str]) -> Iterable[OptionInfo]:
-    for function in node.body:
-        if isinstance(function, ast.FunctionDef) and function.name == "__init__":
-            arguments = function.args
-            for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-                hint = ast.unparse(argument.annotation) if argument.annotation else ""
-                value = ast.unparse(default) if default else ""
-                yield OptionInfo(argument.arg, aliases.get(hint, hint), value, descriptions.get(argument.arg, ""))
-
-
-def _aliases(tree: ast.Module) -> dict[str, str]:
-    """Return name -> text of the ``Literal`` types a file defines or imports from this package."""
-    found: dict[str, str] = {}
+def _literal(name: str, tree: ast.Module) -> str:
+    """Return the text of the ``Literal`` type that a file calls ``name`` or imports from this package; else nothing."""
     for node in tree.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Literal["):
-            found[ast.unparse(node.targets[0])] = ast.unparse(node.value)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("polymodal."):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            value = ast.unparse(node.value)
+            return value if value.startswith("Literal[") else ""
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("polymodal."):
             path = _PACKAGE.joinpath(*(node.module or "").split(".")[1:]).with_suffix(".py")
-            if path.is_file():
-                there = _aliases(_parse(path))
-                found |= {n.asname or n.name: there[n.name] for n in node.names if n.name in there}
-    return found
+            for there in node.names:
+                if (there.asname or there.name) == name and path.is_file():
+                    return _literal(there.name, _parse(path))
+    return ""
 
 
 def _descriptions(docstring: str) -> dict[str, str]:

@@ -69,8 +69,7 @@ class ALMT(Method):
         super().__init__(schema)
         positive(width=width, tokens=tokens, heads=heads, head_width=head_width, scales=scales, layers=layers)
         fraction(dropout=dropout)
-        longest = per_modality("steps", steps, schema.names)
-        positive(**{f"steps of {n}": s for n, s in longest.items()})
+        longest = per_modality("steps", steps, schema.names, positive)
         if width % heads:
             raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
 

@@ -246,11 +246,23 @@ def fraction(**options: float) -> None:
             raise OptionError(f"{name} must be at least 0 and below 1, got {value}")
 
 
-def per_modality(option: str, value: Number | dict[str, Number], names: tuple[str, ...]) -> dict[str, Number]:
-    """Return the value for each of ``names``; others in a dictionary are ignored: a preset also serves a subset."""
-    if not isinstance(value, dict):
-        return dict.fromkeys(names, value)
-    missing = [n for n in names if n not in value]
+def per_modality(
+    option: str,
+    value: Number | dict[str, Number],
+    names: tuple[str, ...],
+    check: Callable[..., None] = lambda **values: None,
+) -> dict[str, Number]:
+    """Return the value for each of ``names``; others in a dictionary are ignored: a preset also serves a subset.
+
+    Args:
+        option: what messages call it.
+        value: one number, or one for each modality.
+        names: the modalities.
+        check: ``positive`` or ``fraction``, or nothing.
+    """
+    values = value if isinstance(value, dict) else dict.fromkeys(names, value)
+    missing = [n for n in names if n not in values]
     if missing:
         raise OptionError(f"{option} has no value for {', '.join(missing)}; name every modality or give one number")
-    return {n: value[n] for n in names}
+    check(**{f"{option} of {n}": values[n] for n in names})
+    return {n: values[n] for n in names}

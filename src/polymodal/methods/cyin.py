@@ -44,11 +44,12 @@ class CyIN(Method):
     ``translation_weight`` * (``forward`` + ``back``). The first phase (``space``) has no translations and real codes
     only, the second (``bridge``) everything.
 
-    Departures: padding is never read: a sample's own true frames are brought to ``steps``. Any number of modalities; a
-    single one has no translators and one phase. Where a modality is absent in training, terms that need it leave the
-    sample out, its code is zero in the first phase and translated in the second. Classes are not weighted. The loop
-    selects by validation and clips by norm, where the paper keeps the last epoch and clips by value. Defaults are the
-    paper's for MELD, with half its layers.
+    Departures: padding is never read: a sample's own true frames are brought to ``steps``. Every pair draws its own
+    sample of the code; with ``eval_mode`` ``mean`` half of the training batches read means in all other places. Any
+    number of modalities; a single one has no translators and one phase. Where a modality is absent in training, terms
+    that need it leave the sample out, its code is zero in the first phase and translated in the second. Classes are not
+    weighted. The loop selects by validation and clips by norm, where the paper keeps the last epoch and clips by value.
+    Defaults are the paper's for MELD, with half its layers.
 
     Args:
         schema: what the batches hold.
@@ -66,8 +67,9 @@ class CyIN(Method):
             where not named.
         quirks: what to keep of the released code: ``strided`` (frame i is the mean of frames i, i + steps, ...; without
             it, of equal stretches of time), ``sigmoid`` (ends every decoder, though targets are unbounded), ``moving``
-            (what is to be decoded trains too).
-        eval_mode: predict from the ``mean`` of each code, or from a ``sample`` as the released code does.
+            (what is to be decoded, and the codes that are to be translated to, train too).
+        eval_mode: predict from the ``mean`` of each code, which every second training batch reads too, or from a
+            ``sample`` in training and evaluation, as the released code does.
 
     Output: ``fused`` (batch, width'); per modality n its code ``z_<n>``, ``mean_<n>`` and ``log_variance_<n>``
     (batch, steps, code), zero where absent, and the frames ``x_<n>`` (batch, steps, its width).
@@ -142,7 +144,8 @@ class CyIN(Method):
         """Return predictions and the representations named above."""
         streams = self.inputs(batch)
         present = torch.stack([s.present for s in streams.values()], dim=1)
-        sample = self.training or self.eval_mode == "sample"
+        # What is predicted from means must be trained on them: the heads err where they have only seen samples.
+        sample = self.eval_mode == "sample" or (self.training and bool(torch.rand(()) < 0.5))
         found: dict[str, Tensor] = {}
         for n, stream in streams.items():
             x = self.align(stream)
@@ -228,9 +231,7 @@ class CyIN(Method):
         """Return KL / eta of the source's code + the error of the target's frames decoded from a sample of it."""
         mean, log_variance = found[f"mean_{source}"].float(), found[f"log_variance_{source}"].float()
         kl = kl_to_standard_normal(mean, log_variance).mean(1) / mean.shape[2]
-        # Every pair draws for itself; the last pair of a source has the code that the rest of the network reads.
-        last = target == list(here)[-1]
-        z = found[f"z_{source}"] if last else mean + torch.randn_like(mean) * torch.exp(log_variance / 2)
+        z = mean + torch.randn_like(mean) * torch.exp(log_variance / 2)
         x = found[f"x_{target}"] if "moving" in self.quirks else found[f"x_{target}"].detach()
         error = _error(self.decoders[target](z), x, here[source] & here[target])
         return mean_where(kl, here[source]) / self.eta + error
@@ -244,7 +245,8 @@ class CyIN(Method):
             back[m][n], back[n][m] = both.chunk(2)
         forth_terms, back_terms = [], []
         for o, returned in back.items():
-            code, single = found[f"z_{o}"], {m: found[f"{m}->{o}"] for m in returned}
+            code = found[f"z_{o}"] if "moving" in self.quirks else found[f"z_{o}"].detach()
+            single = {m: found[f"{m}->{o}"] for m in returned}
             forth_terms += [_error(x, code, here[m] & here[o]) for m, x in single.items()]
             back_terms += [_error(x, code, here[o]) for x in returned.values()]
             if len(single) > 1:

@@ -111,8 +111,7 @@ class DLF(Method):
                 for n, m in self.inputs.modalities.items()
             }
         )
-        dropouts = per_modality("attention_dropout", attention_dropout, names)
-        fraction(**{f"attention_dropout of {n}": p for n, p in dropouts.items()})
+        dropouts = per_modality("attention_dropout", attention_dropout, names, fraction)
         self._transformers(width, heads, layers, dropouts, embed_dropout)
         self.decoders = nn.ModuleDict({n: nn.Linear(2 * width, width, bias=False) for n in names})
         self.aligners = nn.ModuleDict({n: nn.Linear(STEPS * width, width) for n in names})

@@ -137,11 +137,9 @@ class GraphMFN(Method):
     ) -> None:
         super().__init__(schema)
         positive(node=node, vertex=vertex, memory=memory, max_steps=max_steps)
-        widths = per_modality("hidden", hidden, schema.names)
-        sizes = per_part("units", units, PARTS)
-        drops = per_part("dropout", dropout, PARTS)
-        positive(**{f"hidden of {n}": w for n, w in widths.items()}, **{f"units of {p}": w for p, w in sizes.items()})
-        fraction(**{f"dropout of {p}": d for p, d in drops.items()})
+        widths = per_modality("hidden", hidden, schema.names, positive)
+        sizes = per_part("units", units, PARTS, positive)
+        drops = per_part("dropout", dropout, PARTS, fraction)
         self.max_steps = max_steps
         self.inputs = Inputs(schema)
         modalities = self.inputs.modalities.items()

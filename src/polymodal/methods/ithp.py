@@ -50,7 +50,8 @@ class ITHP(Method):
         level_weight: weight of a level relative to the one before it.
         weight: of all bottleneck terms; null for 1 / mean beta.
         read: ``shift`` the prime features by the last code, or the ``code`` alone.
-        pool: the step that is read: ``first`` (the paper's [CLS]), or the ``mean`` of all, for features without one.
+        pool: the step that is read: ``first`` (the paper's [CLS]), or the ``mean`` of all; null for ``first`` where a
+            transformer reads the prime modality, else ``mean``.
         dropout: in encoders and detectors.
         output_dropout: on the sequence that is read and before the prediction heads.
 
@@ -77,7 +78,7 @@ class ITHP(Method):
         level_weight: float = 0.3,
         weight: float | None = None,
         read: Read = "shift",
-        pool: TextPool = "first",
+        pool: TextPool | None = None,
         dropout: float = 0.3,
         output_dropout: float = 0.5,
     ) -> None:
@@ -94,8 +95,9 @@ class ITHP(Method):
         if weight is None and not any(self.beta):
             raise OptionError("a weight of 1 / mean beta needs a beta above 0; give one, or set weight")
         self.weight = count / sum(self.beta) if weight is None else weight
-        self.level_weight, self.pool = level_weight, pool
+        self.level_weight = level_weight
         self.inputs = Inputs(schema)
+        self.pool = pool or ("first" if self.inputs.transformer(self.prime) else "mean")
         sizes = {n: m.width for n, m in self.inputs.modalities.items()}
         self.levels = nn.ModuleDict()
         for name, (below, width) in zip(self.detectors, pairwise([sizes[self.prime], *widths]), strict=True):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from polymodal.core import Batch, Output, Schema
-from polymodal.methods.base import Method, fraction, positive
+from polymodal.methods.base import Seamed, fraction, positive
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs, utterance_encoder
 from polymodal.nn.sequence import Context, Pooling
 
 
-class LateFusion(Method):
+class LateFusion(Seamed):
     """Baseline: one encoder per modality, concatenation, a perceptron (MMSA's lf_dnn, with masks).
 
     With its defaults a small bidirectional GRU with attention pooling reads every sequence. No interaction between
@@ -56,8 +56,11 @@ class LateFusion(Method):
         )
         self.heads = Heads(schema, width)
 
-    def forward(self, batch: Batch) -> Output:
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Return one vector per modality."""
+        return {name: self.encoders[name](stream) for name, stream in self.inputs(batch).items()}
+
+    def fuse(self, vectors: dict[str, Tensor], present: Tensor) -> Output:
         """Return predictions, one vector per modality and the fused one."""
-        vectors = {name: self.encoders[name](stream) for name, stream in self.inputs(batch).items()}
         fused = self.mix(torch.cat(list(vectors.values()), dim=1))
         return Output(self.heads(fused), {**vectors, "fused": fused})

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from polymodal.core import Batch, Output, Schema
-from polymodal.methods.base import Method, fraction, positive
+from polymodal.methods.base import Seamed, fraction, positive
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs
 from polymodal.nn.subnet import Subnets
 
 
-class LFDNN(Method):
+class LFDNN(Seamed):
     """Late fusion by a deep network (Cambria et al., CICLing 2017, arXiv 1707.09538, in the sizes of MMSA's lf_dnn).
 
     TFN with the outer product replaced by concatenation, hence the control of TFN and LMF; 597,171 parameters in MMSA's
@@ -55,8 +55,11 @@ class LFDNN(Method):
         )
         self.heads = Heads(schema, head)
 
-    def forward(self, batch: Batch) -> Output:
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Return one vector per modality."""
+        return self.nets(self.inputs(batch))
+
+    def fuse(self, vectors: dict[str, Tensor], present: Tensor) -> Output:
         """Return predictions, one vector per modality and the fused one."""
-        vectors = self.nets(self.inputs(batch))
         fused = self.mix(torch.cat(list(vectors.values()), dim=1))
         return Output(self.heads(fused), {**vectors, "fused": fused})

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, Output, Schema, Stream, Target
 from polymodal.core.batch import known_labels
-from polymodal.methods.base import Method, Phase, View, positive
+from polymodal.methods.base import Phase, Seamed, View, positive
 from polymodal.nn.heads import task_loss
 from polymodal.nn.masking import masked_mean
 from polymodal.nn.text import hash_words
@@ -28,7 +28,7 @@ GRID = 4
 Solution = tuple[np.ndarray, np.ndarray]
 
 
-class Linear(Method):
+class Linear(Seamed):
     """Baseline: ridge regression (Hoerl & Kennard, Technometrics 1970) or logistic regression on pooled features.
 
     A sequence is its mean and standard deviation over true steps, a vector itself, a text its hashed words and word
@@ -65,10 +65,15 @@ class Linear(Method):
         width = modality.shape[0] * GRID**2 if modality.shape else modality.width
         return {"sequence": 2 * width, "frames": 2 * width, "text": 2 * self.buckets}.get(modality.kind, width)
 
-    def forward(self, batch: Batch) -> Output:
-        """Return predictions and, as ``fused``, the standardised features."""
-        x, present = self.pool(batch)
-        x = (x - self.mean) / self.std * present
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the standardised features of each modality."""
+        x, there = self.pool(batch)
+        parts = ((x - self.mean) / self.std * there).split(self.widths, dim=1)
+        return dict(zip(self.schema.names, parts, strict=True))
+
+    def fuse(self, vectors: dict[str, Tensor], present: Tensor) -> Output:
+        """Return predictions and, as ``fused``, the vectors side by side."""
+        x = torch.cat(list(vectors.values()), dim=1)
         y = x @ self.weight.T + self.bias
         targets = self.schema.joint_targets
         parts = y.split([t.spec.width for t in targets], dim=1)

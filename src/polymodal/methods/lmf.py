@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from polymodal.core import Batch, Output, Schema
-from polymodal.methods.base import Method, fraction, positive
+from polymodal.methods.base import Seamed, fraction, positive
 from polymodal.nn.fusion import LowRankFusion
 from polymodal.nn.inputs import Inputs
 from polymodal.nn.subnet import Subnets
 
 
-class LMF(Method):
+class LMF(Seamed):
     """Low-rank Multimodal Fusion (Liu et al., ACL 2018, arXiv 1806.00064).
 
     TFN's linear read-out with weights of low rank, one factor per modality: cost grows linearly with the number of
@@ -55,11 +56,14 @@ class LMF(Method):
         targets = schema.joint_targets
         self.fusion = LowRankFusion(self.nets.sizes, sum(t.spec.width for t in targets), rank)
         middles = [sum(t.range) / 2 if t.range else 0.0 for t in targets for _ in range(t.spec.width)]
-        self.fusion.bias.data[0] = torch.tensor(middles)
+        self.fusion.bias.data.copy_(torch.tensor(middles))
 
-    def forward(self, batch: Batch) -> Output:
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Return one vector per modality."""
+        return self.nets(self.inputs(batch))
+
+    def fuse(self, vectors: dict[str, Tensor], present: Tensor) -> Output:
         """Return predictions, one vector per modality, and all of them side by side as ``fused``."""
-        vectors = self.nets(self.inputs(batch))
         out = self.fusion(list(vectors.values()))
         targets = self.schema.joint_targets
         parts = out.split([t.spec.width for t in targets], dim=1)

@@ -123,13 +123,10 @@ class MFM(Method):
         super().__init__(schema)
         positive(memory=memory, code=code, factor=factor, max_steps=max_steps)
         widths, codes, parts = (
-            per_modality(option, value, schema.names)
+            per_modality(option, value, schema.names, positive)
             for option, value in (("hidden", hidden), ("private", private), ("factors", factors))
         )
-        sizes, drops = per_part("units", units, UNITS), per_part("dropout", dropout, DROPS)
-        for option, named in (("hidden", widths), ("private", codes), ("factors", parts), ("units", sizes)):
-            positive(**{f"{option} of {n}": w for n, w in named.items()})
-        fraction(**{f"dropout of {p}": d for p, d in drops.items()})
+        sizes, drops = per_part("units", units, UNITS, positive), per_part("dropout", dropout, DROPS, fraction)
         self.weights, self.mmd, self.kernel = per_modality("reconstruction", reconstruction, schema.names), mmd, kernel
         if min(mmd, *self.weights.values()) < 0:
             raise OptionError(f"mmd and reconstruction must not be negative, got {mmd} and {reconstruction}")

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Method, fraction, per_modality, positive
+from polymodal.methods.base import Seamed, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
 from polymodal.nn.bottleneck import kl_to_standard_normal
 from polymodal.nn.fusion import (
@@ -40,7 +40,7 @@ Mode = Literal["mean", "sample"]
 Pool = Literal["last", "mean"]
 
 
-class MIB(Method):
+class MIB(Seamed):
     """Multimodal Information Bottleneck (Mai, Zeng & Hu, IEEE Transactions on Multimedia 2022, arXiv 2210.17444).
 
     A bottleneck turns a vector into a Gaussian code that must predict the label and pays ``beta`` for each nat it
@@ -53,8 +53,8 @@ class MIB(Method):
     Departures: padding is neither attended to nor read as the last step, and every true step has its position; vectors
     (one linear map, no transformer) and any number of modalities are read. An absent modality has no code, no loss and
     no place in the fusion. Tensor fusion has tanh in all variants (two of the three in the code mix activations), the
-    product of experts has standard deviations where the paper writes one symbol for them and variances, and weights
-    start as torch's layers do, not as BERT's.
+    product of experts has standard deviations where the paper writes one symbol for them and variances, weights start
+    as torch's layers do, not as BERT's, and ``pool`` and ``dropout`` are ours.
 
     Args:
         schema: what the batches hold.
@@ -68,7 +68,9 @@ class MIB(Method):
         hidden: units of each bottleneck's hidden layer.
         layers: of the transformer that reads a sequence other than text.
         heads: of its attention; must divide ``width``.
-        pool: what is read of a sequence: its ``last`` step, or the ``mean`` of its steps (hashed words need it).
+        pool: what is read of a sequence: its ``last`` step, or the ``mean`` of its steps after a ReLU (hashed words
+            need it; without the ReLU the mean of a convolution is a linear map).
+        dropout: on the modalities' vectors, in front of the bottlenecks.
         embed_dropout: on the transformers' input.
         attention_dropout: on their attention weights.
         layer_dropout: after the ReLU and on the residual branches of their layers.
@@ -96,13 +98,15 @@ class MIB(Method):
         layers: int = 3,
         heads: int = 5,
         pool: Pool = "last",
+        dropout: float = 0.0,
         embed_dropout: float = 0.2,
         attention_dropout: float = 0.5,
         layer_dropout: float = 0.3,
     ) -> None:
         super().__init__(schema)
         positive(task_weight=task_weight, width=width, hidden=hidden, layers=layers, heads=heads)
-        fraction(embed_dropout=embed_dropout, attention_dropout=attention_dropout, layer_dropout=layer_dropout)
+        fraction(dropout=dropout, embed_dropout=embed_dropout)
+        fraction(attention_dropout=attention_dropout, layer_dropout=layer_dropout)
         if width % heads:
             raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
         names = schema.names
@@ -128,18 +132,20 @@ class MIB(Method):
         for n, m in self.inputs.modalities.items():
             ordered = m.kind == "sequence" and n not in texts
             self.encoders[n] = _Encoder(m, width, context() if ordered else None, pool)
+        self.drop = nn.Dropout(dropout)
         self.bottlenecks = nn.ModuleDict({n: _Bottleneck(width, hidden) for n in single})
         self.judges = UnimodalHeads(schema, single, width)
         self.fusion = _operator(fusion, len(names), width)  # None multiplies the codes' Gaussians
         self.bottleneck = _Bottleneck(width, hidden) if joint else None
         self.heads = Heads(schema, width)
 
-    def forward(self, batch: Batch) -> Output:
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Return one vector per modality."""
+        return {n: self.drop(self.encoders[n](s)) for n, s in self.inputs(batch).items()}
+
+    def fuse(self, vectors: dict[str, Tensor], present: Tensor) -> Output:
         """Return predictions, ``fused`` and the codes named above."""
-        streams = self.inputs(batch)
-        here = {n: s.present for n, s in streams.items()}
-        present = torch.stack(list(here.values()), dim=1)
-        vectors = {n: self.encoders[n](s) for n, s in streams.items()}
+        vectors, here = dict(vectors), dict(zip(vectors, present.unbind(1), strict=True))
         found: dict[str, Tensor] = {}
         sample = self.training or self.eval_mode == "sample"
         for n, bottleneck in self.bottlenecks.items():
@@ -226,7 +232,7 @@ class _Encoder(nn.Module):
         x = self.convolution(stream.tensor.transpose(1, 2)).transpose(1, 2) * mask.unsqueeze(-1)
         if self.context is not None:
             x = self.context(Stream(x, stream.lengths, stream.present))
-        return final_state(x, stream.lengths) if self.pool == "last" else masked_mean(x, mask)
+        return final_state(x, stream.lengths) if self.pool == "last" else masked_mean(x.relu(), mask)
 
 
 class _Bottleneck(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Method, fraction, positive
+from polymodal.methods.base import Seamed, fraction, positive
 from polymodal.nn.discrepancy import moment_discrepancy
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs
@@ -36,7 +36,7 @@ def _unit_rows(x: Tensor, rows: Tensor) -> Tensor:
     return x / (x.detach().norm(dim=1, keepdim=True) + 1e-6)
 
 
-class MISA(Method):
+class MISA(Seamed):
     """Modality-Invariant and -Specific Representations (Hazarika et al., ACM Multimedia 2020, arXiv 2005.03547).
 
     One vector per modality goes through an encoder that all modalities share and one of its own; the two are made
@@ -104,21 +104,23 @@ class MISA(Method):
         self.mix = nn.Sequential(nn.Linear(2 * len(names) * width, len(names) * width), nn.Dropout(dropout), nn.ReLU())
         self.heads = Heads(schema, len(names) * width)
 
-    def forward(self, batch: Batch) -> Output:
-        """Return predictions for ``batch`` and every representation named above."""
-        streams = self.inputs(batch)
-        here = {n: s.present[:, None] for n, s in streams.items()}
-        u = {n: self.projections[n](self.utterances[n](s)) * here[n] for n, s in streams.items()}
-        private = {n: torch.sigmoid(self.private[n](x)) * here[n] for n, x in u.items()}
-        shared = {n: torch.sigmoid(self.shared(x)) * here[n] for n, x in u.items()}
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Return u per modality."""
+        streams = self.inputs(batch).items()
+        return {n: self.projections[n](self.utterances[n](s)) * s.present[:, None] for n, s in streams}
+
+    def fuse(self, vectors: dict[str, Tensor], present: Tensor) -> Output:
+        """Return predictions and every representation named above."""
+        here = dict(zip(vectors, present.unsqueeze(2).unbind(1), strict=True))
+        private = {n: torch.sigmoid(self.private[n](x)) * here[n] for n, x in vectors.items()}
+        shared = {n: torch.sigmoid(self.shared(x)) * here[n] for n, x in vectors.items()}
         tokens = torch.stack([*private.values(), *shared.values()], dim=1)  # (batch, 2 * modalities, width)
-        there = torch.cat([*here.values(), *here.values()], dim=1)
-        fused = self.mix(self._fuse(tokens, there).flatten(1))
-        named = {f"u_{n}": x for n, x in u.items()}
+        fused = self.mix(self._attend(tokens, present.repeat(1, 2)).flatten(1))
+        named = {f"u_{n}": x for n, x in vectors.items()}
         named |= {f"private_{n}": x for n, x in private.items()} | {f"shared_{n}": x for n, x in shared.items()}
         return Output(self.heads(fused), {"fused": fused, **named})
 
-    def _fuse(self, tokens: Tensor, there: Tensor) -> Tensor:
+    def _attend(self, tokens: Tensor, there: Tensor) -> Tensor:
         hidden = ~there
         # A sample without any modality would make the softmax NaN: it looks at its first token, which is then zeroed.
         hidden[:, 0] &= there.any(1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream
 from polymodal.core.tasks import ClassRule
-from polymodal.methods.base import Method, fraction, positive
+from polymodal.methods.base import Seamed, fraction, positive
 from polymodal.nn.augment import augment, check_augmentations
 from polymodal.nn.contrast import info_nce, supervised_contrastive
 from polymodal.nn.heads import Heads, task_losses
@@ -28,7 +28,7 @@ Coding = Literal["lstm", "gru", "transformer"]
 Pairs = Literal["all", "text"]
 
 
-class MMCL(Method):
+class MMCL(Seamed):
     """Multimodal Contrastive Learning via Uni-Modal Coding and Cross-Modal Prediction (Lin & Hu, EMNLP Findings 2022).
 
     1. Uni-modal coding: each modality but text is contrasted with cheap augmentations of its features.
@@ -122,11 +122,13 @@ class MMCL(Method):
         self.fusion = nn.Sequential(nn.Linear(parts * width, width), nn.ReLU(), nn.Dropout(dropout))
         self.heads = Heads(schema, width)
 
-    def forward(self, batch: Batch) -> Output:
-        """Return predictions for ``batch`` and every representation named above."""
-        streams = self.inputs(batch)
-        here = {n: s.present.unsqueeze(1) for n, s in streams.items()}
-        z = {n: self.encoders[n](s) for n, s in streams.items()}
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Return z per modality."""
+        return {n: self.encoders[n](s) for n, s in self.inputs(batch).items()}
+
+    def fuse(self, vectors: dict[str, Tensor], present: Tensor) -> Output:
+        """Return predictions and every representation named above."""
+        z, here = vectors, dict(zip(vectors, present.unsqueeze(2).unbind(1), strict=True))
         u = {n: self.projectors[n](z[n]) * here[n] for n in z}
         zhat = {(m, n): self.predictors[f"{m}_to_{n}"](u[m]) * here[m] for m, n in self.pairs}
         parts = list(z.values())
@@ -171,16 +173,18 @@ class MMCL(Method):
         return info_nce(output.representations[f"zhat_{target}_{source}"], keys, self.temperature, both)
 
     def sentiment_loss(self, batch: Batch, output: Output) -> Tensor:
-        """Return the supervised contrast over all target projections and predictions of the batch."""
+        """Return the supervised contrast over all projections and predictions of the batch, averaged over targets."""
         found = output.representations
         vectors = [found[f"u_{n}"] for n in batch.streams]
         masks = [s.present for s in batch.streams.values()]
         vectors += [found[f"zhat_{n}_{m}"] for m, n in self.pairs]
         masks += [batch[m].present & batch[n].present for m, n in self.pairs]
-        target = self.schema.joint_targets[0]
-        classes = target.spec.kinds(batch.targets[target.name], self.classes).repeat(len(vectors))
-        rows = torch.cat(masks) & batch.labelled(target.name).repeat(len(vectors))
-        return supervised_contrastive(torch.cat(vectors), classes, self.temperature, rows)
+        pooled, mask, terms = torch.cat(vectors), torch.cat(masks), []
+        for target in self.schema.joint_targets:
+            classes = target.spec.kinds(batch.targets[target.name], self.classes).repeat(len(vectors))
+            rows = mask & batch.labelled(target.name).repeat(len(vectors))
+            terms.append(supervised_contrastive(pooled, classes, self.temperature, rows))
+        return torch.stack(terms).mean()
 
 
 def _projector(width: int) -> nn.Sequential:
@@ -215,6 +219,8 @@ class _Future(nn.Module):
     """Contrastive predictive coding (van den Oord et al., 2018): from the past of the view, the next clean latents.
 
     The past is the forward half of the bidirectional states; negatives are the other samples' latents of the same step.
+    States and latents see as far ahead as the input convolution does, and latents as far back: the first one that is
+    predicted begins where the past ends.
     """
 
     def __init__(self, width: int) -> None:
@@ -223,10 +229,10 @@ class _Future(nn.Module):
 
     def forward(self, encoder: Projected, stream: Stream, view: Stream, z: Tensor, temperature: float) -> Tensor:
         assert isinstance(encoder.utterance, SequenceEncoder)
-        latents = encoder.utterance.latents(stream)
+        latents, seen = encoder.utterance.latents(stream), encoder.utterance.input.kernel_size[0]
         past = encoder.utterance.states(view)[0][..., : latents.shape[-1] // 2]
         terms = []
-        for ahead, predict in enumerate(self.steps, start=1):
+        for ahead, predict in enumerate(self.steps, start=seen):
             predicted = predict(past[:, :-ahead]).transpose(0, 1)  # (time - ahead, batch, width)
             true = latents[:, ahead:].transpose(0, 1)
             terms.append(info_nce(predicted, true, temperature, stream.mask[:, ahead:].T))

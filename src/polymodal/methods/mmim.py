@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream, Target
 from polymodal.core.batch import known_labels
-from polymodal.methods.base import Method, fraction, positive
+from polymodal.methods.base import Seamed, fraction, positive
 from polymodal.nn.contrast import info_nce
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
@@ -27,7 +27,7 @@ BOUND = 2.0
 Read = Literal["first", "mean", "lstm"]
 
 
-class MMIM(Method):
+class MMIM(Seamed):
     """MultiModal InfoMax (Han, Chen & Poria, EMNLP 2021, arXiv 2109.00412).
 
     One vector ``h`` per modality; a perceptron fuses them to ``Z``. Two levels of mutual information are maximised:
@@ -125,9 +125,12 @@ class MMIM(Method):
         for bound in self.bounds.values():
             bound.entropy.project.requires_grad_(learn_code)  # type: ignore[union-attr]
 
-    def forward(self, batch: Batch) -> Output:
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Return one vector per modality."""
+        return {name: self.encoders[name](stream) for name, stream in self.inputs(batch).items()}
+
+    def fuse(self, vectors: dict[str, Tensor], present: Tensor) -> Output:
         """Return predictions, ``Z`` and one vector per modality."""
-        vectors = {name: self.encoders[name](stream) for name, stream in self.inputs(batch).items()}
         fused = self.mix(torch.cat(list(vectors.values()), dim=1))
         return Output(self.heads(fused), {"fused": fused, **{f"h_{n}": h for n, h in vectors.items()}})
 

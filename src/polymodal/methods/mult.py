@@ -75,10 +75,8 @@ class MulT(Method):
         if width % heads:
             raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
         names = schema.names
-        kernels = per_modality("kernel", kernel, names)
-        positive(**{f"kernel of {n}": k for n, k in kernels.items()})
-        dropouts = per_modality("attention_dropout", attention_dropout, names)
-        fraction(**{f"attention_dropout of {n}": p for n, p in dropouts.items()})
+        kernels = per_modality("kernel", kernel, names, positive)
+        dropouts = per_modality("attention_dropout", attention_dropout, names, fraction)
         self.inputs = Inputs(schema)
         self.text_names = schema.language
         self.text_drop = nn.Dropout(text_dropout)

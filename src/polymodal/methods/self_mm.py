@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream, nearest
-from polymodal.methods.base import Method, View, fraction, positive
+from polymodal.methods.base import Seamed, View, fraction, positive
 from polymodal.nn.heads import task_losses
 from polymodal.nn.inputs import Inputs, VectorEncoder, as_sequence
 from polymodal.nn.own_labels import Branch, OwnLabels
@@ -16,7 +16,7 @@ from polymodal.nn.sequence import TextPool, pool_steps
 from polymodal.nn.subnet import FinalState
 
 
-class SelfMM(Method):
+class SelfMM(Seamed):
     """Self-supervised Multi-task Multimodal sentiment analysis network (Yu et al., AAAI 2021, arXiv 2102.04830).
 
     Every modality has a prediction of its own beside that of the fusion. Its label is generated without parameters:
@@ -92,14 +92,16 @@ class SelfMM(Method):
         self.fusion = Branch(schema, joined, fused, fused_dropout)
         self.memory = OwnLabels(schema, sizes)
 
-    def forward(self, batch: Batch) -> Output:
-        """Return predictions for ``batch`` and the representations named above."""
-        vectors = {n: self._encode(n, stream) for n, stream in self.inputs(batch).items()}
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Return one vector per modality."""
+        return {n: self._encode(n, stream) for n, stream in self.inputs(batch).items()}
+
+    def fuse(self, vectors: dict[str, Tensor], present: Tensor) -> Output:
+        """Return predictions and the representations named above."""
         fused, predictions = self.fusion(torch.cat(list(vectors.values()), dim=1))
         named = {"fused": fused}
-        for name, vector in vectors.items():
+        for (name, vector), here in zip(vectors.items(), present.unsqueeze(2).unbind(1), strict=True):
             features, own = self.branches[name](vector)
-            here = batch[name].present[:, None]
             named[name] = features * here
             named[f"y_{name}"] = torch.stack(list(own.values()), dim=1) * here
         return Output(predictions, named)

@@ -71,10 +71,9 @@ class TETFN(Method):
         super().__init__(schema)
         names = schema.names
         texts = schema.language
-        units = per_modality("hidden", hidden, tuple(n for n in names if n not in texts))
-        sizes = per_modality("own", own, names)
+        units = per_modality("hidden", hidden, tuple(n for n in names if n not in texts), positive)
+        sizes = per_modality("own", own, names, positive)
         positive(width=width, heads=heads, layers=layers, fused=fused)
-        positive(**{f"hidden of {n}": u for n, u in units.items()}, **{f"own of {n}": s for n, s in sizes.items()})
         fraction(dropout=dropout, head_dropout=head_dropout)
         if width % heads:
             raise OptionError(f"heads must divide width, got heads={heads} and width={width}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import prod
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from polymodal.core import Batch, Output, Schema
-from polymodal.methods.base import Method, fraction, positive
+from polymodal.methods.base import Seamed, fraction, positive
 from polymodal.nn.fast import Dropout
 from polymodal.nn.fusion import tensor_product
 from polymodal.nn.heads import Heads
@@ -16,7 +16,7 @@ from polymodal.nn.inputs import Inputs
 from polymodal.nn.subnet import Subnets
 
 
-class TFN(Method):
+class TFN(Seamed):
     """Tensor Fusion Network (Zadeh et al., EMNLP 2017, arXiv 1707.07250).
 
     ``F = [1; h_1] x [1; h_2] x [1; h_3]`` holds every unimodal vector, every pairwise and every triple product once; a
@@ -67,9 +67,12 @@ class TFN(Method):
         self.squash = squash
         self.heads = Heads(schema, head)
 
-    def forward(self, batch: Batch) -> Output:
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Return one vector per modality."""
+        return self.nets(self.inputs(batch))
+
+    def fuse(self, vectors: dict[str, Tensor], present: Tensor) -> Output:
         """Return predictions, one vector per modality and the fused one."""
-        vectors = self.nets(self.inputs(batch))
         fused = self.mix(tensor_product(list(vectors.values())))
         predictions = self.heads(fused)
         for target in self.schema.joint_targets if self.squash else ():

@@ -61,7 +61,7 @@ class TFRNet(Method):
         hidden: units of the perceptron.
         rate: probability that a step is dropped in training; 0 trains on complete data without generators.
         masks: ``static``: a sample loses the same steps in every epoch and run (the paper's); ``fresh``: drawn anew.
-        weights: of rebuilding, for all modalities or by name; 0 leaves a generator out.
+        weights: of rebuilding, for all modalities or by name; 0 leaves the generator out, not the damage.
         steps: modality -> length at which its generator attends over channels; empty for attention over time.
         fixed_targets: no gradient from rebuilding into the encoder of the complete text.
         attention_dropout: on attention weights, for all modalities or by the name of the source.
@@ -102,12 +102,10 @@ class TFRNet(Method):
         if masks not in get_args(Masks):
             raise OptionError(f"masks must be 'static' or 'fresh', got {masks!r}")
         names, mixed = schema.names, width * len(schema.names)
-        kernels, sizes = per_modality("kernel", kernel, names), per_modality("pooled", pooled, names)
+        kernels = per_modality("kernel", kernel, names, positive)
+        sizes = per_modality("pooled", pooled, names, positive)
         self.weights = per_modality("weights", weights, names)
-        dropouts = per_modality("attention_dropout", attention_dropout, names)
-        fraction(**{f"attention_dropout of {n}": p for n, p in dropouts.items()})
-        for what, values in (("kernel", kernels), ("pooled", sizes), ("steps", steps)):
-            positive(**{f"{what} of {n}": v for n, v in values.items()})
+        dropouts = per_modality("attention_dropout", attention_dropout, names, fraction)
         if min(self.weights.values()) < 0:
             raise OptionError(f"weights must not be negative, got {weights}")
         self.rate, self.masks, self.fixed_targets = rate, masks, fixed_targets
@@ -122,8 +120,9 @@ class TFRNet(Method):
         self.crossings = nn.ModuleDict(
             {f"{s}_to_{t}": stack(width, heads, attention_dropout=dropouts[s]) for s, t in permutations(names, 2)}
         )
-        rebuilt = [m for m in self.inputs.modalities.values() if m.kind == "sequence" and rate and self.weights[m.name]]
-        lengths = per_modality("steps", steps, tuple(m.name for m in rebuilt)) if steps else {}
+        self.damaged = [n for n, m in self.inputs.modalities.items() if m.kind == "sequence" and rate]
+        rebuilt = [self.inputs.modalities[n] for n in self.damaged if self.weights[n]]
+        lengths = per_modality("steps", steps, tuple(m.name for m in rebuilt), positive) if steps else {}
         self.generators = nn.ModuleDict()
         for m in rebuilt:
             size = lengths.get(m.name)
@@ -137,13 +136,12 @@ class TFRNet(Method):
 
     def forward(self, batch: Batch) -> Output:
         """Return predictions and representations; in training, of a damaged batch."""
-        streams = {n: as_sequence(s) for n, s in self.inputs(batch).items()}
+        streams = {n: as_sequence(s) for n, s in self.read(batch).items()}
         found: dict[str, Tensor] = {}
         if self.training:
-            complete = streams
+            found |= {f"complete_{n}": streams[n].tensor for n in self.generators}
             streams, dropped = self.damage(batch, streams)
             found |= {f"dropped_{n}": rows for n, rows in dropped.items()}
-            found |= {f"complete_{n}": complete[n].tensor for n in dropped}
         encoded = self.encode(streams)
         if self.training:
             found |= {f"rebuilt_{n}": g(encoded[n]) for n, g in self.generators.items()}
@@ -151,13 +149,21 @@ class TFRNet(Method):
         fused = self.mix(self.norm(torch.cat(list(vectors.values()), dim=1), batch.present.any(1)))
         return Output(self.heads(fused), {"fused": fused, **vectors, **found})
 
+    def read(self, batch: Batch) -> dict[str, Stream]:
+        """Return the complete streams. What a transformer reads a second time, damaged, is here only a target: unless
+        that is to move, it has no graph."""
+        twice = [n for n in self.damaged if self.training and self.inputs.transformer(n)]
+        streams = self.inputs(batch, raw=twice)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.fixed_targets):
+            return streams | {n: self.inputs.encoders[n](batch[n]) for n in twice}
+
     def damage(self, batch: Batch, streams: dict[str, Stream]) -> tuple[dict[str, Stream], dict[str, Tensor]]:
         """Return the streams with steps dropped, and which: modality -> ``(batch, time)`` bool."""
-        damaged, dropped, texts = dict(streams), {}, dict(self.inputs.encoders.items())
-        for name in self.generators:
-            stream, encoder = streams[name], texts.get(name)
+        damaged, dropped = dict(streams), {}
+        for name in self.damaged:
+            stream, encoder = streams[name], self.inputs.transformer(name)
             rows = self.draw(batch.ids, name, stream)
-            if isinstance(encoder, TextEncoder):
+            if encoder is not None:
                 rows = _inner(rows, stream)
                 damaged[name] = encode_with_unknowns(encoder, batch[name], rows)
             else:

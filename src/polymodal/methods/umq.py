@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from polymodal.core import Batch, Modality, OptionError, Output, Schema
+from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream
+from polymodal.methods._enhancer import Enhancer
 from polymodal.methods.base import Method, Phase, fraction, positive
-from polymodal.nn.corruption import corrupt, drawn_corruption, gaussian_like, rank_loss
+from polymodal.nn.corruption import corrupt, corrupt_stream, drawn_corruption, gaussian_like, rank_loss
 from polymodal.nn.experts import ConditionedExperts, consistency, load_balance
 from polymodal.nn.heads import Heads, sample_losses, task_losses
 from polymodal.nn.inputs import Inputs, Projected, utterance_encoder
@@ -19,6 +23,8 @@ from polymodal.nn.sequence import Context
 HIGH = 0.95  # the paper's constant: quality that a trusted sample must reach
 
 CLEAN, QUALITY, JOINT = "clean", "quality", "joint"
+
+Place = Literal["vectors", "features"]
 
 
 class UMQ(Method):
@@ -30,14 +36,16 @@ class UMQ(Method):
        sample-specific parts S of the other modalities and a baseline vector B of this one.
     3. A mixture of experts on all x^, routed by them and by the qualities; similar qualities use similar experts.
 
-    Corruption acts on the modalities' vectors: ``(1 - rho) x + rho e``, e Gaussian with the batch's deviation; missing
-    is rho = 1. Phases: ``clean`` (all qualities 1), ``quality`` (estimators alone), ``joint`` (validated by the mean
-    loss over complete, missing and noisy inputs).
+    Corruption acts on the modalities' vectors, or on their features before the encoder: ``(1 - rho) x + rho e``, e
+    Gaussian with the batch's mean and deviation; missing is rho = 1. Phases: ``clean`` (all qualities 1), ``quality``
+    (estimators alone), ``joint`` (validated by the mean loss over complete, missing and noisy inputs).
 
     Only the three modules, anchors, ranks, baseline vectors and consistent routing are certain: equations, sizes and
     weights are reconstructed. Departures: an absent modality is known to be absent and has quality 0, what pure noise
-    is taught; unimodal losses are taken as if labels lay in [-3, 3]; a head per 32 features, not five. Detached: what
-    the estimators read, qualities in enhancer and router (the task must not inflate them), vectors in the enhancement.
+    is taught; noise has the mean of the data, not zero, or quality is the distance from that mean; S is contrasted with
+    that of other samples (InfoNCE), as being alike across modalities alone makes it one vector for all; unimodal losses
+    are taken as if labels lay in [-3, 3]; a head per 32 features, not five. Detached: what the estimators read,
+    qualities in enhancer and router (the task must not inflate them), vectors in the enhancement.
 
     Args:
         schema: what the batches hold.
@@ -54,9 +62,12 @@ class UMQ(Method):
         enhance: weight of the enhancer's reconstruction and gain of quality.
         route: weight of the router's consistency and load balance.
         dropout: inside the encoders.
+        noise: where corruption acts: on the ``vectors``, which no noise of the features need resemble once encoded, or
+            on the ``features``, at up to five passes of each encoder (not of a transformer that reads raw text).
 
     Output: ``fused``; ``x_<modality>`` as encoded; ``quality`` (batch, modalities); ``experts`` (batch, experts)
-    the router's probabilities. In training also ``vectors`` and ``corrupted`` (batch, modalities, width), and ``rho``.
+    the router's probabilities. In training also ``vectors`` and ``corrupted`` (batch, modalities, width), ``rho`` and,
+    after the first phase, ``levels`` (4, batch, modalities) from 0 to 1 and vectors corrupted by them, ``ladder``.
     """
 
     paper = "Mai, Han & Hu, Addressing Missing and Noisy Modalities in One Solution, 2026, arXiv:2603.02695"
@@ -77,6 +88,7 @@ class UMQ(Method):
         enhance: float = 0.1,
         route: float = 0.01,
         dropout: float = 0.1,
+        noise: Place = "vectors",
     ) -> None:
         super().__init__(schema)
         positive(width=width, layers=layers, experts=experts, top=top, trust=trust, margin=margin)
@@ -85,7 +97,7 @@ class UMQ(Method):
             raise OptionError(f"top must not exceed experts, got top={top} and experts={experts}")
         if min(rank, uni, decouple, enhance, route) < 0:
             raise OptionError("rank, uni, decouple, enhance and route are weights; none may be negative")
-        self.trust, self.margin, self.top = trust, margin, top
+        self.trust, self.margin, self.top, self.noise = trust, margin, top, noise
         self.rank, self.uni, self.decouple, self.enhance, self.route = rank, uni, decouple, enhance, route
         self.inputs = Inputs(schema)
         texts = schema.language
@@ -95,23 +107,47 @@ class UMQ(Method):
         count = len(schema.names)
         self.estimators = nn.ModuleList(_Estimator(width) for _ in range(count))
         self.unimodal = nn.ModuleList(Heads(schema, width) for _ in range(count))
-        self.enhancer = _Enhancer(count, width)
+        self.enhancer = Enhancer(count, width)
         self.mixture = ConditionedExperts(count * width, width, count, experts, top)
         self.heads = Heads(schema, width)
 
     def forward(self, batch: Batch) -> Output:
         """Return predictions and every representation named above; in the joint training phase of corrupted vectors."""
-        vectors = {n: self.encoders[n](s) for n, s in self.inputs(batch).items()}
-        x, present = torch.stack(list(vectors.values()), dim=1), batch.present
-        rho = torch.zeros_like(x[..., 0])
-        if self.training and self.now.phase not in (CLEAN, QUALITY):
-            rho = drawn_corruption(present, noisy=0.25, missing=0.25).to(x)
-        corrupted = corrupt(x, gaussian_like(x, present), rho) if self.training else x
-        output = self.read(corrupted, present)
-        named = {f"x_{n}": v for n, v in vectors.items()}
+        streams = self.inputs(batch)
+        x, present = self.encode(streams), batch.present
+        named = {f"x_{n}": v for n, v in zip(streams, x.unbind(1), strict=True)}
+        used = x
         if self.training:
-            named |= {"vectors": x, "corrupted": corrupted, "rho": rho}
+            rho = torch.zeros_like(x[..., 0])
+            if self.now.phase not in (CLEAN, QUALITY):
+                rho = drawn_corruption(present, noisy=0.25, missing=0.25).to(x)
+                used = self.corrupted(streams, x, rho)
+            named |= {"vectors": x, "corrupted": used, "rho": rho}
+            if self.now.phase != CLEAN:
+                named["levels"], named["ladder"] = self.ladder(streams, x)
+        output = self.read(used, present)
         return Output(output.predictions, {**named, **output.representations})
+
+    def encode(self, streams: Mapping[str, Stream]) -> Tensor:
+        """Return the modalities' vectors (batch, modalities, width), zero where absent."""
+        return torch.stack([self.encoders[n](s) for n, s in streams.items()], dim=1)
+
+    def corrupted(
+        self, streams: Mapping[str, Stream], x: Tensor, rho: Tensor, random: torch.Generator | None = None
+    ) -> Tensor:
+        """Return the vectors ``x`` of ``streams`` as they are after corruption by ``rho`` (batch, modalities)."""
+        if self.noise == "vectors":
+            present = torch.stack([s.present for s in streams.values()], dim=1)
+            return corrupt(x, gaussian_like(x, present, random), rho)
+        shares = zip(streams.items(), rho.unbind(1), strict=True)
+        return self.encode({n: corrupt_stream(s, share, random) for (n, s), share in shares})
+
+    @torch.no_grad()
+    def ladder(self, streams: Mapping[str, Stream], x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return levels from clean to noise, drawn for each sample and modality, and ``x`` corrupted by them."""
+        steps = torch.rand(2, *x.shape[:2], device=x.device).sort(0).values
+        levels = torch.cat([torch.zeros_like(steps[:1]), steps, torch.ones_like(steps[:1])]).to(x)
+        return levels, torch.stack([x, *(self.corrupted(streams, x, level) for level in levels[1:])])
 
     def read(self, x: Tensor, present: Tensor) -> Output:
         """Return the output for modality vectors ``x`` (batch, modalities, width)."""
@@ -142,11 +178,11 @@ class UMQ(Method):
         uni = self.uni * (surprise * known).sum(0).div(known.sum(0).clamp(min=1)).sum()
         if self.now.phase == CLEAN:
             return task | {"uni": uni}
+        named = output.representations
         # What has no label surprises nobody: NaN is neither below nor above another one.
-        est = self.estimator_loss(x, present, surprise.detach().where(judged, torch.nan))
+        est = self.estimator_loss(named["ladder"], named["levels"], present, surprise.detach().where(judged, torch.nan))
         if self.now.phase == QUALITY:
             return task | {"est": est}
-        named = output.representations
         routed = consistency(named["experts"], named["quality"].detach()) + load_balance(named["experts"], self.top)
         return task | {
             "uni": uni,
@@ -158,13 +194,13 @@ class UMQ(Method):
 
     def _selection(self, batch: Batch, task: dict[str, Tensor], output: Output) -> dict[str, Tensor]:
         """Return the mean of the task terms over the batch as it is, with missing and with noisy modalities."""
-        x = torch.stack([output.representations[f"x_{n}"] for n in self.schema.names], dim=1)
+        streams, settings = self.inputs(batch), [task]
+        x = torch.stack([output.representations[f"x_{n}"] for n in streams], dim=1)
         random = torch.Generator(x.device).manual_seed(0)
-        noise = gaussian_like(x, batch.present, random)
-        settings = [task]
         for noisy, missing in ((0.0, 0.5), (1.0, 0.0)):
             rho = drawn_corruption(batch.present, noisy=noisy, missing=missing, random=random).to(x)
-            settings.append(task_losses(self.schema, batch, self.read(corrupt(x, noise, rho), batch.present)))
+            spoiled = self.read(self.corrupted(streams, x, rho, random), batch.present)
+            settings.append(task_losses(self.schema, batch, spoiled))
         return {name: torch.stack([s[name] for s in settings]).mean() for name in task}
 
     def surprise(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -180,15 +216,12 @@ class UMQ(Method):
             columns.append(total / count.clamp(min=1))
         return torch.stack(columns, dim=1), count.unsqueeze(1) > 0
 
-    def estimator_loss(self, x: Tensor, present: Tensor, surprise: Tensor) -> Tensor:
-        """Return anchors and ranks; it reaches the estimators only."""
-        steps = torch.rand(2, *surprise.shape, device=x.device).sort(0).values
-        ends = torch.zeros_like(steps[:1]), torch.ones_like(steps[:1])
-        rho = torch.cat([ends[0], steps, ends[1]]).to(x)  # from clean to noise, for each sample and modality
-        q = self.estimated(corrupt(x, gaussian_like(x, present), rho)).float()  # (4, batch, modalities)
+    def estimator_loss(self, ladder: Tensor, levels: Tensor, present: Tensor, surprise: Tensor) -> Tensor:
+        """Return anchors and ranks on vectors from clean to noise; it reaches the estimators only."""
+        q = self.estimated(ladder).float()  # (4, batch, modalities)
         low = mean_where(q[-1].square(), present)
         high = mean_where(F.relu(HIGH - q[0]), present & (surprise < self.trust))
-        ranks = mean_where(rank_loss(q, rho, self.margin).mean(0), present)
+        ranks = mean_where(rank_loss(q, levels, self.margin).mean(0), present)
         clearer = (surprise.unsqueeze(0) - surprise.unsqueeze(1) > self.trust) & present & present.unsqueeze(1)
         ranks = ranks + mean_where(F.relu(q[0].unsqueeze(0) - q[0].unsqueeze(1) + self.margin), clearer)
         return low + high + self.rank * ranks
@@ -234,48 +267,7 @@ class _Estimator(nn.Module):
         return self.layers(x + self.offset)
 
 
-class _Enhancer(nn.Module):
-    """Keeps a modality as far as it is good and rebuilds the rest from the others and its baseline vector."""
-
-    def __init__(self, count: int, width: int) -> None:
-        super().__init__()
-        self.specific = nn.ModuleList(nn.Sequential(nn.Linear(width, width), nn.ReLU()) for _ in range(count))
-        self.general = nn.ModuleList(nn.Sequential(nn.Linear(width, width), nn.ReLU()) for _ in range(count))
-        self.baseline = nn.Parameter(0.02 * torch.randn(count, width))
-        self.rebuild = nn.ModuleList(
-            nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, width)) for _ in range(count)
-        )
-
-    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        """Return x^ for ``x`` (batch, modalities, width) and ``quality`` (batch, modalities)."""
-        helped = helper_weights(quality).to(x) @ _each(self.specific, x)
-        rebuilt = _each(self.rebuild, torch.cat([helped, self.baseline.to(x).expand_as(x)], dim=-1))
-        q = quality.unsqueeze(-1)
-        return q * x + (1 - q) * rebuilt
-
-    def decoupling_loss(self, x: Tensor, present: Tensor) -> Tensor:
-        """Return S alike across modalities, U alike across samples (at the baseline), S and U orthogonal."""
-        s, u = _each(self.specific, x).float(), _each(self.general, x).float()
-        direction = F.normalize(s, dim=-1)
-        pairs = (present.unsqueeze(1) & present.unsqueeze(2)).triu(1)
-        apart = mean_where(1 - direction @ direction.transpose(1, 2), pairs)
-        spread = mean_where((u - self.baseline).square().mean(-1), present)
-        return apart + spread + mean_where((direction * F.normalize(u, dim=-1)).sum(-1).square(), present)
-
-
 def _frozen(module: nn.Module, x: Tensor) -> Tensor:
     """Apply ``module`` with gradients to ``x`` alone."""
     out: Tensor = functional_call(module, {n: p.detach() for n, p in module.named_parameters()}, (x,))
     return out
-
-
-def _each(modules: nn.ModuleList, x: Tensor) -> Tensor:
-    """Apply the m-th module to the m-th modality: ``(batch, modalities, width)``."""
-    return torch.stack([module(v) for module, v in zip(modules, x.unbind(1), strict=True)], dim=1)
-
-
-def helper_weights(quality: Tensor) -> Tensor:
-    """Return w ``(batch, m, n)``: what modality n contributes to m, in proportion to n's quality; nothing to itself."""
-    count = quality.shape[1]
-    others = quality.unsqueeze(1) * (1 - torch.eye(count, device=quality.device, dtype=quality.dtype))
-    return others / (others.sum(2, keepdim=True) + 1e-6)

@@ -1,10 +1,12 @@
-"""Modality vectors made worse on purpose: on the way to Gaussian noise, at whose end the modality is missing."""
+"""Modalities made worse on purpose: on the way to Gaussian noise, at whose end the modality is missing."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from polymodal.core import Stream
 
 
 def corrupt(x: Tensor, noise: Tensor, rho: Tensor) -> Tensor:
@@ -13,14 +15,26 @@ def corrupt(x: Tensor, noise: Tensor, rho: Tensor) -> Tensor:
 
 
 def gaussian_like(x: Tensor, present: Tensor, random: torch.Generator | None = None) -> Tensor:
-    """Return Gaussian noise (batch, modalities, width) with the deviation that ``x`` has over present samples."""
+    """Return Gaussian noise (batch, modalities, width) with mean and deviation of ``x`` over present samples.
+
+    Noise of mean zero would be told from ``x`` by its mean alone, and no other noise would be noticed.
+    """
     rows = present.unsqueeze(-1)
     count = rows.sum(0).clamp(min=1)
     mean = (x.detach() * rows).sum(0) / count
     std = (((x.detach() - mean).square() * rows).sum(0) / count).sqrt()
     # A single sample has no deviation.
     std = std.where(rows.sum(0) > 1, torch.ones_like(std))
-    return std * torch.randn(x.shape, generator=random, device=x.device, dtype=x.dtype)
+    return mean + std * torch.randn(x.shape, generator=random, device=x.device, dtype=x.dtype)
+
+
+def corrupt_stream(stream: Stream, rho: Tensor, random: torch.Generator | None = None) -> Stream:
+    """Return a tensor stream whose true steps are, by ``rho`` (batch,), on the way to noise like the batch's steps."""
+    x, vector = stream.tensor, stream.lengths is None
+    real = stream.present if vector else stream.mask
+    noise = gaussian_like(x.reshape(-1, 1, x.shape[-1]), real.reshape(-1, 1), random).view_as(x)
+    share = rho if vector else rho.unsqueeze(1)
+    return Stream(corrupt(x, noise, share) * real.unsqueeze(-1), stream.lengths, stream.present)
 
 
 def drawn_corruption(present: Tensor, *, noisy: float, missing: float, random: torch.Generator | None = None) -> Tensor:

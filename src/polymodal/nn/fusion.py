@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import combinations, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -74,17 +74,24 @@ class LowRankFusion(nn.Module):
         super().__init__()
         self.factors = nn.ParameterList(torch.empty(rank, w + 1, width) for w in widths)
         self.weights = nn.Parameter(torch.empty(1, rank))
-        self.bias = nn.Parameter(torch.zeros(1, width))
+        self.bias = nn.Parameter(torch.zeros(width))
         for factor in self.factors:
             # fan-in is the vector, fan-out the rank; torch would count the last axis as receptive field.
             nn.init.normal_(factor, std=(2 / (factor.shape[1] + rank)) ** 0.5)
         nn.init.xavier_normal_(self.weights)
+        self.register_load_state_dict_pre_hook(_flatten_bias)
 
     def forward(self, vectors: Sequence[Tensor], present: Tensor | None = None) -> Tensor:
         """Return the fused outputs; an absent modality contributes the constant row of its factor."""
         pairs = zip(_filled(vectors, present, 0.0), self.factors, strict=True)
         product = torch.stack([torch.einsum("bi,rio->rbo", augmented(v), f) for v, f in pairs]).prod(0)
         return torch.einsum("r,rbo->bo", self.weights[0], product) + self.bias
+
+
+def _flatten_bias(_: nn.Module, weights: dict[str, Any], prefix: str, *__: Any) -> None:
+    """Load weights from before the bias had one dimension, as those have that weight decay leaves alone."""
+    if f"{prefix}bias" in weights:
+        weights[f"{prefix}bias"] = weights[f"{prefix}bias"].flatten()
 
 
 class _Vertices(NamedTuple):

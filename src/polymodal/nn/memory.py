@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -21,17 +21,20 @@ GATES = ("proposal", "retain", "update")
 """The perceptrons of ``GatedMemory``."""
 
 
-def per_part(option: str, value: Number | dict[str, Number], parts: Sequence[str]) -> dict[str, Number]:
-    """Return an option's value for each of the ``parts`` of a network; OptionError for an unknown or missing part."""
-    if not isinstance(value, dict):
-        return dict.fromkeys(parts, value)
-    for name in value:
+def per_part(
+    option: str, value: Number | dict[str, Number], parts: Sequence[str], check: Callable[..., None]
+) -> dict[str, Number]:
+    """Return an option's value for each of the ``parts`` of a network, all of which ``check`` accepts; OptionError for
+    an unknown or missing part."""
+    values = value if isinstance(value, dict) else dict.fromkeys(parts, value)
+    for name in values:
         if name not in parts:
             raise OptionError(f"{option} names {name!r}{nearest(name, parts)}")
-    missing = [p for p in parts if p not in value]
+    missing = [p for p in parts if p not in values]
     if missing:
         raise OptionError(f"{option} has no value for {', '.join(missing)}; name every part or give one number")
-    return {p: value[p] for p in parts}
+    check(**{f"{option} of {p}": values[p] for p in parts})
+    return {p: values[p] for p in parts}
 
 
 def aligned(streams: Mapping[str, Stream], max_steps: int) -> dict[str, Stream]:

@@ -11,7 +11,7 @@ from polymodal.report.folder import read_run
 from polymodal.report.metrics import label
 from polymodal.report.rows import Row
 from polymodal.report.tables import score_table, to_markdown
-from polymodal.train.calibrate import LEVELS
+from polymodal.train.calibration import LEVELS
 from polymodal.train.run import Run
 
 _FIELD = {"sentiment": "sentiment-analysis", "emotion": "emotion-recognition"}

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from polymodal.audit.base import Panel
+from polymodal.audit.shapley import Explanation, explain
 from polymodal.core import RunError, Target
 from polymodal.media.types import Segment
-from polymodal.predict.contributions import Explanation, explain
 from polymodal.predict.features import Features, Row
 from polymodal.predict.timeline import Estimate, Moment
-from polymodal.train.calibrate import check_level
+from polymodal.train.calibration import check_level
 from polymodal.train.run import Run
 
 SMALL = 10_000_000
@@ -27,7 +28,7 @@ class Judge:
 
     Args:
         run: the run.
-        level: of the intervals, one of ``train.calibrate.LEVELS``.
+        level: of the intervals, one of ``train.calibration.LEVELS``.
 
     Raises:
         RunError: weights, statistics or calibration that cannot be read; a run that says nothing about single samples.
@@ -43,8 +44,8 @@ class Judge:
                     f"{run.path} finds samples for samples ({target.task} {target.name!r}); one alone has none"
                 )
         self.calibration = run.calibration
-        self._methods = [run.method(seed) for seed in run.seeds]
-        self._small = sum(p.numel() for m in self._methods for p in m.parameters()) <= SMALL
+        self._panel = Panel([run.method(seed) for seed in run.seeds])
+        self._small = sum(p.numel() for m in self._panel.methods for p in m.parameters()) <= SMALL
         self.features = Features(run)
 
     def moments(self, rows: Sequence[Row], segments: Sequence[Segment], names: Sequence[str]) -> list[Moment]:
@@ -58,7 +59,7 @@ class Judge:
         batch = self.features.batch(rows, names)
         there = [tuple(n for n, p in zip(batch.streams, flags, strict=True) if p) for flags in batch.present.tolist()]
         with _one_thread() if self._small else nullcontext():
-            explained = explain(self._methods, batch, self._temperatures(there))
+            explained = explain(self._panel, batch, self._temperatures(there))
         return [
             Moment(
                 round(segment.start, 3),

@@ -10,11 +10,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polymodal.audit.shapley import CHUNK
 from polymodal.core import DataError, OptionError, Target
 from polymodal.media.extraction import CHOICES
 from polymodal.media.types import Frame, Samples, Segment, Source, Utterance
 from polymodal.predict.clips import Clips, open_clips
-from polymodal.predict.contributions import CHUNK
 from polymodal.predict.features import Row
 from polymodal.predict.judge import Judge
 from polymodal.predict.timeline import Moment, Timeline
@@ -33,7 +33,7 @@ class Predictor:
     Args:
         run: the run.
         assets: folder with models that are not installed with packages (see ``media.pipeline.Pipeline``).
-        level: of the intervals, one of ``train.calibrate.LEVELS``.
+        level: of the intervals, one of ``train.calibration.LEVELS``.
         threads: of extraction.
 
     Raises:

@@ -14,14 +14,16 @@ from polymodal.core import RunError
 from polymodal.report.folder import Run, read_run
 from polymodal.report.sections import Section, main_of_targets, sections
 from polymodal.report.tables import to_csv, to_latex, to_markdown
-from polymodal.report.verdict import over_targets, verdict
+from polymodal.report.verdict import against_floor, over_targets, verdict
 
 if TYPE_CHECKING:
     from jinja2 import Template
     from matplotlib.figure import Figure
 
+    from polymodal.train.compare import PairedTest
 
-def write_report(run: Path, *, evaluation: str = "evaluation") -> Path:
+
+def write_report(run: Path, *, evaluation: str = "evaluation", floor: PairedTest | None = None) -> Path:
     """Write ``report.html``, ``figures/*.png`` and ``tables/scores.{md,tex,csv}`` into a run folder.
 
     What cannot be shown yet (no evaluation, no representations) is replaced by a sentence that says what makes it.
@@ -29,6 +31,7 @@ def write_report(run: Path, *, evaluation: str = "evaluation") -> Path:
     Args:
         run: folder written by ``polymodal fit``.
         evaluation: name of the folder in ``run`` that ``polymodal evaluate`` wrote.
+        floor: test of this run against a floor, which the page then begins with.
 
     Returns:
         The path of the page: in the run folder, or in that of the evaluation if it is on another corpus.
@@ -51,7 +54,7 @@ def write_report(run: Path, *, evaluation: str = "evaluation") -> Path:
         ):
             write_whole(place / "tables" / f"scores.{suffix}", text.encode())
     page = place / "report.html"
-    write_whole(page, _render(loaded, parts).encode())
+    write_whole(page, _render(loaded, parts, floor).encode())
     return page
 
 
@@ -69,13 +72,16 @@ def read_template(*packages: str) -> Template:
     return environment.get_template("page.html.jinja")
 
 
-def _render(run: Run, parts: list[Section]) -> str:
+def _render(run: Run, parts: list[Section], floor: PairedTest | None) -> str:
     data = (run.scores or run.info)["data"]["name"]
+    sentences = [against_floor(floor, data)] if floor else []
+    if run.rows:
+        sentences += [*verdict(run.main, run.split, data), *over_targets(main_of_targets(run))]
     return read_template("polymodal.report").render(
         name=run.path.resolve().name,
         info=run.info,
         data=data,
-        verdict=[*verdict(run.main, run.split, data), *over_targets(main_of_targets(run))] if run.rows else [],
+        verdict=sentences,
         parts=parts,
         svg=svg_address,
         configuration=_configuration(run),

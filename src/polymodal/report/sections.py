@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polymodal.report import plots
+from polymodal.report.audits import audit_tables
 from polymodal.report.folder import Run, best_epochs, read_epochs, read_fused, read_predictions
 from polymodal.report.metrics import label, write_value
 from polymodal.report.rows import Row
 from polymodal.report.stress import spell, stress_curves, stress_rows, stress_table
 from polymodal.report.tables import Table, score_table, subset_table, target_table
+from polymodal.train.recipe import advice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,8 +49,9 @@ class Section:
 
 def sections(run: Run) -> list[Section]:
     """Return every part of the report of ``run`` in reading order."""
-    makers = (_scores, _targets, _subsets, _stress, _losses, _predictions, _projection)
-    return [part for maker in makers for part in [maker(run)] if part is not None]
+    makers = (_subsets, _scores, _targets, _stress, _losses, _predictions, _projection)
+    found = [part for maker in makers for part in [maker(run)] if part is not None]
+    return found + [Section(name, title, table=table) for name, title, table in audit_tables(run.path)]
 
 
 def _evaluate(run: Run) -> str:
@@ -142,8 +145,16 @@ def _losses(run: Run) -> Section:
         title,
         plots.loss_curves(curves, best),
         f"Curves of {', '.join(curves)} over {last} epochs for {len(epochs)} seeds; epochs kept: {kept}.",
-        f"Each loss term against epochs, a line per seed. “loss” is the sum of the others. Epochs kept: {kept}.",
+        f"Each loss term against epochs, a line per seed. “loss” is the sum of the others. Epochs kept: {kept}."
+        + _more(run, best, epochs),
     )
+
+
+def _more(run: Run, best: dict[int, int], epochs: dict[int, list[dict[str, Any]]]) -> str:
+    """Say which seeds more epochs would have helped."""
+    done = [seed for seed in best if (run.folder_of(seed) / "result.json").is_file()]
+    found = {seed: advice(best[seed], epochs[seed][-1]["epoch"], run.info["recipe"]["patience"]) for seed in done}
+    return "".join(f" Seed {seed}: {text}." for seed, text in found.items() if text)
 
 
 def _curve(lines: list[dict[str, Any]], part: str, term: str) -> plots.Curve:

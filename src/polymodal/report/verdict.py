@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from polymodal.report.metrics import is_percent, long_name, write_value
 from polymodal.report.rows import Row
+
+if TYPE_CHECKING:
+    from polymodal.train.compare import PairedTest
 
 
 def verdict(rows: Sequence[Row], split: str, data: str) -> list[str]:
@@ -31,6 +36,27 @@ def verdict(rows: Sequence[Row], split: str, data: str) -> list[str]:
         *(_elsewhere(complete, r) for r in there),
     ]
     return [s for s in sentences if s]
+
+
+def against_floor(test: PairedTest, data: str) -> str:
+    """Return whether a run is better than the floor on the corpus ``data``; both are called by their folders' names.
+
+    A difference counts where its p value is below 0.05 and its 95% interval leaves zero out.
+    """
+    run, floor = Path(test.run).name, Path(test.reference).name
+    if not math.isfinite(test.difference):
+        return f"On {data}, {run} could not be compared with the floor {floor}."
+    better = (test.difference > 0) == test.higher_is_better
+    verdict = f"is {'better' if better else 'worse'} than the floor {floor}, by more than luck"
+    if not (test.p_holm < 0.05 and test.low * test.high > 0):
+        verdict = f"cannot be told from the floor {floor}"
+    points = " points" if is_percent(test.metric) else ""
+    size, low, high = (f"{'+' * (v > 0)}{write_value(test.metric, v)}" for v in (test.difference, test.low, test.high))
+    return (
+        f"On {data}, {run} {verdict}: {long_name(test.metric)} {size}{points} (95% interval {low} to {high}, "
+        f"p {'< 0.001' if test.p_holm < 0.001 else f'= {test.p_holm:.3f}'}; "
+        f"{'higher' if test.higher_is_better else 'lower'} is better)."
+    )
 
 
 def over_targets(rows: Sequence[Row]) -> list[str]:

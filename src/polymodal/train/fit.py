@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from polymodal.core.errors import DataError, OptionError, RunError, nearest
 from polymodal.core.options import Seeds, read_value
-from polymodal.train.recipe import SECTIONS, Recipe, load_preset, sort_options
+from polymodal.train.recipe import SECTIONS, Recipe, advice, load_preset, sort_options
 
 if TYPE_CHECKING:
     from polymodal.data.corpus import Corpus
@@ -315,7 +315,9 @@ def train(plan: Plan, folder: Path, *, device: str, resume: bool, checkpoint_sec
         if first:
             write_json(place / "result.json", result)
         fabric.barrier()
-        say(f"seed {seed}: best epoch {result['best_epoch']} of {result['epochs']} ({result['stopped']})")
+        more = advice(result["best_epoch"], result["epochs"], plan.recipe.patience)
+        why = f"{result['stopped']}; {more}" if more else result["stopped"]
+        say(f"seed {seed}: best epoch {result['best_epoch']} of {result['epochs']} ({why})")
     if first:
         calibrate(Run.load(folder), corpus, fabric.device)
     fabric.barrier()

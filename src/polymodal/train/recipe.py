@@ -84,6 +84,17 @@ def sort_options(method_class: Any, options: dict[str, Any]) -> tuple[dict[str, 
     return {n: v for n, v in found.items() if n in own}, {n: v for n, v in found.items() if n not in own}
 
 
+def advice(best_epoch: int, epochs: int, patience: int) -> str:
+    """Return what to try where a training that is over had not converged when its epochs ran out; else nothing.
+
+    It had not where the best epoch lies within the last ``patience`` and within the last quarter of all epochs
+    (patience alone may be longer than the training).
+    """
+    if epochs - best_epoch >= min(patience, -(-epochs // 4)):
+        return ""
+    return f"still improving when the epochs ran out: try --epochs {2 * epochs}"
+
+
 def preset_names(method: str) -> tuple[str, ...]:
     """Presets shipped for ``method``."""
     return tuple(sorted(p.stem for p in (PRESETS / method).glob("*.yaml")))

@@ -14,7 +14,7 @@ from polymodal.data.loader import Loader
 from polymodal.data.sources import load_corpus
 from polymodal.methods import build, find_method
 from polymodal.methods.base import Method
-from polymodal.train.calibrate import Calibration
+from polymodal.train.calibration import Calibration
 from polymodal.train.checkpoint import load_weights
 from polymodal.train.encoders import with_own_encoders
 from polymodal.train.infer import Columns, infer

@@ -1,4 +1,4 @@
-"""What each modality contributes to a prediction: exact Shapley values over the modalities that are there.
+"""Shapley values: what each modality contributes to a prediction, exactly, over the modalities that are there.
 
 The game (Shapley, 1953; for features of a model: Lundberg & Lee, NeurIPS 2017): players are a sample's present
 modalities P; v(S) is what the run says when only those in S are there. Modality i gets
@@ -10,16 +10,16 @@ so that the contributions sum to v(P) - v(nothing).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import factorial
 
 import numpy as np
 import torch
 
-from polymodal.core import Batch, Stream, Target
+from polymodal.audit.base import Findings, Judge, check_subsets, mean_over_groups
+from polymodal.core import Batch
 from polymodal.data.ragged import Array
-from polymodal.methods.base import Method
 from polymodal.score.calibration import tempered
 
 CHUNK = 32
@@ -41,16 +41,14 @@ class Explanation:
     contributions: dict[str, Array]
 
 
-def explain(
-    methods: Sequence[Method], batch: Batch, temperatures: Mapping[str, Array] | None = None
-) -> dict[str, Explanation]:
-    """Return target -> Explanation of what ``methods`` say together.
+def explain(judge: Judge, batch: Batch, temperatures: Mapping[str, Array] | None = None) -> dict[str, Explanation]:
+    """Return target -> Explanation of what ``judge`` says.
 
-    v(S) is the mean over methods of a regression's value, or of the probabilities, tempered by the sample's own
-    temperature, which is the same for all S.
+    v(S) is a regression's value, or the probabilities, tempered by the sample's own temperature, which is the same for
+    all S.
 
     Args:
-        methods: one per seed, in evaluation mode, on the CPU.
+        judge: on the CPU.
         batch: normalised samples; targets are not looked at.
         temperatures: target with classes -> ``(batch,)``; 1 where not given.
     """
@@ -62,8 +60,10 @@ def explain(
     members = [np.flatnonzero(whole & s == s) for s in range(2 ** len(places))]
     samples = np.concatenate(members)
     numbers = np.repeat(np.arange(len(members)), [len(m) for m in members])
+    said = _values(judge, batch, samples, (numbers[:, None] & places) > 0)
     found: dict[str, Explanation] = {}
-    for target, values in _values(methods, batch, samples, (numbers[:, None] & places) > 0).items():
+    for target in judge.schema.joint_targets:
+        values = said[target.name]
         if target.spec.calibration == "temperature":
             known = (temperatures or {}).get(target.name, np.ones(len(batch)))
             values = tempered(target, values, known[samples])
@@ -92,47 +92,60 @@ def _shapley(table: Array, whole: Array, player: int) -> Array:
     return shares
 
 
-@torch.inference_mode()
-def _values(methods: Sequence[Method], batch: Batch, samples: Array, kept: Array) -> dict[Target, Array]:
-    """Return target -> ``(coalitions, outputs)``: mean over methods of values or probabilities, before temperature.
+def _values(judge: Judge, batch: Batch, samples: Array, kept: Array) -> dict[str, Array]:
+    """Return target -> ``(coalitions, outputs)``: values or probabilities, before temperature.
 
     Args:
         samples: ``(coalitions,)``, row of ``batch``.
         kept: ``(coalitions, modalities)`` bool, what is there.
     """
-    parts: dict[Target, list[Array]] = {t: [] for t in methods[0].schema.joint_targets}
+    parts: dict[str, list[Array]] = {t.name: [] for t in judge.schema.joint_targets}
     for start in range(0, len(samples), CHUNK):
         chunk = slice(start, start + CHUNK)
         part = _coalitions(batch, torch.from_numpy(samples[chunk]), torch.from_numpy(kept[chunk]))
-        outputs = [method(part).predictions for method in methods]
-        for target, found in parts.items():
-            spec = target.spec
-            said = [spec.columns(o[target.name].float())[spec.averaged].double() for o in outputs]
-            found.append(torch.stack(said).mean(0).reshape(len(part), -1).numpy())
-    return {target: np.concatenate(found) for target, found in parts.items()}
+        for name, values in judge(part).items():
+            parts[name].append(values.double().reshape(len(part), -1).numpy())
+    return {name: np.concatenate(found) for name, found in parts.items()}
 
 
 def _coalitions(batch: Batch, samples: torch.Tensor, kept: torch.Tensor) -> Batch:
     """Return the rows ``samples`` of ``batch`` with only ``kept`` (rows, modalities) there, cut to their longest."""
-    part = Batch(
-        {name: _rows(stream, samples) for name, stream in batch.streams.items()},
-        {},
-        [batch.ids[i] for i in samples.tolist()],
-    )
+    part = Batch(batch.streams, {}, batch.ids).select(samples)
     for column, name in enumerate(batch.streams):
         part = part.without(name, rows=~kept[:, column])
-    return Batch({name: _cut(stream) for name, stream in part.streams.items()}, {}, part.ids)
+    return part.select(torch.arange(len(samples)))
 
 
-def _rows(stream: Stream, rows: torch.Tensor) -> Stream:
-    if isinstance(stream.values, list):
-        return Stream([stream.values[i] for i in rows.tolist()], None, stream.present[rows])
-    lengths = None if stream.lengths is None else stream.lengths[rows]
-    return Stream(stream.values[rows], lengths, stream.present[rows])
+class Shapley:
+    """How far each modality moves the predictions: the mean size of its Shapley value.
+
+    A contribution's size is summed over classes and halved, so that it is the probability that is moved. Shares are of
+    all movement.
+    """
+
+    def run(self, judge: Judge, batches: Callable[[], Iterable[Batch]]) -> Findings:
+        """Explain every sample of ``batches``; OptionError where there are too many modalities."""
+        check_subsets(judge.schema)
+        names = judge.schema.names
+        columns: dict[str, list[float]] = {}
+        ids: list[str] = []
+        groups: list[object] = []
+        for batch in batches():
+            ids += batch.ids
+            groups += batch.ids if batch.group is None else batch.group.tolist()
+            for target, found in explain(judge, batch).items():
+                half = 1.0 if found.value.shape[1] == 1 else 0.5
+                for name, moved in found.contributions.items():
+                    columns.setdefault(f"{target}/{name}", []).extend((half * np.abs(moved).sum(1)).tolist())
+        evidence = []
+        for goal in judge.schema.joint_targets:
+            sizes: dict[str, Array] = {n: np.asarray(columns[f"{goal.name}/{n}"]) for n in names}
+            whole = sum(float(s.mean()) for s in sizes.values()) or 1.0
+            for name, size in sizes.items():
+                what = f"{goal.name}: moved by {name} ({100 * size.mean() / whole:.0f} % of all)"
+                evidence.append(mean_over_groups(what, size, np.asarray(groups)))
+        about = "Mean size of exact Shapley values over subsets of modalities (Shapley, 1953; Lundberg & Lee, 2017)."
+        return Findings("Contributions of modalities", about, evidence, {"id": ids, **columns})
 
 
-def _cut(stream: Stream) -> Stream:
-    if stream.lengths is None:
-        return stream
-    steps = max(1, int(stream.lengths.max()))
-    return Stream(stream.tensor[:, :steps], stream.lengths, stream.present)
+AUDIT = Shapley

@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from polymodal.audit.base import Panel
+from polymodal.audit.shapley import CHUNK, explain
 from polymodal.core import Batch, Modality, Output, Schema, Stream, Target
 from polymodal.data.loader import Loader
 from polymodal.data.sources import load_corpus
 from polymodal.methods import build, find_method, method_ids
 from polymodal.methods.base import Method, View
-from polymodal.predict.contributions import CHUNK, explain
 from polymodal.score.calibration import tempered
 
 A, B, C = (Modality(n, "vector", 1) for n in "abc")
@@ -57,7 +58,7 @@ def vectors(rows: int = 5, absent: Any = None) -> Batch:
 
 def test_terms_of_a_sum_are_the_contributions() -> None:
     batch = vectors()
-    found = explain([Toy(SCORE, lambda v, _: 7 + 2 * v["a"] - v["b"] + 0 * v["c"])], batch)["score"]
+    found = explain(Panel([Toy(SCORE, lambda v, _: 7 + 2 * v["a"] - v["b"] + 0 * v["c"])]), batch)["score"]
     np.testing.assert_allclose(found.baseline, 7)
     np.testing.assert_allclose(found.contributions["a"][:, 0], 2 * batch["a"].tensor[:, 0], atol=1e-6)
     np.testing.assert_allclose(found.contributions["b"][:, 0], -batch["b"].tensor[:, 0], atol=1e-6)
@@ -65,17 +66,19 @@ def test_terms_of_a_sum_are_the_contributions() -> None:
 
 
 def test_what_needs_all_of_them_is_shared_alike() -> None:
-    found = explain([Toy(SCORE, lambda _, p: (p["a"] & p["b"] & p["c"]).float())], vectors())["score"]
+    found = explain(Panel([Toy(SCORE, lambda _, p: (p["a"] & p["b"] & p["c"]).float())]), vectors())["score"]
     for share in found.contributions.values():
         np.testing.assert_allclose(share, 1 / 3)
-    two = explain([Toy(SCORE, lambda _, p: (p["a"] & p["b"]).float())], vectors())["score"]
+    two = explain(Panel([Toy(SCORE, lambda _, p: (p["a"] & p["b"]).float())]), vectors())["score"]
     np.testing.assert_allclose(two.contributions["a"], 1 / 2)
     assert not two.contributions["c"].any()
 
 
 def test_only_what_is_there_plays() -> None:
     absent = [[False, False, True], [True, False, True], [True, True, True]]
-    found = explain([Toy(SCORE, lambda _, p: sum(p.values(), torch.zeros(())) ** 2)], vectors(3, absent))["score"]
+    found = explain(Panel([Toy(SCORE, lambda _, p: sum(p.values(), torch.zeros(())) ** 2)]), vectors(3, absent))[
+        "score"
+    ]
     np.testing.assert_allclose(found.value[:, 0], [4, 1, 0])
     np.testing.assert_allclose(found.contributions["a"][:, 0], [2, 0, 0])
     np.testing.assert_allclose(found.contributions["b"][:, 0], [2, 1, 0])
@@ -85,7 +88,7 @@ def test_only_what_is_there_plays() -> None:
 def test_seeds_are_averaged_and_passes_are_bounded() -> None:
     one, two = Toy(SCORE, lambda v, _: v["a"]), Toy(SCORE, lambda v, _: 3 * v["a"])
     batch = vectors(20)
-    found = explain([one, two], batch)["score"]
+    found = explain(Panel([one, two]), batch)["score"]
     np.testing.assert_allclose(found.value[:, 0], 2 * batch["a"].tensor[:, 0], atol=1e-6)
     assert max(one.sizes) == CHUNK
     assert sum(one.sizes) == sum(two.sizes) == 20 * 2**3
@@ -97,7 +100,7 @@ def test_probabilities_are_averaged_then_tempered_by_the_samples_own_temperature
 
     batch, methods = vectors(), [Toy(CLASSES, logits), Toy(CLASSES, lambda v, p: -logits(v, p))]
     known = np.array([0.5, 1.0, 2.0, 3.0, 4.0])
-    found = explain(methods, batch, {"kind": known})["kind"]
+    found = explain(Panel(methods), batch, {"kind": known})["kind"]
     with torch.no_grad():
         mean = sum(_said(CLASSES, m(batch).predictions["kind"]).double() for m in methods) / 2
     np.testing.assert_allclose(found.value, tempered(CLASSES, mean, known), atol=1e-6)
@@ -131,7 +134,7 @@ def test_all_orders_give_the_same(target: Target) -> None:
         return parts[0] if target is SCORE else torch.stack(parts[: target.spec.width], dim=1)
 
     batch = vectors(6, [[False] * 3, [True, False, False], [False] * 3, [True, True, False], [True] * 3, [False] * 3])
-    found = explain([Toy(target, game)], batch)[target.name]
+    found = explain(Panel([Toy(target, game)]), batch)[target.name]
     for name, wanted in slow([Toy(target, game)], batch, target).items():
         np.testing.assert_allclose(found.contributions[name], wanted, atol=2e-6)
 
@@ -153,7 +156,7 @@ def test_contributions_of_every_method_sum_to_value_minus_baseline(method_id: st
     method.eval()
     batch = next(loader.epoch())
     target = corpus.schema.joint_targets[0]
-    found = explain([method], batch)[target.name]
+    found = explain(Panel([method]), batch)[target.name]
     assert np.isfinite(found.value).all()
     assert np.isfinite(found.baseline).all()
     np.testing.assert_allclose(sum(found.contributions.values()), found.value - found.baseline, atol=1e-5)

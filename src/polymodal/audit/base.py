@@ -1,0 +1,126 @@
+"""The contract of an audit: who is asked, what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polymodal.core import Batch, OptionError, Schema, numpy_rng
+from polymodal.data.ragged import Array
+from polymodal.methods.base import Method
+
+MOST = 6
+"""Modalities of which all subsets are asked for: 64 passes over a split."""
+
+FEW = 10
+"""Groups below which no interval is given: resampling so few says little."""
+
+Said = dict[str, Tensor]
+"""Target -> ``(batch,)`` values, or ``(batch, classes)`` probabilities."""
+
+
+class Judge(Protocol):
+    """Whoever gives an answer: a run, a cascade, a recorded or a remote model."""
+
+    schema: Schema
+
+    def __call__(self, batch: Batch) -> Said:
+        """Return what is said of each sample: values of a regression, probabilities where there are classes."""
+        ...
+
+
+class Panel:
+    """The mean of several methods, in evaluation mode, such as the seeds of a run."""
+
+    def __init__(self, methods: Sequence[Method]) -> None:
+        self.methods, self.schema = methods, methods[0].schema
+
+    @torch.inference_mode()
+    def __call__(self, batch: Batch) -> Said:
+        """Return the mean over methods."""
+        outputs = [method(batch).predictions for method in self.methods]
+        return {
+            t.name: torch.stack([t.spec.columns(o[t.name].float())[t.spec.averaged].double() for o in outputs]).mean(0)
+            for t in self.schema.joint_targets
+        }
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One finding over samples.
+
+    Attributes:
+        what: what was measured, for example ``importance of audio``.
+        value: its mean.
+        count: samples behind it.
+        groups: groups (speakers, videos) behind it; samples where groups are not known.
+        low, high: 95 % interval over resampled groups; None where there are fewer than ``FEW``.
+    """
+
+    what: str
+    value: float
+    count: int
+    groups: int
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What an audit returns.
+
+    Attributes:
+        title: for tables and pages.
+        about: what is measured, in a sentence or two, with its source.
+        evidence: lines of the table.
+        samples: columns of equal length, one row per sample, ``id`` first.
+        notes: what a reader must know beside.
+    """
+
+    title: str
+    about: str
+    evidence: list[Evidence]
+    samples: dict[str, list[Any]]
+    notes: list[str] = field(default_factory=list)
+
+
+class Audit(Protocol):
+    """One question to a judge. A module of this folder names its class ``AUDIT``."""
+
+    def run(self, judge: Judge, batches: Callable[[], Iterable[Batch]]) -> Findings:
+        """Ask ``judge`` about ``batches``, which may be passed over several times."""
+        ...
+
+
+def check_subsets(schema: Schema) -> None:
+    """Raise OptionError where all subsets of modalities are too many to ask for."""
+    count = len(schema.names)
+    if count > MOST:
+        raise OptionError(
+            f"{count} modalities have {2**count} subsets, more than can be asked for; audit a run with at most {MOST}"
+        )
+
+
+def mean_over_groups(what: str, values: Array, groups: Array | None, *, resamples: int = 2000) -> Evidence:
+    """Return the mean of ``values`` (samples,) with an interval over whole groups, drawn with replacement.
+
+    Args:
+        what: name of the finding, which also seeds the draws.
+        values: numbers.
+        groups: ``(samples,)``, equal within a group; None where every sample is one.
+        resamples: of the bootstrap.
+    """
+    _, member = np.unique(np.arange(len(values)) if groups is None else groups, return_inverse=True)
+    sums, sizes = np.bincount(member, values), np.bincount(member).astype(float)
+    mean, count = float(values.mean()) if len(values) else float("nan"), len(sizes)
+    if count < FEW:
+        return Evidence(what, mean, len(values), count)
+    drawn = numpy_rng("audit", what).integers(0, count, (resamples, count))
+    means = sums[drawn].sum(1) / sizes[drawn].sum(1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return Evidence(what, mean, len(values), count, float(low), float(high))

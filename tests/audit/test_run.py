@@ -1,0 +1,60 @@
+"""Audits of a run: what is written, read again and shown, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import polymodal
+from polymodal.audit import audit_names
+from polymodal.audit.run import audit_run, read_audits
+from polymodal.cli.main import main
+from polymodal.core import DataError, OptionError, RunError
+from polymodal.report import write_report
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("audits") / "run"
+    polymodal.fit("late-fusion", "synthetic:vectors?n=40", epochs=1, seeds=[1], options={"width": 8}, out=folder)
+    return folder
+
+
+def test_every_audit_is_written_read_again_and_part_of_the_report(run: Path) -> None:
+    found = audit_run(run, audit_names())
+    stored = read_audits(run)
+    assert [about["evidence"] for about in stored] == [found[name].evidence for name in sorted(found)]
+    for name, findings in found.items():
+        table = pq.read_table(run / "audit" / f"{name}.parquet")
+        assert table.column("id").to_pylist() == findings.samples["id"]
+    page = write_report(run).read_text()
+    assert all(findings.title in page for findings in found.values())
+
+
+def test_the_command_prints_json_without_the_samples(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", str(run), "--with", "importance", "--split", "valid", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert list(printed) == ["importance"]
+    assert "samples" not in printed["importance"]
+    assert read_audits(run)[0]["place"].endswith("split valid")
+
+
+def test_mistakes_are_one_sentence(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="no audit 'shaply'; did you mean 'shapley'"):
+        audit_run(run, ["shaply"])
+    with pytest.raises(OptionError, match="at least one audit"):
+        audit_run(run, [])
+    with pytest.raises(RunError, match="not a run"):
+        audit_run(tmp_path, ["shapley"])
+    with pytest.raises(DataError, match="no split 'tets'; did you mean 'test'"):
+        audit_run(run, ["shapley"], split="tets")
+
+
+def test_a_damaged_audit_says_how_to_repeat_it(tmp_path: Path) -> None:
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "audit" / "shapley.json").write_text("{}")
+    with pytest.raises(RunError, match=r"is damaged .*polymodal audit"):
+        read_audits(tmp_path)
