@@ -65,6 +65,7 @@ def test_every_metric_is_defined() -> None:
         Target("y", "regression", (0, 9)),
         Target("y", "classification", classes=("a", "b")),
         Target("y", "multilabel", classes=("a",)),
+        Target("y", "retrieval"),
     ]
     sections = dict(zip(targets, text.split("\n### ")[1:], strict=True))
     for target, section in sections.items():

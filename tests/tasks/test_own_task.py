@@ -10,40 +10,24 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from polymodal import Predictor, Run, evaluate, fit
+from polymodal import Predictor, Run, evaluate, fit, load_corpus
 from polymodal.bench import bench, read_plan
-from polymodal.core import DataError, Modality, OptionError, Schema, Target, find_task
-from polymodal.data.corpus import Corpus, build_split
+from polymodal.core import DataError, OptionError, Target, find_task
 from polymodal.data.info import describe
 from polymodal.data.progress import console
 from polymodal.predict.table import timeline_table
 from polymodal.report import write_report
 from polymodal.train.compare import paired_tests
 
-HERE = Path(__file__).parent
-TASK = f"{HERE / 'log_count.py'}:LogCount"
-TARGET = Target("laughs", TASK)
-SCHEMA = Schema((Modality("audio", "vector", 3), Modality("face", "vector", 2)), (TARGET,))
-
-
-def laughs() -> Corpus:
-    """Counts whose logarithm is a sum of what audio and face show; some of them are not known."""
-    splits = {}
-    for seed, (name, rows) in enumerate({"train": 120, "valid": 40, "test": 60}.items()):
-        rng = np.random.default_rng(seed)
-        audio, face = rng.standard_normal((rows, 3)), rng.standard_normal((rows, 2))
-        counts = np.rint(np.expm1(np.clip(1.5 + audio[:, 0] + 0.7 * face[:, 0], 0, None)))
-        counts[::10] = np.nan
-        columns = {"audio": list(audio), "face": list(face)}
-        splits[name] = build_split(SCHEMA, [f"{name}{i}" for i in range(rows)], columns, {"laughs": counts})
-    return Corpus("laughs", f"{HERE / 'test_own_task.py'}:laughs", SCHEMA, splits).check()
+FILE = Path(__file__).resolve().parents[2] / "examples/own_task.py"
+SOURCE = f"{FILE}:laughs"
+TARGET = Target("laughs", f"{FILE}:LogCount")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("own") / "run"
-    corpus = f"{HERE / 'test_own_task.py'}:laughs"
-    return fit("late-fusion", corpus, options={"width": 16}, epochs=20, lr=0.01, out=folder)
+    return fit("late-fusion", SOURCE, options={"width": 16}, epochs=20, lr=0.01, out=folder)
 
 
 def test_it_is_learned_evaluated_and_compared(run: Run) -> None:
@@ -52,7 +36,7 @@ def test_it_is_learned_evaluated_and_compared(run: Run) -> None:
     assert rows["log_error"]["main"]
     assert not rows["log_error"]["higher_is_better"]
     assert rows["log_error"]["count"] == 54  # six of 60 labels are not known
-    true = laughs()["test"].targets["laughs"]
+    true = load_corpus(SOURCE)["test"].targets["laughs"]
     logs = np.log1p(true[np.isfinite(true)])
     assert rows["log_error"]["mean"] < 0.6 * np.abs(logs - np.median(logs)).mean()
     floor = fit("linear", run.corpus(), out=run.path.parent / "linear")
@@ -92,13 +76,8 @@ def test_a_prediction_is_written_as_the_task_says_with_an_interval(run: Run) -> 
 
 def test_a_benchmark_ranks_by_its_metric(tmp_path: Path) -> None:
     late = {"method": "late-fusion", "set": {"width": 4, "epochs": 2}}
-    asked = {
-        "methods": [late],
-        "corpora": {"laughs": f"{HERE / 'test_own_task.py'}:laughs"},
-        "preset": "",
-        "seeds": [1],
-    }
-    board = bench(read_plan(None, {**asked, "stress": [], "resamples": 20}), tmp_path, workers=1, device="cpu")
+    asked = {"methods": [late], "corpora": {"laughs": SOURCE}, "preset": "", "seeds": [1], "stress": []}
+    board = bench(read_plan(None, {**asked, "resamples": 20}), tmp_path, workers=1, device="cpu")
     console.quiet = False
     assert not board.left
     assert (board.corpora[0].metric, board.corpora[0].higher_is_better) == ("log_error", False)
@@ -106,7 +85,7 @@ def test_a_benchmark_ranks_by_its_metric(tmp_path: Path) -> None:
 
 
 def test_its_labels_are_checked_and_counted() -> None:
-    assert json.loads(json.dumps(describe(laughs())["splits"]["test"]["targets"]["laughs"]))["unknown"] == 6
+    assert json.loads(json.dumps(describe(load_corpus(SOURCE))["splits"]["test"]["targets"]["laughs"]))["unknown"] == 6
     with pytest.raises(DataError, match=r"label 'laughs' of sample 'a' .* is 0\.5, expected a whole number"):
         TARGET.spec.labels([0.5], ["a"])
 
@@ -115,7 +94,7 @@ def test_its_labels_are_checked_and_counted() -> None:
     ("name", "told"),
     [
         ("regresion", "no task 'regresion'; did you mean 'regression'"),
-        (f"{HERE / 'log_count.py'}:LogCont", "no Task class 'LogCont'; did you mean 'LogCount'"),
+        (f"{FILE}:LogCont", "no Task class 'LogCont'; did you mean 'LogCount'"),
         ("nowhere.py:Task", "there is no file nowhere.py"),
         ("polymodal.nowhere:Task", "task 'polymodal.nowhere:Task' cannot be imported"),
     ],

@@ -165,7 +165,8 @@ def _sizes(rows: Sequence[Row]) -> dict[str, int]:
 def _detail(row: Row, sizes: dict[str, int]) -> str:
     """The interval, the number of samples where the metric leaves some out (as Acc-2 does neutral ones), and chance."""
     fewer = f"n = {row.count}" if row.count != sizes[row.split] else ""
-    chance = f"chance {write_value(row.metric, row.chance)}" if math.isfinite(row.chance) else ""
+    known = row.complete and math.isfinite(row.chance)
+    chance = f"chance {write_value(row.metric, row.chance)}" if known else ""
     return ", ".join(filter(None, (row.interval, fewer, chance)))
 
 
