@@ -11,7 +11,8 @@ from polymodal.core import Batch, OptionError, Output, Schema
 from polymodal.methods._subsets import all_subsets, evaluating, on_subsets, shapley
 from polymodal.methods._wrapper import Wrapper
 from polymodal.nn.gradient import scale_gradient
-from polymodal.nn.heads import task_loss
+from polymodal.nn.heads import sample_losses
+from polymodal.nn.masking import mean_where
 
 WORST = 18.420680743952367
 """Highest score: -log of the lowest probability, 1e-8."""
@@ -119,13 +120,11 @@ class AGM(Wrapper):
         return modulation(ratios(scores), habit, self.alpha, self.cap)
 
     def _score(self, batch: Batch, own: dict[str, Tensor]) -> Tensor:
-        losses = [
-            task_loss(t, own[t.name][rows], batch.targets[t.name][rows]).clamp(max=WORST)
-            for t in self.schema.joint_targets
-            for rows in [batch.labelled(t.name)]
-            if rows.any()
-        ]
-        return torch.stack(losses).mean() if losses else self.scores.new_zeros(())
+        terms = []
+        for target in self.schema.joint_targets:
+            losses, known = sample_losses(target, own[target.name], batch.targets[target.name])
+            terms.append(mean_where(losses.clamp(max=WORST), known))
+        return torch.stack(terms).mean()
 
 
 def ratios(scores: Tensor) -> Tensor:
