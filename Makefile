@@ -1,6 +1,7 @@
 # Everything happens in .venv; an install is repeated only when pyproject.toml or constraints.txt change.
 #   make demo ARGS="--quick --out runs/look"     options of `polymodal demo`
 #   make test PYTEST="tests/score -x"            options of pytest
+#   make test WORKERS=0                         in one process, for a debugger or a single file
 #   make bench BENCH=startup                     one benchmark instead of all
 #   PYTHON=python3.12 make demo                  another Python, when .venv is made
 
@@ -10,6 +11,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 CANDIDATES := python3.11 python3.12 python3.13 python3
 OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in $(CANDIDATES); do $$p -c '$(OLD_ENOUGH)' 2>/dev/null && { echo $$p; break; }; done)
+WORKERS := 2
 SOURCES := src tests benchmarks examples docs
 BENCH := real_data training kernels startup clips extraction calibration behaviours fuzz_media
 BENCH_FILES := $(wildcard $(BENCH:%=benchmarks/%.py))
@@ -22,7 +24,7 @@ demo: $(VENV)/installed-text
 
 test: lint
 	@echo "pytest"
-	@$(BIN)/python -m pytest $(PYTEST)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST)
 
 lint: $(VENV)/installed-dev
 	@echo "style, types, layers"

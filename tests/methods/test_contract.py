@@ -10,7 +10,8 @@ import pytest
 from polymodal.methods import find_method, method_ids
 from polymodal.testing import CHECKS, SCHEMAS, Check, NotApplicable, Subject, fits
 
-QUICK = 2
+QUICK = ("3-mixed-many-targets", "2-sequence-vector-classification", "3-sequences-regression", "3-pixels-regression")
+"""In this order; the first two that fit."""
 
 
 @lru_cache(maxsize=1)
@@ -21,9 +22,10 @@ def subject(name: str, schema: str) -> Subject:
 def cases() -> Iterator[object]:
     for name in method_ids():
         fitting = [schema for schema in SCHEMAS if fits(find_method(name), SCHEMAS[schema])]
-        for i, schema in enumerate(fitting):
+        quick = [schema for schema in QUICK if schema in fitting][:2]
+        for schema in fitting:
             for check in CHECKS:
-                marks = () if i < QUICK else pytest.mark.slow
+                marks = () if schema in quick else pytest.mark.slow
                 yield pytest.param(name, schema, check, marks=marks, id=f"{name}-{schema}-{check.__name__}")
 
 
@@ -36,5 +38,5 @@ def test_method(name: str, schema: str, check: Check) -> None:
 
 
 @pytest.mark.parametrize("name", method_ids())
-def test_every_method_fits_two_schemas_at_least(name: str) -> None:
-    assert sum(fits(find_method(name), schema) for schema in SCHEMAS.values()) >= QUICK
+def test_every_method_fits_a_quick_schema(name: str) -> None:
+    assert any(fits(find_method(name), SCHEMAS[schema]) for schema in QUICK)

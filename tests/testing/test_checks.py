@@ -122,7 +122,8 @@ class SelectsNothing(Fine):
 
 class Lonely(Fine):
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
-        spread = output.representations["fused"].std(0).sum()  # of one sample there is none
+        fused = output.representations["fused"]
+        spread = (fused - fused.mean(0)).square().sum() / (len(fused) - 1)  # of one sample there is none
         return {**super().losses(batch, output), "spread": spread}
 
 
@@ -209,14 +210,6 @@ def test_a_mistake_fails_its_check(cls: type[Method], check: str, words: str) ->
         NAMED[check](Subject(cls, SCHEMA))
 
 
-class Leaks(Fine):
-    """It reads what the flag says is not there, where a stress leaves the values in place."""
-
-    def forward(self, batch: Batch) -> Output:
-        everybody = {n: replace(s, present=torch.ones_like(s.present)) for n, s in batch.streams.items()}
-        return super().forward(replace(batch, streams=everybody))
-
-
 def test_what_no_mistake_has_passes_all_checks() -> None:
     skipped = check_method(Fine, schemas={"one": SCHEMA})
     assert sorted(skipped) == sorted(f"one: {name}" for name in NAMED if name.startswith("a_method_inside"))
@@ -280,7 +273,7 @@ class Forwards(Wrapper):
     [
         (TaskAlone, "every_parameter_gets_a_finite_gradient", "parameters never move"),
         (TaskAlone, "a_method_inside_is_told_its_phases", "'clean', 'joint', 'quality'"),
-        (BaseLosses, "a_method_inside_is_told_its_phases", "base never hears|base was never told"),
+        (BaseLosses, "a_method_inside_is_told_its_phases", "base was never told"),
         (TaskAlone, "a_method_inside_gets_its_hooks", "prepare, begin, stepped"),
         (SilentHooks, "a_method_inside_gets_its_hooks", r"prepare, stepped\(\)"),
         (OneGroup, "a_method_inside_keeps_its_parameter_groups", "is in group 'new'"),

@@ -7,23 +7,7 @@ from torch import Tensor
 
 from polymodal.core import Batch, Modality, Schema, Stream, Target
 
-WORDS = [
-    "the",
-    "film",
-    "was",
-    "not",
-    "good",
-    "but",
-    "her",
-    "voice",
-    "sounds",
-    "happy",
-    "she",
-    "thinks",
-    "so",
-    "I",
-    "do",
-]
+WORDS = ("the", "film", "was", "not", "good", "but", "her", "voice", "sounds", "happy", "she", "thinks", "so", "I")
 
 
 def random_batch(schema: Schema, size: int = 8, *, seed: int = 0, longest: int = 7) -> Batch:
