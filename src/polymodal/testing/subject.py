@@ -14,6 +14,7 @@ from polymodal.methods.base import Method, View
 from polymodal.testing.batches import random_batch
 
 CLOSE = 1e-5
+"""Relative and absolute difference that rounding may make."""
 
 _TEXT, _WORDS = Modality("text", "text"), Modality("text", "sequence", 6)
 _AUDIO, _VISION, _PULSE = (
@@ -126,9 +127,10 @@ def same_tensors(got: dict[str, Tensor], wanted: dict[str, Tensor], what: str) -
     """Expect the same names and, but for rounding, the same values; what is unknown (NaN) in both is the same."""
     expect(got.keys() == wanted.keys(), f"{what}: the names are {[*got]} here and {[*wanted]} there")
     for name in got:
-        torch.testing.assert_close(
-            got[name], wanted[name], rtol=CLOSE, atol=CLOSE, equal_nan=True, msg=f"{what} {name} differs"
-        )
+        try:
+            torch.testing.assert_close(got[name], wanted[name], rtol=CLOSE, atol=CLOSE, equal_nan=True)
+        except AssertionError as error:
+            raise AssertionError(f"{what} {name} differs: {error}") from None
 
 
 def finite(tensors: dict[str, Tensor], what: str) -> None:
