@@ -221,3 +221,17 @@ def test_a_damaged_store_is_one_sentence(tmp_path: Path, name: str) -> None:
         read_store(folder)
     assert "\n" not in str(caught.value)
     assert str(folder) in str(caught.value)
+
+
+def test_a_store_that_names_a_task_of_its_own_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_store(load_corpus("synthetic:vectors?n=20"), tmp_path / "store")
+    marker, task = tmp_path / "ran", tmp_path / "evil.py"
+    task.write_text(f"open({str(marker)!r}, 'w').close()")
+    about = json.loads((folder / "polymodal.json").read_text())
+    about["schema"]["targets"][0]["task"] = f"{task}:Evil"
+    (folder / "polymodal.json").write_text(json.dumps(about))
+    with pytest.raises(
+        DataError, match="code that does not come with polymodal; if you trust it, set POLYMODAL_TASKS="
+    ):
+        read_store(folder)
+    assert not marker.exists()

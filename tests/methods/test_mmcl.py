@@ -310,7 +310,7 @@ def test_the_contrast_of_sentiment_looks_at_every_target() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "cpcc"}, "must be one of 'contrast', 'cpc', got 'cpcc'"),
+        ({"mode": "cpcc"}, "mode must be one of contrast, cpc, got 'cpcc'"),
         ({"width": 15}, "width must be even"),
         ({"gamma": -1.0}, "must not be negative"),
         ({"mode": "cpc", "context": "transformer"}, "use context 'lstm' or 'gru'"),

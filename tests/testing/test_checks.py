@@ -212,7 +212,8 @@ def test_a_mistake_fails_its_check(cls: type[Method], check: str, words: str) ->
 
 def test_what_no_mistake_has_passes_all_checks() -> None:
     skipped = check_method(Fine, schemas={"one": SCHEMA})
-    assert sorted(skipped) == sorted(f"one: {name}" for name in NAMED if name.startswith("a_method_inside"))
+    elsewhere = ("a_method_inside", "what_is_encoded_once")  # of methods with another one inside, or with a seam
+    assert sorted(skipped) == sorted(f"one: {name}" for name in NAMED if name.startswith(elsewhere))
 
 
 class Trap(Method):

@@ -49,15 +49,17 @@ def methods(method: str | None = None, *, json: bool = False) -> int:
 def _print_all(infos: list[Any]) -> None:
     """Print a paragraph per method; only what not all of them do is said of one."""
     # Plain text: with rich, a table of a hundred methods takes longer than all the rest.
+    from collections import Counter
     from shutil import get_terminal_size
     from textwrap import fill
 
-    tasks = frozenset().union(*(info.tasks for info in infos))
+    tasks = Counter(info.tasks for info in infos).most_common(1)[0][0]  # what nearly all of them learn
     indent = max(len(info.id) for info in infos) + 2
     for info in infos:
-        only = "" if info.tasks == tasks else f" Only {', '.join(sorted(info.tasks))}."
+        only = "" if info.tasks >= tasks else f" Only {', '.join(sorted(info.tasks))}."
+        more = f" Also {', '.join(sorted(info.tasks - tasks))}." if info.tasks > tasks else ""
         zeros = "" if info.handles_absence else " Absent modalities are fed as zeros."
-        text = f"{info.id:<{indent}}{info.title}{only}{zeros}"
+        text = f"{info.id:<{indent}}{info.title}{only}{more}{zeros}"
         print(fill(text, get_terminal_size().columns, subsequent_indent=" " * indent, break_on_hyphens=False))
     print(f"\nIf nothing else is said: {', '.join(sorted(tasks))}; absent modalities are handled.")
     print("more: polymodal methods ID")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -272,6 +273,26 @@ def task_names() -> tuple[str, ...]:
     """Return the names of the tasks that come with the package, sorted."""
     stems = sorted(path.stem for path in (Path(__file__).parents[1] / "tasks").glob("*.py"))
     return tuple(stem for stem in stems if not stem.startswith("_"))
+
+
+TRUSTED = "POLYMODAL_TASKS"
+"""Environment variable with tasks of one's own, separated by commas, that files may name."""
+
+
+def refuse_foreign(tasks: Iterable[object], place: str) -> None:
+    """Raise DataError where a file names a task that is code beside the package: finding it would run that code.
+
+    Args:
+        tasks: as the file has them.
+        place: the file, for the message.
+    """
+    trusted = os.environ.get(TRUSTED, "").split(",")
+    for task in tasks:
+        if ":" in str(task) and task not in trusted:
+            raise DataError(
+                f"{place} has the task {task}, code that does not come with polymodal; if you trust it, set "
+                f"{TRUSTED}={task} in the environment"
+            )
 
 
 @cache

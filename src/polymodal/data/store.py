@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from polymodal.core import DataError, Modality, Schema, Target
+from polymodal.core.tasks import refuse_foreign
 from polymodal.data.corpus import Column, Corpus, Normalizer, Split
 from polymodal.data.pixels import at_rest
 from polymodal.data.ragged import Ragged
@@ -118,6 +119,7 @@ def read_store(path: str | Path) -> Corpus:
     try:
         about = json.loads((folder / MARK).read_text())
         tables = datasets.load_from_disk(str(folder))
+        refuse_foreign([target["task"] for target in about["schema"]["targets"]], f"store {folder}")
         schema = Schema.from_dict(about["schema"])
         splits = {name: _split(schema, table.data) for name, table in tables.items()}
         normalizer = Normalizer.from_dict(about["normalizer"]) if about["normalizer"] is not None else None

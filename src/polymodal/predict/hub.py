@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.core import RunError, Schema
+from polymodal.core.tasks import refuse_foreign
 from polymodal.methods import method_ids
 from polymodal.predict.bare import bare, bare_config, bare_source, names_code
 from polymodal.predict.card import model_card
@@ -137,7 +138,7 @@ def _copy_json(file: Path, target: Path, name: str) -> None:
 
 
 def check_portable(config: dict[str, Any], run: str) -> None:
-    """Raise RunError where a run needs code or files that do not come with it.
+    """Raise RunError, or DataError for a task, where a run needs code or files that do not come with it.
 
     Args:
         config: content of ``run.json``.
@@ -149,6 +150,7 @@ def check_portable(config: dict[str, Any], run: str) -> None:
             f"{run} uses the method {method}, code that does not come with polymodal: it cannot travel over a hub; "
             "hand over the folder together with that code"
         )
+    refuse_foreign([target["task"] for target in config["data"]["schema"]["targets"]], run)
     for spec in _encoders(config):
         if ":" in spec:
             raise RunError(

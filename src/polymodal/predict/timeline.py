@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from polymodal.core import Target
+from polymodal.core.tasks import refuse_foreign
 from polymodal.media.types import Word
 
 
@@ -153,6 +154,7 @@ class Timeline:
     def from_dict(cls, data: dict[str, Any]) -> Timeline:
         """Inverse of ``to_dict``."""
         rest = {n: v for n, v in data.items() if n != "utterances"}
+        refuse_foreign([t["task"] for t in data["targets"]], "the timeline")
         targets = (
             Target(t["name"], t["task"], tuple(t["range"]) if t["range"] else None, tuple(t["classes"]))
             for t in data["targets"]
