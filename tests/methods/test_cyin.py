@@ -366,6 +366,6 @@ def test_translations_beat_zeros_the_more_is_missing_and_cost_little_where_nothi
     full, zeros, plain = errors(method), errors(silent), errors(alone)
     gaps = [b - a for a, b in zip(full, zeros, strict=True)]
     assert gaps[0] == 0
-    assert 0.01 < gaps[1] < gaps[2] < gaps[3]
-    assert full[0] < plain[0] + 0.1
-    assert full[3] < plain[3]
+    assert 0.02 < gaps[1] < gaps[2] < gaps[3]
+    assert full[0] < plain[0] + 0.06
+    assert full[3] < plain[3] - 0.08
