@@ -30,7 +30,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         for number, (method, source, options) in enumerate(CASES):
             run = polymodal.fit(method, source, out=Path(place) / str(number), **options)
-            scores = polymodal.evaluate(run, subsets=False, resamples=200)
+            scores = polymodal.evaluate(run, subsets=False)
             about = {"method": method, "data": scores["data"]["name"], "hash": scores["data"]["hash"]}
             figures += [{**about, "seeds": scores["seeds"], **row} for row in scores["calibration"]]
             print(figures[-len(scores["calibration"]) :], flush=True)

@@ -24,13 +24,13 @@ import numpy as np
 import polymodal
 from polymodal.core import Target
 from polymodal.score import summarise
+from polymodal.score.intervals import FEW
 from polymodal.train.evaluate import PROTOCOL
 from polymodal.train.infer import Columns
 
 RESULTS = Path("benchmarks/results")
 SEEDS = (1111, 1112, 1113)
 ONCE = SEEDS[:1]
-RESAMPLES = 2000
 SHOWN = ("mae", "corr", "acc2", "acc7", "accuracy", "ua", "auc")
 """Metrics of the Markdown tables, where a target has them."""
 
@@ -185,7 +185,7 @@ def score(target: Target, columns: list[list[Columns]]) -> dict[str, Any]:
         return np.concatenate([np.stack([c[f"{target.name}/{part}"] for c in run]) for run in columns], axis=1)
 
     probability = pooled("probability") if f"{target.name}/probability" in columns[0][0] else None
-    found = summarise(target, pooled("true")[0], pooled("predicted"), probability, resamples=RESAMPLES)
+    found = summarise(target, pooled("true")[0], pooled("predicted"), probability)
     parts = ("mean", "std", "low", "high", "count", "seeds")
     return {metric: {n: tidy(getattr(summary, n)) for n in parts} for metric, summary in found.items()}
 
@@ -261,7 +261,7 @@ def save(measured: dict[str, Any], folder: Path) -> None:
     by_name = {(r["corpus"], r["name"]): r for r in [*held, measured]}
     order = [(row.corpus, row.name) for make in PLAN.values() for row in make()]
     results = [by_name[key] for key in order if key in by_name]
-    protocol = {name: rule.format(resamples=RESAMPLES) for name, rule in PROTOCOL.items()}
+    protocol = {name: rule.format(few=FEW) for name, rule in PROTOCOL.items()}
     content = {"protocol": protocol, "machine": machine(), "rows": results}
     file.write_text(json.dumps(content, indent=1) + "\n")
     (folder / "real_data.md").write_text(page(results))

@@ -101,7 +101,6 @@ def test_the_floor_is_always_there_and_only_once() -> None:
         ({"methods": ["mmcl"], "corpora": ["a"], "space": {"width": [0.5, 2.5]}}, "width must be a whole number"),
         ({"methods": ["mmcl"], "corpora": ["a"], "space": {"lr": [-1, 1]}}, "lr must be a number above 0, got -1"),
         ({"methods": ["mmcl"], "corpora": ["a"], "space": {"schedule": {"choices": ["cosin"]}}}, "must be one of"),
-        ({"methods": ["mmcl"], "corpora": ["a"], "resamples": -1}, "resamples must be a whole number, 0 or more"),
         ({"methods": ["mmcl"], "corpora": ["a"], "subsets": "no"}, "subsets must be true or false, got 'no'"),
     ],
 )

@@ -60,5 +60,5 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("cli") / "run"
     run = fit("late-fusion", "synthetic:xor?n=24", options={"width": 4}, epochs=1, batch_size=8, out=folder)
-    evaluate(run, resamples=20)
+    evaluate(run)
     return folder

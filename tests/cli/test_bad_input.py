@@ -202,13 +202,13 @@ def test_evaluating_what_is_no_run_or_does_not_fit(call: Call, trained: Path, tm
     assert "is not a run" in call("evaluate", tmp_path / "none").sentence
     assert "extract the same features" in call("evaluate", trained, "--data", "synthetic:talk?n=20").sentence
     assert "does not exist" in call("evaluate", trained, "--data", "none.pkl").sentence
-    assert "resamples" in call("evaluate", trained, "--resamples", "-1").sentence
+    assert "stress" in call("evaluate", trained, "--stress", "noise:snr=loud").sentence
 
 
 def test_comparing_what_cannot_be_compared(call: Call, trained: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     assert call("fit", "linear", "--data", "synthetic:xor?n=100", "--out", other).code == 0
-    assert call("evaluate", other, "--resamples", "10").code == 0
+    assert call("evaluate", other).code == 0
     assert call("compare", trained, other).sentence
     assert "is not a run" in call("compare", trained, tmp_path).sentence
     copy = shutil.copytree(trained, tmp_path / "copy")
@@ -251,7 +251,7 @@ def test_a_full_disk(trained: Path, tmp_path: Path) -> None:
         (400, (*fit, str(tmp_path / "a"))),  # the description of the run does not fit
         (3000, (*fit, str(tmp_path / "b"))),  # the best weights
         (9000, (*fit, str(tmp_path / "c"))),  # the last checkpoint
-        (400, ("evaluate", str(done), "--resamples", "10")),
+        (400, ("evaluate", str(done))),
         (400, ("data", "convert", XOR, str(tmp_path / "store"))),
     ]
     command = [sys.executable, "-c", LIMITED, json.dumps(commands)]

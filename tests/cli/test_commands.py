@@ -82,18 +82,18 @@ def test_fit_says_what_comes_next_and_evaluate_prints_scores(call: Call, tmp_pat
     assert fitted.code == 0
     assert fitted.out == ""
     assert f"polymodal evaluate {place}" in fitted.err
-    scored = call("evaluate", place, "--resamples", "10")
+    scored = call("evaluate", place)
     assert scored.code == 0
     assert all(word in scored.out for word in ("late-fusion", "audio + vision", "test"))
     assert (place / "report.html").is_file()
-    again = call("evaluate", place, "--resamples", "10", "--json").json
+    again = call("evaluate", place, "--json").json
     assert again == json.loads((place / "evaluation/scores.json").read_text())
     assert again["seeds"] == [3, 4]
 
 
 def test_evaluate_on_other_data_leaves_the_first_scores_alone(call: Call, trained: Path) -> None:
     before = (trained / "evaluation/scores.json").read_bytes()
-    other = call("evaluate", trained, "--data", "synthetic:xor?n=24&seed=8", "--resamples", "10", "--json").json
+    other = call("evaluate", trained, "--data", "synthetic:xor?n=24&seed=8", "--json").json
     assert other["data"]["source"] == "synthetic:xor?n=24&seed=8"
     assert (trained / "evaluation/scores.json").read_bytes() == before
 

@@ -29,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     home = tmp_path_factory.mktemp("home-of-jane")
     write_store(load_corpus("synthetic:talk?limit=40"), home / "secret" / "talk")
     made = fit("linear", str(home / "secret" / "talk"), seeds=(1, 2), out=home / "runs" / "talk")
-    evaluate(made, resamples=20)
+    evaluate(made)
     (made.path / "notes.txt").write_text("do not publish")
     shutil.copyfile(made.path / "seed-1" / "best.safetensors", made.path / "seed-1" / "last.safetensors")
     return made

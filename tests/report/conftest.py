@@ -58,7 +58,7 @@ def _scores(targets: list[Target], *, method: str = "mmcl", shift: float = 0.0, 
                     "seeds": [mean - 0.0125, mean + 0.0125],
                 }
             )
-    protocol = {"selection": "Lowest validation loss.", "interval": "Bootstrap, 1000 resamples.", "absence": "Zeros."}
+    protocol = {"selection": "Lowest validation loss.", "interval": "95% over groups.", "absence": "Zeros."}
     data = {"source": "synthetic:talk", "name": "talk", "hash": hash}
     return {"run": "run", "method": method, "data": data, "protocol": protocol, "seeds": SEEDS, "rows": rows}
 

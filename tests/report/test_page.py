@@ -189,7 +189,7 @@ def test_a_seed_that_was_still_improving_is_said_to_want_more_epochs(make_run: M
     assert "still improving" not in Page(write_report(run)).text
 
 
-TEST = PairedTest("runs/demo/mmcl", "runs/demo/linear", "mae", False, -0.261, -0.326, -0.198, 0.0001, 0.0001)
+TEST = PairedTest("runs/demo/mmcl", "runs/demo/linear", "mae", False, -0.261, -0.326, -0.198, 0.0001, 40, 0.0001)
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ def test_the_page_tells_how_to_get_the_numbers_again(regression: tuple[Path, str
         "c0de12",
         "123,456",
         "Lowest validation loss.",
-        "Bootstrap, 1000",
+        "95% over groups",
         "test: 90",
     ):
         assert fact in text

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import kstest
 
 from polymodal.core import DataError, OptionError, Target
-from polymodal.score import align, evaluate, holm, paired_bootstrap, sample_scores, sign_flip, swap_test
+from polymodal.score import align, evaluate, holm, paired_difference, sample_scores, sign_flip, swap_test
 
 MOSI = Target("sentiment", "regression", (-3, 3))
 THREE = Target("emotion", "classification", classes=("joy", "fear", "anger"))
@@ -23,14 +23,14 @@ def test_difference_is_that_of_the_plain_metrics():
     y, a, b = two_systems(80)
     for metric in ("mae", "corr", "f1", "acc7"):
         expected = evaluate(MOSI, y, a)[metric][0] - evaluate(MOSI, y, b)[metric][0]
-        found = paired_bootstrap(MOSI, y, a, b, metric, resamples=200)
+        found = paired_difference(MOSI, y, a, b, metric)
         assert found.difference == pytest.approx(expected)
         assert found.low <= found.difference <= found.high
 
 
 def test_a_planted_difference_is_found_by_every_test():
     y, a, b = two_systems(200, noise_a=0.5)
-    found = paired_bootstrap(MOSI, y, a, b, "mae")
+    found = paired_difference(MOSI, y, a, b, "mae")
     assert found.high < 0
     assert found.p < 0.01
     assert sign_flip(sample_scores(MOSI, y, a) - sample_scores(MOSI, y, b), rounds=1000) < 0.01
@@ -39,13 +39,13 @@ def test_a_planted_difference_is_found_by_every_test():
 
 def test_a_system_does_not_differ_from_itself():
     y, a, _ = two_systems(50)
-    found = paired_bootstrap(MOSI, y, a, a, "corr")
+    found = paired_difference(MOSI, y, a, a, "corr")
     assert (found.difference, found.low, found.high, found.p) == (0, 0, 0, 1)
     assert swap_test(MOSI, y, a, a, "corr", rounds=200) == 1
     assert sign_flip(np.zeros(50), rounds=200) == 1
 
 
-@pytest.mark.parametrize("test", ["sign_flip", "swap_test", "paired_bootstrap"])
+@pytest.mark.parametrize("test", ["sign_flip", "swap_test", "paired_difference"])
 def test_p_values_are_uniform_when_the_systems_are_equally_good(test):
     found = []
     for seed in range(200):
@@ -55,7 +55,7 @@ def test_p_values_are_uniform_when_the_systems_are_equally_good(test):
         elif test == "swap_test":
             found.append(swap_test(MOSI, y, a, b, "corr", rounds=199, seed=seed))
         else:
-            found.append(paired_bootstrap(MOSI, y, a, b, "mae", resamples=199, seed=seed).p)
+            found.append(paired_difference(MOSI, y, a, b, "mae").p)
     assert kstest(found, "uniform").pvalue > 0.01
     assert np.mean(np.array(found) <= 0.05) < 0.10
 
@@ -109,17 +109,17 @@ def test_auc_of_two_systems_is_compared_through_their_probabilities():
     chances = [np.stack([1 - p, p], axis=1) for p in (good, bad)]
     guesses = [(p > 0.5).astype(int) for p in (good, bad)]
     options = {"probability_a": chances[0], "probability_b": chances[1]}
-    found = paired_bootstrap(BINARY, y, *guesses, "auc", **options)
+    found = paired_difference(BINARY, y, *guesses, "auc", **options)
     assert found.low > 0
     assert swap_test(BINARY, y, *guesses, "auc", rounds=500, **options) < 0.01
     assert np.isnan(swap_test(BINARY, y, *guesses, "auc", rounds=500))
-    assert np.isnan(paired_bootstrap(BINARY, y, *guesses, "auc").p)
+    assert np.isnan(paired_difference(BINARY, y, *guesses, "auc").p)
 
 
 def test_repeated_seeds_change_nothing_and_numbers_of_seeds_may_differ():
     y, a, b = two_systems(60, noise_a=0.9)
-    plain = paired_bootstrap(MOSI, y, a, b, "corr", resamples=300)
-    seeded = paired_bootstrap(MOSI, y, np.stack([a] * 3), np.stack([b] * 2), "corr", resamples=300)
+    plain = paired_difference(MOSI, y, a, b, "corr")
+    seeded = paired_difference(MOSI, y, np.stack([a] * 3), np.stack([b] * 2), "corr")
     assert vars(seeded) == pytest.approx(vars(plain))
     assert swap_test(MOSI, y, [a] * 2, [b] * 2, "corr", rounds=300) == swap_test(MOSI, y, a, b, "corr", rounds=300)
     with pytest.raises(DataError, match="as many seeds of both systems, got 1 and 2"):
@@ -129,9 +129,40 @@ def test_repeated_seeds_change_nothing_and_numbers_of_seeds_may_differ():
 def test_the_interval_and_the_p_value_tell_the_same_story():
     for seed in range(30):
         y, a, b = two_systems(60, noise_a=0.8, seed=seed)
-        found = paired_bootstrap(MOSI, y, a, b, "mae", resamples=999, seed=seed)
+        found = paired_difference(MOSI, y, a, b, "mae")
         outside = found.low > 0 or found.high < 0
-        assert found.p < 0.055 if outside else found.p > 0.045
+        assert (found.p < 0.05) == outside
+
+
+@pytest.mark.parametrize("test", ["sign_flip", "swap_test", "paired_difference"])
+def test_groups_keep_their_promise_where_samples_would_not(test):
+    """Thirty groups of twenty whose differences share a part: a test over samples finds what is not there."""
+    groups, false = np.repeat(np.arange(30), 20), {"groups": 0, "samples": 0}
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        y = np.zeros(600)
+        shared = np.repeat(0.5 * rng.normal(size=(2, 30)), 20, axis=1)
+        a, b = 3 + shared + rng.normal(size=(2, 600))
+        for name, given in (("groups", groups), ("samples", None)):
+            if test == "sign_flip":
+                p = sign_flip(np.abs(a) - np.abs(b), groups=given, rounds=199, seed=seed)
+            elif test == "swap_test":
+                p = swap_test(MOSI, y, a, b, "mae", groups=given, rounds=99, seed=seed)
+            else:
+                p = paired_difference(MOSI, y, a, b, "mae", groups=given).p
+            false[name] += p <= 0.05
+    assert false["groups"] / 200 < 0.10
+    assert false["samples"] / 200 > 0.20
+
+
+def test_few_groups_have_no_interval_but_an_exact_test():
+    y, a, b = two_systems(60, noise_a=0.2)
+    groups = np.repeat(np.arange(6), 10)
+    found = paired_difference(MOSI, y, a, b, "mae", groups=groups)
+    assert np.isnan([found.low, found.high, found.p]).all()
+    assert found.groups == 6
+    assert sign_flip(sample_scores(MOSI, y, a) - sample_scores(MOSI, y, b), groups=groups) == 2 / 2**6
+    assert swap_test(MOSI, y, a, b, "mae", groups=groups) == 2 / 2**6
 
 
 def test_holm_follows_the_known_example():
@@ -169,15 +200,13 @@ def test_different_test_sets_cannot_be_compared(a, b, message):
 def test_bad_input_is_named():
     y, a, b = two_systems(20)
     broken = np.where(np.arange(20) == 3, np.nan, b)
-    for test in (paired_bootstrap, swap_test):
+    for test in (paired_difference, swap_test):
         with pytest.raises(DataError, match="prediction of row 3 is nan"):
             test(MOSI, y, a, broken, "mae")
         with pytest.raises(DataError, match="19 predictions for 20 labels"):
             test(MOSI, y, a, b[:19], "mae")
         with pytest.raises(OptionError, match="no metric 'acc22'; did you mean 'acc2'"):
             test(MOSI, y, a, b, "acc22")
-    with pytest.raises(OptionError, match="resamples must be at least 1"):
-        paired_bootstrap(MOSI, y, a, b, "mae", resamples=0)
     for difference in ([], [[1.0]], [np.nan]):
         with pytest.raises(DataError, match="one finite difference per sample"):
             sign_flip(difference)
@@ -185,5 +214,5 @@ def test_bad_input_is_named():
 
 def test_no_samples_give_nan():
     assert np.isnan(swap_test(MOSI, [], [], [], "mae"))
-    found = paired_bootstrap(MOSI, [], [], [], "mae")
+    found = paired_difference(MOSI, [], [], [], "mae")
     assert np.isnan([found.difference, found.low, found.p]).all()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from polymodal.core import DataError, Target
-from polymodal.score import area_measures, auilc, compare_tables, summarise_tables, tables_by_seed
+from polymodal.score import Blocks, area_measures, auilc, compare_tables, summarise_tables, tables_by_seed
 
 SCORE = Target("sentiment", "regression", (-3.0, 3.0))
 
@@ -55,11 +55,11 @@ def test_intervals_and_paired_differences_of_areas():
     rng = np.random.default_rng(0)
     true = rng.uniform(-3, 3, 200)
     good, bad = curve(rng, true, [0.2, 0.4, 0.8]), curve(rng, true, [0.2, 0.8, 1.6])
-    summary = summarise_tables(good, 200, resamples=300)["mae"]
+    summary = summarise_tables(good, Blocks.of(200))["mae"]
     assert summary.low < summary.mean < summary.high
     assert len(summary.seeds) == 2
-    found = compare_tables(bad, good, "mae", 200, resamples=300)
+    found = compare_tables(bad, good, "mae", Blocks.of(200))
     assert found.low > 0
     assert found.p < 0.05
-    same = compare_tables(good, good, "mae", 200, resamples=300)
+    same = compare_tables(good, good, "mae", Blocks.of(200))
     assert (same.difference, same.p) == (0.0, 1.0)

@@ -3,9 +3,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from scipy.stats import t as student_t
 
-from polymodal.core import DataError, Modality, OptionError, Schema, Target, numpy_rng
-from polymodal.score import evaluate, intervals, score, summarise
+from polymodal.core import DataError, Modality, OptionError, Schema, Target
+from polymodal.score import Blocks, evaluate, intervals, score, summarise
 
 MOSI = Target("sentiment", "regression", (-3, 3))
 FREE = Target("arousal", "regression", (1, 9))
@@ -24,49 +25,94 @@ def a_case(target, seeds, n=40):
     return y, rng.integers(2, size=(seeds, *shape)), np.round(rng.random((seeds, n, 2)), 1)
 
 
+GROUPS = np.repeat([f"speaker {i}" for i in range(12)], [1, 2, 3, 4, 5, 5, 4, 3, 3, 4, 3, 3])
+
+
 @pytest.mark.parametrize("target", [MOSI, FREE, BINARY, MANY], ids=lambda t: t.name)
-def test_intervals_equal_a_plain_loop_over_copied_resamples(target):
+def test_intervals_equal_a_plain_loop_that_leaves_groups_out(target):
     y, p, q = a_case(target, seeds=2)
-    n, resamples = len(y), 60
-    rng = numpy_rng("bootstrap", 5)
-    slow = {}
-    for _ in range(resamples):
-        rows = rng.integers(n, size=n)
-        for seed in range(2):
-            found = evaluate(target, y[rows], p[seed, rows], None if q is None else q[seed, rows])
-            for name, (value, _) in found.items():
-                slow.setdefault(name, []).append(value)
-    fast = summarise(target, y, p, q, resamples=resamples, level=0.9, seed=5)
-    for name, all_values in slow.items():
-        means = np.mean(np.reshape(all_values, (resamples, 2)), axis=1)
-        low, high = np.nanquantile(means, [0.05, 0.95])
-        assert (fast[name].low, fast[name].high) == pytest.approx((low, high), abs=1e-9), name
+    found = summarise(target, y, p, q, groups=GROUPS, level=0.9)
+    sizes = np.unique(GROUPS, return_counts=True)[1]
+    of_groups = sizes.sum() ** 2 / (sizes**2).sum() - 1
+    for name, summary in found.items():
+        parts = []
+        for group in np.unique(GROUPS):
+            kept = group != GROUPS
+            scores = [evaluate(target, y[kept], p[s, kept], None if q is None else q[s, kept])[name][0] for s in (0, 1)]
+            parts.append(np.mean(scores))
+        if np.isnan(summary.mean):
+            continue
+        group_part = 11 / 12 * np.sum((np.array(parts) - np.mean(parts)) ** 2)
+        seed_part = np.var(summary.seeds, ddof=1) / 2
+        both = group_part + seed_part
+        freedom = both**2 / (group_part**2 / of_groups + seed_part**2 / 1)
+        half = student_t.ppf(0.95, freedom) * np.sqrt(both)
+        assert (summary.low, summary.high) == pytest.approx((summary.mean - half, summary.mean + half), abs=1e-9), name
+        assert (summary.groups, summary.count) == (12, evaluate(target, y, p[0], None if q is None else q[0])[name][1])
 
 
-def test_resamples_do_not_depend_on_the_block_size(monkeypatch):
+def test_intervals_do_not_depend_on_how_much_is_held_in_memory(monkeypatch):
     y, p, _ = a_case(MOSI, seeds=1)
-    large = summarise(MOSI, y, p, resamples=300)
-    monkeypatch.setattr(intervals, "BLOCK", 7 * len(y))
-    small = summarise(MOSI, y, p, resamples=300)
+    large = summarise(MOSI, y, p)
+    monkeypatch.setattr(intervals, "CELLS", 7 * len(y))
+    small = summarise(MOSI, y, p)
     for name, summary in large.items():
         assert (summary.low, summary.high) == pytest.approx((small[name].low, small[name].high), abs=1e-12)
+
+
+def test_few_groups_have_a_range_and_no_interval():
+    y, p = np.zeros(30), np.repeat([0.5, 1.0, 1.5], 10)
+    found = summarise(FREE, y, [p], groups=np.repeat(["a", "b", "c"], 10))["mae"]
+    assert (found.mean, found.groups) == (pytest.approx(1.0), 3)
+    assert (found.least, found.most) == pytest.approx((0.5, 1.5))
+    assert np.isnan([found.low, found.high]).all()
+
+
+def test_copies_of_samples_within_groups_widen_nothing_and_narrow_nothing():
+    rng = np.random.default_rng(2)
+    y, p = rng.normal(size=20), rng.normal(size=20)
+    once = summarise(FREE, y, [p], groups=np.arange(20))["mae"]
+    copied = summarise(FREE, np.repeat(y, 9), [np.repeat(p, 9)], groups=np.repeat(np.arange(20), 9))["mae"]
+    assert (copied.low, copied.high) == pytest.approx((once.low, once.high))
+    assert summarise(FREE, np.repeat(y, 9), [np.repeat(p, 9)])["mae"].high < once.high
+
+
+def test_many_groups_are_dealt_into_blocks_whole():
+    groups = np.random.default_rng(0).integers(0, 400, 3000)
+    blocks = Blocks.of(3000, groups)
+    assert blocks.groups == len(np.unique(groups))
+    assert blocks.member.max() == intervals.BLOCKS - 1
+    for group in np.unique(groups):
+        assert len(set(blocks.member[groups == group])) == 1
+
+
+def test_unequal_groups_count_as_fewer():
+    equal, unequal = (Blocks.of(100, np.repeat(np.arange(10), n)) for n in ([10] * 10, [55] + [5] * 9))
+    assert equal.freedom == pytest.approx(9)
+    assert unequal.freedom == pytest.approx(100**2 / (55**2 + 9 * 25) - 1)
+
+
+def test_other_numbers_of_groups_and_samples_are_refused():
+    with pytest.raises(DataError, match="3 groups for 40 samples"):
+        summarise(MOSI, np.zeros(40), [np.zeros(40)], groups=["a", "b", "c"])
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(0)
     inside = 0
-    for seed in range(200):
-        y = rng.uniform(-3, 3, size=120)
-        found = summarise(MOSI, y, [y + rng.normal(size=120)], resamples=300, seed=seed)["mae"]
+    for _ in range(300):
+        shared = np.repeat(rng.normal(size=20), 6)
+        errors = np.sqrt(0.3) * shared + np.sqrt(0.7) * rng.normal(size=120)
+        found = summarise(FREE, np.zeros(120), [errors], groups=np.repeat(np.arange(20), 6))["mae"]
         inside += found.low <= np.sqrt(2 / np.pi) <= found.high
-    assert 0.90 <= inside / 200 <= 0.99
+    assert 0.90 <= inside / 300 <= 0.98
 
 
 def test_the_interval_of_a_mean_is_close_to_the_normal_one():
     rng = np.random.default_rng(1)
     y = np.zeros(400)
     p = rng.normal(size=400)
-    found = summarise(FREE, y, [p], resamples=4000)["mae"]
+    found = summarise(FREE, y, [p])["mae"]
     half = 1.96 * np.abs(p).std() / np.sqrt(400)
     assert (found.mean - found.low, found.high - found.mean) == pytest.approx((half, half), rel=0.1)
 
@@ -74,37 +120,45 @@ def test_the_interval_of_a_mean_is_close_to_the_normal_one():
 @pytest.mark.parametrize("target", [MOSI, FREE, BINARY, MANY], ids=lambda t: t.name)
 def test_equal_seeds_give_the_figures_of_one_seed(target):
     y, p, q = a_case(target, seeds=1)
-    one = summarise(target, y, p, q, resamples=200)
-    three = summarise(target, y, np.repeat(p, 3, axis=0), None if q is None else np.repeat(q, 3, axis=0), resamples=200)
+    one = summarise(target, y, p, q)
+    three = summarise(target, y, np.repeat(p, 3, axis=0), None if q is None else np.repeat(q, 3, axis=0))
     for name, value in evaluate(target, y, p[0], None if q is None else q[0]).items():
         single, triple = one[name], three[name]
         assert (single.mean, single.count) == (pytest.approx(value[0]), value[1])
         assert single.std == 0
         assert triple.std == pytest.approx(0, abs=1e-12)
-        assert (triple.mean, triple.low, triple.high) == pytest.approx((single.mean, single.low, single.high))
+        assert (triple.mean, triple.low, triple.high) == pytest.approx(
+            (single.mean, single.low, single.high), nan_ok=True
+        )
 
 
 def test_summary_has_population_mean_and_deviation_over_seeds():
     y, p, _ = a_case(MOSI, seeds=4)
-    found = summarise(MOSI, y, p, resamples=0)["mae"]
+    found = summarise(MOSI, y, p)["mae"]
     each = [np.abs(y - row).mean() for row in p]
     assert found.seeds == pytest.approx(each)
     assert (found.mean, found.std) == pytest.approx((np.mean(each), np.std(each)))
-    assert np.isnan([found.low, found.high]).all()
 
 
 def test_averaging_seeds_narrows_the_interval():
     rng = np.random.default_rng(0)
     y = rng.uniform(-3, 3, 200)
     p = y + rng.normal(size=(10, 200))
-    one, ten = (summarise(MOSI, y, p[:k], resamples=400)["mae"] for k in (1, 10))
-    assert ten.high - ten.low < 0.6 * (one.high - one.low)
+    two, ten = (summarise(MOSI, y, p[:k])["mae"] for k in (2, 10))
+    assert ten.high - ten.low < 0.8 * (two.high - two.low)
+
+
+def test_seeds_that_disagree_widen_the_interval():
+    y = np.random.default_rng(0).normal(size=400)
+    alike, apart = ([y + 1.0, y + 1.0], [y + 0.5, y + 1.5])
+    assert summarise(FREE, y, alike)["mae"].high == pytest.approx(1.0)
+    assert summarise(FREE, y, apart)["mae"].high > 1.5
 
 
 def test_one_undefined_seed_makes_the_mean_undefined():
     y, p, _ = a_case(MOSI, seeds=2)
     p[1] = 0.5
-    found = summarise(MOSI, y, p, resamples=50)
+    found = summarise(MOSI, y, p)
     assert np.isnan([found["corr"].mean, found["corr"].low]).all()
     assert np.isfinite(found["mae"].low)
 
@@ -119,21 +173,18 @@ def test_score_gives_figures_with_intervals_for_every_joint_target():
         columns |= {f"{target.name}/true": y, f"{target.name}/predicted": p[0]}
         if q is not None:
             columns[f"{target.name}/probability"] = q[0]
-    found = score(schema, columns, resamples=100)
+    found = score(schema, columns)
     assert list(found.figures) == ["sentiment", "humour", "emotions"]
     for target in schema.joint_targets:
         y, p, q = a_case(target, seeds=1)
-        expected = summarise(target, y, p, q, resamples=100)
+        expected = summarise(target, y, p, q)
         for name, figure in found.figures[target.name].items():
             same = expected[name]
-            assert (figure.value, figure.count, figure.low, figure.high) == (
-                same.mean,
-                same.count,
-                same.low,
-                same.high,
-            )
+            assert (figure.value, figure.count, figure.groups) == (same.mean, same.count, 40)
+            assert (figure.low, figure.high) == (same.low, same.high)
             assert figure.low <= figure.value <= figure.high
-    assert score(schema, columns, resamples=0).figures["humour"]["auc"].low is None
+    few = {name: values[:9] for name, values in columns.items()}
+    assert score(schema, few).figures["humour"]["accuracy"].low is None
     assert found.predictions["id"][0] == "clip0"
 
 
@@ -152,7 +203,7 @@ def test_no_samples_have_no_interval():
     assert (figure["mae"].count, figure["mae"].low) == (0, None)
 
 
-@pytest.mark.parametrize("options", [{"resamples": -1}, {"level": 1.0}, {"level": 0.0}])
+@pytest.mark.parametrize("options", [{"level": 1.0}, {"level": 0.0}])
 def test_impossible_options_are_refused(options):
     with pytest.raises(OptionError, match=next(iter(options))):
         summarise(MOSI, [1.0], [[1.0]], **options)

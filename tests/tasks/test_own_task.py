@@ -31,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_it_is_learned_evaluated_and_compared(run: Run) -> None:
-    rows = {r["metric"]: r for r in evaluate(run, resamples=50)["rows"] if r["complete"]}
+    rows = {r["metric"]: r for r in evaluate(run)["rows"] if r["complete"]}
     assert list(rows) == ["log_error", "share_exact"]
     assert rows["log_error"]["main"]
     assert not rows["log_error"]["higher_is_better"]
@@ -40,7 +40,7 @@ def test_it_is_learned_evaluated_and_compared(run: Run) -> None:
     logs = np.log1p(true[np.isfinite(true)])
     assert rows["log_error"]["mean"] < 0.6 * np.abs(logs - np.median(logs)).mean()
     floor = fit("linear", run.corpus(), out=run.path.parent / "linear")
-    evaluate(floor, resamples=50)
+    evaluate(floor)
     (test,) = paired_tests([floor, run])
     assert test.metric == "log_error"
     assert test.low < test.difference < test.high
@@ -55,7 +55,7 @@ def test_the_linear_floor_learns_it_in_its_own_space(run: Run) -> None:
 
 
 def test_its_report_has_its_figures(run: Run) -> None:
-    evaluate(run, resamples=50)
+    evaluate(run)
     page = write_report(run.path).read_text()
     assert "Log error" in page
     assert "laughs" in (run.path / "tables/scores.md").read_text()
@@ -77,7 +77,7 @@ def test_a_prediction_is_written_as_the_task_says_with_an_interval(run: Run) -> 
 def test_a_benchmark_ranks_by_its_metric(tmp_path: Path) -> None:
     late = {"method": "late-fusion", "set": {"width": 4, "epochs": 2}}
     asked = {"methods": [late], "corpora": {"laughs": SOURCE}, "preset": "", "seeds": [1], "stress": []}
-    board = bench(read_plan(None, {**asked, "resamples": 20}), tmp_path, workers=1, device="cpu")
+    board = bench(read_plan(None, asked), tmp_path, workers=1, device="cpu")
     console.quiet = False
     assert not board.left
     assert (board.corpora[0].metric, board.corpora[0].higher_is_better) == ("log_error", False)

@@ -156,7 +156,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_a_planted_match_is_found_in_both_directions_far_above_chance(run: Run) -> None:
-    scores = evaluate(run, pairs().for_retrieval(), resamples=200)
+    scores = evaluate(run, pairs().for_retrieval())
     rows = {r["metric"]: r for r in scores["rows"] if r["complete"]}
     assert list(rows) == list(MATCH.spec.metrics)
     assert rows["recall_at_1"]["chance"] == pytest.approx(0.01)
@@ -170,7 +170,7 @@ def test_a_planted_match_is_found_in_both_directions_far_above_chance(run: Run) 
 
 
 def test_its_report_shows_ranks_and_chance(run: Run) -> None:
-    evaluate(run, pairs().for_retrieval(), resamples=20)
+    evaluate(run, pairs().for_retrieval())
     folder = next(run.path.glob("evaluation*"))
     page = write_report(run.path, evaluation=folder.name).read_text()
     assert "chance 1.0" in page

@@ -34,7 +34,7 @@ def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = fit(
         "late-fusion", "synthetic:xor?n=24", options=options, epochs=2, batch_size=8, lr=0.01, seeds=(1, 2), out=folder
     )
-    evaluate(run, resamples=20)
+    evaluate(run)
     return folder
 
 

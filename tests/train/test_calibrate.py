@@ -80,7 +80,7 @@ def test_a_run_without_calibration_or_with_other_seeds_is_not_calibrated(trained
     assert Run.load(trained).calibration is not None
     (trained / FILE).unlink()
     assert Run.load(trained).calibration is None
-    assert evaluate(trained, resamples=5, subsets=False)["calibration"] == []
+    assert evaluate(trained, subsets=False)["calibration"] == []
 
 
 def test_a_validation_split_of_a_few_samples_calibrates_nothing(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_damaged_calibration_is_one_sentence(trained: Path, content: str) -> N
 
 
 def test_scores_tell_the_calibration_error_and_leave_the_rows_alone(trained: Path) -> None:
-    scores = evaluate(trained, resamples=5)
+    scores = evaluate(trained)
     (row,) = scores["calibration"]
     assert (row["split"], row["target"], row["count"]) == ("test", "agreement", 20)
     assert 0 <= row["ece"] <= 1
@@ -112,7 +112,7 @@ def test_intervals_hold_the_promised_share_of_new_labels(tmp_path: Path) -> None
     corpus = load_corpus("synthetic:talk?n=1500")
     kept = {n: corpus[n].select(range(min(300, len(corpus[n])))) for n in ("train", "valid", "test")}
     run = fit("linear", replace(corpus, splits=kept, stored_hash=None), out=tmp_path / "run")
-    (row,) = evaluate(run, replace(corpus, splits=kept), resamples=5, subsets=False)["calibration"]
+    (row,) = evaluate(run, replace(corpus, splits=kept), subsets=False)["calibration"]
     assert row["level"] == 0.9
     assert row["count"] == len(kept["test"])
     assert row["coverage"] == pytest.approx(0.9, abs=0.06)

@@ -16,22 +16,22 @@ from polymodal.train.evaluate import evaluation_name
 
 def test_every_subset_of_modalities_is_scored_on_every_test_split(tmp_path: Path) -> None:
     run = fit("linear", "synthetic:talk?n=20", out=tmp_path / "run")
-    scores = evaluate(run, resamples=10)
+    scores = evaluate(run)
     seen = {(row["split"], tuple(row["present"])) for row in scores["rows"]}
     assert {split for split, _ in seen} == {"test", "test_ood"}
     assert len(seen) == 2 * (2**3 - 1)
     assert {row["complete"] for row in scores["rows"] if len(row["present"]) == 3} == {True}
     assert not any(row["complete"] for row in scores["rows"] if len(row["present"]) < 3)
-    only = evaluate(run, subsets=False, resamples=10)
+    only = evaluate(run, subsets=False)
     assert {tuple(row["present"]) for row in only["rows"]} == {("text", "audio", "vision")}
 
 
 def test_scores_on_disk_are_those_returned(trained: Path) -> None:
-    scores = evaluate(trained, resamples=20)
+    scores = evaluate(trained)
     assert json.loads((trained / "evaluation/scores.json").read_text()) == scores
     assert scores["seeds"] == [1, 2]
     assert scores["data"]["hash"] == load_corpus("synthetic:xor?n=24").hash
-    assert "20 resamples" in scores["protocol"]["interval"]
+    assert "none below 10 groups" in scores["protocol"]["interval"]
 
 
 def test_figures_follow_from_the_stored_predictions(trained: Path) -> None:
@@ -65,8 +65,8 @@ def test_representations_belong_to_ids(trained: Path) -> None:
 
 def test_stress_has_its_own_rows_predictions_and_areas(tmp_path: Path) -> None:
     run = fit("linear", "synthetic:talk?n=20", out=tmp_path / "run")
-    plain = evaluate(run, resamples=10)
-    scores = evaluate(run, stress=["missing:rate=0.3/0.6", "noise:audio,snr=0"], resamples=10)
+    plain = evaluate(run)
+    scores = evaluate(run, stress=["missing:rate=0.3/0.6", "noise:audio,snr=0"])
     assert scores["rows"] == plain["rows"]
     mae = [r for r in scores["stress"] if r["metric"] == "mae" and r["split"] == "test"]
     names = ["missing:rate=0.3", "missing:rate=0.6", "noise:audio,snr=0", "area"]
@@ -81,14 +81,14 @@ def test_stress_has_its_own_rows_predictions_and_areas(tmp_path: Path) -> None:
     assert set(table["stress"]) == set(names[:3])
     part = table[(table["stress"] == names[1]) & (table["split"] == "test")]
     assert (part["sentiment/true"] - part["sentiment/predicted"]).abs().mean() == pytest.approx(high, abs=1e-6)
-    assert evaluate(run, subsets=False, resamples=10)["stress"] == []
+    assert evaluate(run, subsets=False)["stress"] == []
     assert not (run.path / "evaluation/stressed.parquet").exists()
 
 
 def test_masks_at_test_do_not_depend_on_the_batch_size(tmp_path: Path) -> None:
     stress = ["missing:rate=0.5", "swap:p=0.5"]
     runs = [fit("linear", "synthetic:talk?n=20", batch_size=b, out=tmp_path / str(b)) for b in (4, 16)]
-    one, two = ([r["mean"] for r in evaluate(run, stress=stress, resamples=0)["stress"]] for run in runs)
+    one, two = ([r["mean"] for r in evaluate(run, stress=stress)["stress"]] for run in runs)
     assert one == pytest.approx(two, abs=1e-5)
 
 
@@ -120,7 +120,7 @@ def test_other_data_are_evaluated_into_their_own_folder(trained: Path) -> None:
 
     before = (trained / "evaluation/scores.json").read_bytes()
     other = load_corpus("synthetic:xor?n=24&seed=9")
-    scores = evaluate(trained, other, resamples=10)
+    scores = evaluate(trained, other)
     folder = trained / evaluation_name(Run.load(trained), other)
     assert folder.name == f"evaluation-xor-{other.hash[:8]}"
     assert json.loads((folder / "scores.json").read_text())["data"]["hash"] == other.hash == scores["data"]["hash"]
@@ -142,4 +142,4 @@ def test_results_that_cannot_be_written_are_one_sentence(trained: Path) -> None:
     (trained / "evaluation").rmdir()
     (trained / "evaluation").write_text("in the way")
     with pytest.raises(RunError, match=r"cannot write .*evaluation"):
-        evaluate(trained, resamples=10)
+        evaluate(trained)

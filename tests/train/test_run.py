@@ -73,7 +73,7 @@ def test_a_run_without_a_finished_seed_says_how_to_go_on(trained: Path) -> None:
 
 def test_a_run_with_one_finished_seed_is_that_seed(trained: Path) -> None:
     (trained / "seed-1" / "result.json").unlink()
-    assert evaluate(trained, resamples=10)["seeds"] == [2]
+    assert evaluate(trained)["seeds"] == [2]
 
 
 def test_missing_weights_and_statistics_are_one_sentence(trained: Path) -> None:
@@ -94,7 +94,7 @@ def test_data_that_changed_since_are_refused(tmp_path: Path) -> None:
     source.write_text(code.format(11))
     with pytest.raises(DataError, match=r"has changed since .* evaluate with --data"):
         run.corpus()
-    assert evaluate(run, f"{source}:make", resamples=10)["rows"]
+    assert evaluate(run, f"{source}:make")["rows"]
 
 
 @pytest.mark.parametrize(

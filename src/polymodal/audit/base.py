@@ -10,15 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal.core import Batch, OptionError, Schema, numpy_rng
+from polymodal.core import Batch, OptionError, Schema
 from polymodal.data.ragged import Array
 from polymodal.methods.base import Method
+from polymodal.score.intervals import FEW, Blocks, jackknife, student
+from polymodal.score.statistics import average
 
 MOST = 6
 """Modalities of which all subsets are asked for: 64 passes over a split."""
-
-FEW = 10
-"""Groups below which no interval is given: resampling so few says little."""
 
 Said = dict[str, Tensor]
 """Target -> ``(batch,)`` values, or ``(batch, classes)`` probabilities."""
@@ -59,7 +58,7 @@ class Evidence:
         value: its mean.
         count: samples behind it.
         groups: groups (speakers, videos) behind it; samples where groups are not known.
-        low, high: 95 % interval over resampled groups; None where there are fewer than ``FEW``.
+        low, high: 95 % interval over groups; None where there are fewer than ``FEW``.
     """
 
     what: str
@@ -106,21 +105,17 @@ def check_subsets(schema: Schema) -> None:
         )
 
 
-def mean_over_groups(what: str, values: Array, groups: Array | None, *, resamples: int = 2000) -> Evidence:
-    """Return the mean of ``values`` (samples,) with an interval over whole groups, drawn with replacement.
+def mean_over_groups(what: str, values: Array, groups: Array | None) -> Evidence:
+    """Return the mean of ``values`` (samples,) with an interval over whole groups, as ``score.intervals`` makes it.
 
     Args:
-        what: name of the finding, which also seeds the draws.
+        what: name of the finding.
         values: numbers.
         groups: ``(samples,)``, equal within a group; None where every sample is one.
-        resamples: of the bootstrap.
     """
-    _, member = np.unique(np.arange(len(values)) if groups is None else groups, return_inverse=True)
-    sums, sizes = np.bincount(member, values), np.bincount(member).astype(float)
-    mean, count = float(values.mean()) if len(values) else float("nan"), len(sizes)
-    if count < FEW:
-        return Evidence(what, mean, len(values), count)
-    drawn = numpy_rng("audit", what).integers(0, count, (resamples, count))
-    means = sums[drawn].sum(1) / sizes[drawn].sum(1)
-    low, high = np.quantile(means, (0.025, 0.975))
-    return Evidence(what, mean, len(values), count, float(low), float(high))
+    blocks, mean = Blocks.of(len(values), groups), average(values)
+    value = float(mean(np.ones((1, len(values))))[0])
+    if blocks.groups < FEW:
+        return Evidence(what, value, len(values), blocks.groups)
+    low, high, _ = student(value, [jackknife(mean, blocks)], 0.95)
+    return Evidence(what, value, len(values), blocks.groups, low, high)

@@ -77,8 +77,10 @@ class Figure:
             series: curves over a share of damage start with it at 0.
         main: the corpus's main metric.
         mean, std: over seeds (population standard deviation).
-        low, high: 95% interval of the mean over resamples of test samples; NaN where undefined.
+        low, high: 95% interval of the mean over groups and seeds; NaN where undefined or groups are too few.
         seeds: the value of each seed.
+        groups: groups of test samples; samples where no groups are known.
+        least, most: of single groups where these are too few for an interval, else NaN.
     """
 
     entry: str
@@ -95,6 +97,9 @@ class Figure:
     high: float
     count: int
     seeds: tuple[float, ...]
+    groups: int = 0
+    least: float = float("nan")
+    most: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,7 @@ class Contrast:
     Attributes:
         series: the curve whose area is compared.
         aware, plain: names of the two entries.
-        difference, low, high, p: aware minus plain in the area, paired bootstrap over test samples.
+        difference, low, high, p: aware minus plain in the area, over groups and seeds.
         better: whether the difference favours the aware one and its interval leaves zero out.
     """
 

@@ -17,11 +17,13 @@ from polymodal.bench.plan import FLOOR, BenchPlan, EntryPlan
 from polymodal.core import Measure, Target
 from polymodal.methods import find_method, method_id
 from polymodal.score import (
+    Blocks,
     area_measures,
     compare_tables,
     summarise_tables,
     tables_by_seed,
 )
+from polymodal.score.intervals import FEW
 from polymodal.stress import Point, curve_places, sweeps
 from polymodal.train.run import Run
 
@@ -29,15 +31,17 @@ Array = np.ndarray[Any, Any]
 Tables = list[dict[str, Measure]]
 """Measures of one condition, one table per seed."""
 
+SUMMARY = ("mean", "std", "low", "high", "count", "seeds", "groups", "least", "most")
+
 
 @dataclass(frozen=True)
 class Results:
-    """An entry on a corpus: split -> condition -> measures; samples per split."""
+    """An entry on a corpus: split -> condition -> measures; samples per split, dealt by their groups."""
 
     entry: EntryPlan
     runs: list[Run]
     tables: dict[str, dict[str, Tables]]
-    counts: dict[str, int]
+    blocks: dict[str, Blocks]
 
 
 def collect(
@@ -87,7 +91,7 @@ def _read(plan: BenchPlan, entry: EntryPlan, sources: Sequence[str], cells: Sequ
     target = runs[0].schema.joint_targets[0]
     columns = {seed: _pooled([place[s, seed] for s in sources], target) for seed in plan.seeds}
     tables: dict[str, dict[str, Tables]] = {}
-    counts = {}
+    blocks = {}
     wanted = set(conditions(runs[0].schema, plan.stress, subsets=plan.subsets))
     for split, condition in columns[plan.seeds[0]]:
         if condition not in wanted:  # another benchmark's, which shares the cell
@@ -95,14 +99,14 @@ def _read(plan: BenchPlan, entry: EntryPlan, sources: Sequence[str], cells: Sequ
         parts = [columns[seed][split, condition] for seed in plan.seeds]
         shares = [p["probability"] for p in parts] if "probability" in parts[0] else None
         true = parts[0]["true"]
-        counts[split] = len(true)
+        blocks[split] = Blocks.of(len(true), parts[0].get("group"))
         tables.setdefault(split, {})[condition] = tables_by_seed(target, true, [p["predicted"] for p in parts], shares)
-    return Results(entry, runs, tables, counts)
+    return Results(entry, runs, tables, blocks)
 
 
 def _pooled(folders: Sequence[Path | None], target: Target) -> dict[tuple[str, str], dict[str, Array]]:
     """Return (split, condition) -> columns of one seed, in an order that does not depend on the entry."""
-    names = {part: f"{target.name}/{part}" for part in ("true", "predicted", "probability")}
+    names = {part: f"{target.name}/{part}" for part in ("true", "predicted", "probability")} | {"group": "group"}
     pooled: dict[tuple[str, str], list[dict[str, Array]]] = {}
     for folder in folders:
         table = parquet.read_table(Path(str(folder)) / "conditions.parquet")
@@ -131,10 +135,9 @@ def _figures(plan: BenchPlan, corpus: str, results: Results) -> list[Figure]:
     for condition, tables in results.tables["test"].items():
         point = points.get(condition)
         place = (condition, point.series, point.value) if point else (condition, "", math.nan)
-        # Intervals cost time: all metrics have one on complete input, elsewhere the main one.
-        found += _rows(results, corpus, target, tables, place, plan.resamples, everything=condition == "complete")
+        found += _rows(results, corpus, target, tables, place)
     for series, areas in curves(plan, results, "test").items():
-        found += _rows(results, corpus, target, areas, (AREA, series, math.nan), plan.resamples, everything=False)
+        found += _rows(results, corpus, target, areas, (AREA, series, math.nan))
     return found
 
 
@@ -144,14 +147,9 @@ def _rows(
     target: Target,
     tables: Tables,
     place: tuple[str, str, float],
-    resamples: int,
-    *,
-    everything: bool,
 ) -> list[Figure]:
-    count, main, better = results.counts["test"], target.spec.main, target.spec.metrics
-    summaries = summarise_tables(tables, count, resamples=resamples if everything else 0)
-    if not everything:
-        summaries |= summarise_tables([{main: t[main]} for t in tables], count, resamples=resamples)
+    main, better = target.spec.main, target.spec.metrics
+    summaries = summarise_tables(tables, results.blocks["test"])
     condition, series, value = place
     return [
         Figure(
@@ -163,7 +161,7 @@ def _rows(
             metric=metric,
             higher_is_better=better[metric],
             main=metric == main,
-            **{k: getattr(s, k) for k in ("mean", "std", "low", "high", "count", "seeds")},
+            **{k: getattr(s, k) for k in SUMMARY},
         )
         for metric, s in summaries.items()
     ]
@@ -193,7 +191,7 @@ def _contrast(plan: BenchPlan, corpus: str, found: Sequence[Results]) -> list[Co
     sign = 1 if target.spec.metrics[metric] else -1
 
     def on_validation(results: Results) -> float:
-        once = np.ones((1, results.counts["valid"]))
+        once = np.ones((1, len(results.blocks["valid"].member)))
         values = [t[metric].value(once)[0] for t in next(iter(curves(plan, results, "valid").values()))]
         return sign * float(np.mean(values))
 
@@ -203,7 +201,7 @@ def _contrast(plan: BenchPlan, corpus: str, found: Sequence[Results]) -> list[Co
     aware, plain = (max(side, key=on_validation) for side in sides)
     series = next(iter(curves(plan, aware, "test")))
     a, b = (curves(plan, r, "test")[series] for r in (aware, plain))
-    result = compare_tables(a, b, metric, aware.counts["test"], resamples=max(1, plan.resamples))
+    result = compare_tables(a, b, metric, aware.blocks["test"])
     better = min(sign * result.low, sign * result.high) > 0
     difference = (result.difference, result.low, result.high, result.p)
     return [Contrast(corpus, series, aware.entry.name, plain.entry.name, *difference, better)]
@@ -264,7 +262,8 @@ def _notes(plan: BenchPlan) -> list[str]:
     )
     return [
         f"Mean over the seeds {seeds} with the population standard deviation over them.",
-        f"Intervals: 95% percentile bootstrap over test samples of the mean over seeds, {plan.resamples} resamples.",
+        f"Intervals: 95% of the mean over seeds, over groups of test samples (samples where none are known) and over "
+        f"seeds; below {FEW} groups the range over groups stands in their place.",
         "The epoch with the lowest validation task loss is tested; the test split chooses nothing.",
         search,
         "Stress acts on standardised features, the same masks for every entry: a sample's mask follows from its id "

@@ -228,6 +228,9 @@ def _predict(run: Run, corpus: Corpus, asked: list[str], seed: int) -> None:
         for text in asked:
             change = stressed(loader, points[text], seed=seed) if text in points else None
             columns = infer(method, map(change, batches) if change else batches)[0]
+            groups = corpus[split].groups_of(columns["id"])
+            if groups is not None:
+                columns["group"] = groups
             rows = len(columns["id"])
             data: dict[str, Any] = {
                 "split": ["valid" if split == "valid" else "test"] * rows,

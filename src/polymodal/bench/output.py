@@ -91,7 +91,7 @@ def print_tables(board: Board, format: Literal["terminal", "markdown", "latex", 
 
 _CSV_HEAD = (
     *("corpus", "entry", "method", "preset", "aware", "floor", "condition", "series", "value"),
-    *("metric", "higher_is_better", "main", "mean", "std", "low", "high", "count", "seeds"),
+    *("metric", "higher_is_better", "main", "mean", "std", "low", "high", "least", "most", "groups", "count", "seeds"),
 )
 
 

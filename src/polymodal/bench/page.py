@@ -120,7 +120,7 @@ def _corpus_plots(board: Board, corpus: str) -> tuple[Plot, ...]:
                     plots.area_plot(board, corpus, series),
                     f"Area under {series} on {corpus}: {plots.spell(area)}.",
                     f"{corpus}: mean height of the {series} curve (the area under it over its width), best on top, "
-                    "with 95% intervals over test samples; strokes: single seeds; dashed: the floor.",
+                    "with 95% intervals over groups of test samples; strokes: single seeds; dashed: the floor.",
                 )
             )
     return (*made, *_radar(board, corpus), *_costs(board, corpus))

@@ -95,7 +95,6 @@ class BenchPlan:
         subsets: also test every proper subset of the modalities.
         seeds: of every training.
         search: of hyper-parameters.
-        resamples: of the bootstrap behind the intervals.
     """
 
     title: str
@@ -105,7 +104,6 @@ class BenchPlan:
     subsets: bool = True
     seeds: Seeds = (1111, 1112, 1113)
     search: Search = Search()
-    resamples: Natural = 1000
 
     def __post_init__(self) -> None:
         sweeps(self.stress)
@@ -145,7 +143,6 @@ def _plan(
     stress: Texts = DEFAULT_STRESS,
     subsets: bool = True,
     seeds: Annotated[int | Seeds, Rule(describe(Seeds))] = BenchPlan.seeds,
-    resamples: Natural = BenchPlan.resamples,
 ) -> BenchPlan:
     """Return the plan of a file, whose keys these parameters are."""
     rows = [{"method": r} if isinstance(r, str) else r for r in ([methods] if isinstance(methods, str) else methods)]
@@ -169,7 +166,6 @@ def _plan(
         subsets=subsets,
         seeds=(seeds,) if isinstance(seeds, int) else seeds,
         search=Search(trials, space),
-        resamples=resamples,
     )
 
 

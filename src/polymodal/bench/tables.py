@@ -25,6 +25,7 @@ from polymodal.bench.figures import (
 )
 from polymodal.bench.ranks import Ranking, rank_entries
 from polymodal.report.metrics import MISSING, arrow, is_percent, label, of_one_class, write_value
+from polymodal.report.rows import write_interval
 from polymodal.report.tables import Cell, Table
 
 WIDEST = 7
@@ -189,19 +190,15 @@ def _points(main: dict[str, dict[str, Figure]], series: str) -> list[_Column]:
 
 def _figure_column(head: str, found: Mapping[str, Figure], interval: bool) -> _Column:
     best = _best(list(found.values()))
-    return _Column(head, {n: Cell(_value(f), _interval(f) if interval else "", _is(f, best)) for n, f in found.items()})
+    return _Column(
+        head, {n: Cell(_value(f), write_interval(f) if interval else "", _is(f, best)) for n, f in found.items()}
+    )
 
 
 def _value(figure: Figure) -> str:
     text = write_value(figure.metric, figure.mean)
     spread = len(figure.seeds) > 1 and math.isfinite(figure.mean) and math.isfinite(figure.std)
     return f"{text} ± {write_value(figure.metric, figure.std)}" if spread else text
-
-
-def _interval(figure: Figure) -> str:
-    if not (math.isfinite(figure.low) and math.isfinite(figure.high)):
-        return ""
-    return f"[{write_value(figure.metric, figure.low)}, {write_value(figure.metric, figure.high)}]"
 
 
 def _best(figures: Sequence[Figure]) -> str | None:

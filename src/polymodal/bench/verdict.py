@@ -30,6 +30,8 @@ def _best(board: Board, corpus: str) -> str:
     top = next(f for name in order(board, corpus) for f in known if f.entry == name)
     low, high = _say(info.metric, top.low), _say(info.metric, top.high)
     between = f", 95% interval {low} to {high}" if math.isfinite(top.low) and math.isfinite(top.high) else ""
+    if math.isfinite(top.least):
+        between = f", single groups {_say(info.metric, top.least)} to {_say(info.metric, top.most)}"
     return (
         f"On {corpus} ({key}, {long_name(info.metric)}, {'higher' if info.higher_is_better else 'lower'} is better) "
         f"{top.entry} comes first with {_say(info.metric, top.mean)}{between}."
@@ -65,6 +67,8 @@ def contrast_sentence(board: Board, contrast: Contrast) -> str:
     worse = sign * contrast.low < 0 and sign * contrast.high < 0
     verdict = "is better than" if contrast.better else "is WORSE than" if worse else "is NOT better than"
     between = f"[{_signed(info.metric, contrast.low)}, {_signed(info.metric, contrast.high)}], p = {contrast.p:.3f}"
+    if math.isnan(contrast.low):
+        verdict, between = "cannot be told from", "(groups are too few for an interval)"
     return (
         f"On {contrast.corpus} {who} {verdict} {other}: {area_key(contrast.series)} "
         f"{_signed(info.metric, contrast.difference)} {between}, "

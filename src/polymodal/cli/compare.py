@@ -52,7 +52,8 @@ def compare(
         comparison_plot(table.rows).savefig(plot, dpi=150)
     if json:
         rows = [r for s, label in zip(scores, labels, strict=True) for r in _rows(s, label, split)]
-        print_json({"split": split, "rows": rows, "tests": [asdict(t) for t in tests]})
+        told = [{k: None if v != v else v for k, v in asdict(t).items()} for t in tests]  # JSON has no NaN
+        print_json({"split": split, "rows": rows, "tests": told})
     elif format == "csv":
         print(to_csv(table.rows), end="")
     elif format == "latex":

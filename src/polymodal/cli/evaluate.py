@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from polymodal.cli.text import print_json
-from polymodal.core.options import Natural
 
 EXAMPLES = {
     "evaluate": """\
@@ -21,7 +20,6 @@ def evaluate(
     *,
     data: str | None = None,
     stress: list[str] = [],  # noqa: B006 (never changed)
-    resamples: Natural = 2000,
     json: bool = False,
 ) -> int:
     """Score a run on complete input, on every subset of its modalities and under stress, and write its report.
@@ -30,7 +28,6 @@ def evaluate(
         run: folder of a run
         data: another corpus with the same modalities and targets
         stress: also under these, several strengths separated by slashes (docs/stress.md)
-        resamples: of the bootstrap behind the intervals
         json: print the scores as JSON
     """
     from polymodal.data.progress import console
@@ -41,7 +38,7 @@ def evaluate(
 
     opened = Run.load(run)
     corpus = opened.corpus(data)
-    scores = score(opened, corpus if data else None, stress=stress, resamples=resamples)
+    scores = score(opened, corpus if data else None, stress=stress)
     report = write_report(opened.path, evaluation=evaluation_name(opened, corpus))
     if json:
         print_json(scores)
@@ -61,7 +58,7 @@ def print_scores(scores: dict[str, Any]) -> None:
     arrow = "higher is better" if first[0]["higher_is_better"] else "lower is better"
     title = f"{scores['method']}: {first[0]['metric']} of {first[0]['target']} ({arrow})"
     table = Table(box=None, header_style="bold", title=title, title_justify="left")
-    for column in ("split", "present", "mean", "± seeds", "95% interval", "n"):
+    for column in ("split", "present", "mean", "± seeds", "95% interval", "n", "groups"):
         table.add_column(column, justify="left" if column in ("split", "present") else "right")
     for row in first:
         table.add_row(row["split"], " + ".join(row["present"]), *_cells(row))
@@ -74,4 +71,7 @@ def print_scores(scores: dict[str, Any]) -> None:
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     mean, std, low, high = ("-" if row[k] is None else f"{row[k]:.3f}" for k in ("mean", "std", "low", "high"))
-    return mean, std, f"{low} to {high}", str(row["count"])
+    between = f"{low} to {high}"
+    if row["low"] is None and row["least"] is not None:
+        between = f"groups: {row['least']:.3f} to {row['most']:.3f}"
+    return mean, std, between, str(row["count"]), str(row["groups"])

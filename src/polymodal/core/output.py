@@ -27,10 +27,11 @@ class Output:
 
 @dataclass(frozen=True)
 class Figure:
-    """One score: its value, the number of samples behind it and, where known, its interval."""
+    """One score: its value, the numbers of samples and of groups behind it and, where known, its interval."""
 
     value: float
     count: int
+    groups: int
     low: float | None = None
     high: float | None = None
 

@@ -54,6 +54,13 @@ class Split:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def groups_of(self, ids: Sequence[str] | Array) -> Array | None:
+        """Return the group of each of ``ids``; None where groups are unknown."""
+        if not len(self.groups):
+            return None
+        known = dict(zip(self.ids, self.groups, strict=True))
+        return np.array([known[str(i)] for i in ids], dtype=str)
+
     def select(self, rows: Sequence[int] | Array) -> Split:
         """Return a copy that holds only ``rows``, in that order."""
         chosen = [int(r) for r in rows]

@@ -34,11 +34,20 @@ class Row:
     seeds: tuple[float, ...]
     absence: str
     chance: float = math.nan
+    groups: int = 0
+    least: float = math.nan
+    most: float = math.nan
 
     @property
     def subset(self) -> str:
         """The modalities that were present, as ``text + audio``."""
         return " + ".join(self.present)
+
+    @property
+    def size(self) -> str:
+        """How much was tested: samples, and groups where these are known."""
+        grouped = self.groups and self.groups != self.count
+        return f"{self.count} {self.split} samples" + (f" of {self.groups} groups" if grouped else "")
 
     @property
     def value(self) -> str:
@@ -49,10 +58,22 @@ class Row:
 
     @property
     def interval(self) -> str:
-        """The 95% interval as ``[low, high]``; empty where unknown."""
-        if not (math.isfinite(self.low) and math.isfinite(self.high)):
-            return ""
-        return f"[{write_value(self.metric, self.low)}, {write_value(self.metric, self.high)}]"
+        """The 95% interval as ``[low, high]``; the range over groups where these are too few; empty where unknown."""
+        return write_interval(self)
+
+
+def write_interval(figure: Any) -> str:
+    """Return ``[low, high]``, or ``least to most in 3 groups`` where these are too few; empty where unknown.
+
+    Args:
+        figure: a ``Row``, or a figure of a board: ``metric``, ``low``, ``high``, ``groups``, ``least``, ``most``.
+    """
+    low, high, least, most = (
+        write_value(figure.metric, v) for v in (figure.low, figure.high, figure.least, figure.most)
+    )
+    if math.isfinite(figure.low) and math.isfinite(figure.high):
+        return f"[{low}, {high}]"
+    return f"{least} to {most} in {figure.groups} groups" if math.isfinite(figure.least) else ""
 
 
 def score_rows(scores: dict[str, Any], *, name: str | None = None) -> list[Row]:
@@ -91,6 +112,9 @@ def _row(row: dict[str, Any], common: dict[str, str]) -> Row:
         seeds=tuple(map(_number, row["seeds"])),
         absence=common["absence"],
         chance=_number(row.get("chance")),
+        groups=int(row.get("groups", 0)),
+        least=_number(row.get("least")),
+        most=_number(row.get("most")),
     )
 
 

@@ -128,7 +128,9 @@ def _legend(rows: Sequence[Row]) -> str:
     seeds = max((len(r.seeds) for r in rows), default=1)
     spread = f"Mean ± standard deviation over {seeds} seeds" if seeds > 1 else "One seed"
     percent = "; shares such as accuracy and F1 in percent" if any(is_percent(r.metric) for r in rows) else ""
-    return f"{spread}, 95% interval in brackets{percent}."
+    grouped = {r.groups for r in rows if r.groups and r.groups != r.count}
+    over = f" over {max(grouped)} groups" if grouped else ""
+    return f"{spread}, 95% interval{over} in brackets{percent}."
 
 
 def _pivot(

@@ -48,7 +48,7 @@ def against_floor(test: PairedTest, data: str) -> str:
         return f"On {data}, {run} could not be compared with the floor {floor}."
     better = (test.difference > 0) == test.higher_is_better
     verdict = f"is {'better' if better else 'worse'} than the floor {floor}, by more than luck"
-    if not (test.p_holm < 0.05 and test.low * test.high > 0):
+    if not test.told:
         verdict = f"cannot be told from the floor {floor}"
     points = " points" if is_percent(test.metric) else ""
     size, low, high = (f"{'+' * (v > 0)}{write_value(test.metric, v)}" for v in (test.difference, test.low, test.high))
@@ -75,11 +75,13 @@ def over_targets(rows: Sequence[Row]) -> list[str]:
 def _result(row: Row, data: str) -> str:
     known = math.isfinite(row.low) and math.isfinite(row.high)
     between = f"95% interval {_say(row, row.low)} to {_say(row, row.high)}, " if known else ""
+    if math.isfinite(row.least):
+        between = f"single groups {_say(row, row.least)} to {_say(row, row.most)}, "
     seeds = f", mean of {len(row.seeds)} seeds" if len(row.seeds) > 1 else ", one seed"
     better = "higher" if row.higher_is_better else "lower"
     return (
         f"{row.method} predicts {row.target} on {data} with {long_name(row.metric)} {_say(row, row.mean)} "
-        f"({between}{row.count} {row.split} samples{seeds}; {better} is better)."
+        f"({between}{row.size}{seeds}; {better} is better)."
     )
 
 
@@ -94,6 +96,8 @@ def _removal(complete: Row, rows: Sequence[Row]) -> str:
     if _loss(complete, worst) <= 0:
         return "No single modality is needed: without any one of them the result is no worse."
     caution = " (the intervals overlap)" if worst.low <= complete.high and complete.low <= worst.high else ""
+    if math.isfinite(complete.least):
+        caution = f" ({complete.groups} groups are too few for an interval)"
     return f"Without {gone}, the modality it needs most, {_move(complete, worst)}{caution}."
 
 

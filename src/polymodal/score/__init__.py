@@ -1,11 +1,12 @@
 """Task metrics as the field computes them, intervals, significance."""
 
-from polymodal.score.compare import Comparison, align, compare_tables, holm, paired_bootstrap, sign_flip, swap_test
+from polymodal.score.compare import Comparison, align, compare_tables, holm, paired_difference, sign_flip, swap_test
 from polymodal.score.curve import area_measures, auilc
-from polymodal.score.intervals import Summary, score, summarise, summarise_tables, tables_by_seed
+from polymodal.score.intervals import Blocks, Summary, score, summarise, summarise_tables, tables_by_seed
 from polymodal.score.metrics import evaluate, f1_weighted, sample_scores
 
 __all__ = [
+    "Blocks",
     "Comparison",
     "Summary",
     "align",
@@ -15,7 +16,7 @@ __all__ = [
     "evaluate",
     "f1_weighted",
     "holm",
-    "paired_bootstrap",
+    "paired_difference",
     "sample_scores",
     "score",
     "sign_flip",

@@ -1,11 +1,13 @@
 """Is system A better than system B on the same test samples, or is it luck?
 
-``paired_bootstrap`` gives the size of the difference with an interval; ``swap_test`` and ``sign_flip`` give exact or
-Monte Carlo p values of "the two are interchangeable"; ``holm`` adjusts p values when many systems are compared.
+``paired_difference`` gives the size of the difference with an interval over groups and seeds; ``swap_test`` and
+``sign_flip`` give exact or Monte Carlo p values of "the two are interchangeable", exchanging whole groups; ``holm``
+adjusts p values when many systems are compared.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,21 +16,33 @@ from typing import Any
 import numpy as np
 
 from polymodal.core import DataError, Measure, OptionError, Target, nearest, numpy_rng
-from polymodal.score.intervals import BLOCK, check_options, draws, interval, mean_over_seeds, tables_by_seed
+from polymodal.score.intervals import (
+    CELLS,
+    FEW,
+    Blocks,
+    check_level,
+    group_numbers,
+    jackknife,
+    mean_over_seeds,
+    over_seeds,
+    student,
+    tables_by_seed,
+)
 from polymodal.score.statistics import Array
 
 EXACT = 16
-"""Up to this many samples all 2^n exchanges are enumerated."""
+"""Up to this many groups all 2^n exchanges are enumerated."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A minus B in one metric, averaged over seeds: difference, interval, two-sided p value."""
+    """A minus B in one metric, averaged over seeds: difference, interval, two-sided p value, number of groups."""
 
     difference: float
     low: float
     high: float
     p: float
+    groups: int
 
 
 def align(ids_a: Sequence[str], ids_b: Sequence[str]) -> Array:
@@ -52,7 +66,7 @@ def align(ids_a: Sequence[str], ids_b: Sequence[str]) -> Array:
     return np.array([where[i] for i in ids_a], dtype=np.int64)
 
 
-def paired_bootstrap(
+def paired_difference(
     target: Target,
     true: Any,
     a: Any,
@@ -61,65 +75,67 @@ def paired_bootstrap(
     *,
     probability_a: Any = None,
     probability_b: Any = None,
-    resamples: int = 2000,
+    groups: Sequence[str] | Array | None = None,
     level: float = 0.95,
-    seed: int = 0,
 ) -> Comparison:
-    """Return A's ``metric`` minus B's, with a percentile interval over resamples of the test samples.
+    """Return A's ``metric`` minus B's, with an interval over groups and seeds as ``intervals`` describes it.
 
     Args:
         true: labels as for ``evaluate``.
         a, b: predictions as for ``evaluate``, or one row of them per seed; seeds are averaged, and the two systems may
             have different numbers of them. Both in the order of ``true`` (see ``align``).
         probability_a, probability_b: with or without seeds like ``a`` and ``b``; needed for ``auc`` and ``eer``.
+        groups: the group of each sample; None where samples are independent.
 
-    The p value is twice the share of resamples on the other side of zero (counting the observed one), so it is below
-    1 - level exactly when the interval leaves zero out, up to one resample. Resamples where the metric is undefined
-    are left out.
+    The p value is that of the same t statistic, so that it is below 1 - level exactly when the interval leaves zero
+    out. Fewer than ``FEW`` groups give neither.
 
     Raises:
-        DataError: as ``evaluate``.
-        OptionError: an unknown metric, fewer than 1 resample, a level outside (0, 1).
+        DataError: as ``evaluate``, or other numbers of groups and samples.
+        OptionError: an unknown metric, a level outside (0, 1).
     """
-    check_options(resamples, level, lowest=1)
     _check_metric(target, metric)
     tables_a = tables_by_seed(target, true, *_with_seeds(target, a, probability_a))
     tables_b = tables_by_seed(target, true, *_with_seeds(target, b, probability_b))
-    return compare_tables(tables_a, tables_b, metric, len(true), resamples=resamples, level=level, seed=seed)
+    return compare_tables(tables_a, tables_b, metric, Blocks.of(len(true), groups), level=level)
 
 
 def compare_tables(
     tables_a: Sequence[Mapping[str, Measure]],
     tables_b: Sequence[Mapping[str, Measure]],
     metric: str,
-    samples: int,
+    blocks: Blocks,
     *,
-    resamples: int = 2000,
     level: float = 0.95,
-    seed: int = 0,
 ) -> Comparison:
-    """``paired_bootstrap`` from measures, one table per seed: of predictions, or of curves (see ``score.curve``)."""
-    if not samples:
-        return Comparison(*[float("nan")] * 4)
+    """``paired_difference`` from measures, one table per seed: of predictions, or of curves (see ``score.curve``)."""
+    check_level(level)
+    if not len(blocks.member):
+        return Comparison(math.nan, math.nan, math.nan, math.nan, blocks.groups)
 
-    def differences(times: Array) -> Array:
+    def difference(times: Array) -> Array:
         return mean_over_seeds(tables_a, metric, times) - mean_over_seeds(tables_b, metric, times)
 
-    observed = float(differences(np.ones((1, samples)))[0])
-    resampled = np.concatenate([differences(times) for times in draws(samples, resamples, seed)])
-    known = resampled[~np.isnan(resampled)]
-    tail = min((known <= 0).sum(), (known >= 0).sum())
-    p = min(1.0, 2 * (float(tail) + 1) / (len(known) + 1)) if len(known) and not np.isnan(observed) else float("nan")
-    return Comparison(observed, *interval(known, level), p)
+    once = np.ones((1, len(blocks.member)))
+    observed = float(difference(once)[0])
+    if np.isnan(observed) or blocks.groups < FEW:
+        return Comparison(observed, math.nan, math.nan, math.nan, blocks.groups)
+    seeds = [over_seeds(np.concatenate([t[metric].value(once) for t in tables])) for tables in (tables_a, tables_b)]
+    low, high, p = student(observed, [jackknife(difference, blocks), *seeds], level)
+    return Comparison(observed, low, high, p, blocks.groups)
 
 
-def sign_flip(difference: Any, *, rounds: int = 10_000, seed: int = 0) -> float:
+def sign_flip(
+    difference: Any, *, groups: Sequence[str] | Array | None = None, rounds: int = 10_000, seed: int = 0
+) -> float:
     """Return the two-sided p value of "the paired differences are symmetric around 0".
 
     Args:
         difference: ``(samples,)``, A's minus B's ``sample_scores``, averaged over seeds if there are several.
-        rounds: random sign vectors when there are more than 16 samples; fewer samples are enumerated exactly. The
-            Monte Carlo p value is (1 + as extreme) / (1 + rounds), which never claims more than was sampled.
+        groups: the group of each sample, whose differences change their sign together; None where samples are
+            independent.
+        rounds: random sign vectors when there are more than 16 groups; fewer are enumerated exactly. The Monte Carlo p
+            value is (1 + as extreme) / (1 + rounds), which never claims more than was sampled.
 
     Raises:
         DataError: not one column of finite numbers.
@@ -127,8 +143,9 @@ def sign_flip(difference: Any, *, rounds: int = 10_000, seed: int = 0) -> float:
     values = np.asarray(difference, dtype=float)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise DataError("sign_flip needs one finite difference per sample; give the difference of two sample_scores")
+    values = np.bincount(group_numbers(len(values), groups), values)
     size = np.abs(values).sum()
-    sums = [np.abs((1 - 2 * exchanged) @ values) for exchanged in _exchanges(len(values), rounds, seed)]
+    sums = [np.abs((1 - 2 * exchanged) @ values) for exchanged in _exchanges(len(values), len(values), rounds, seed)]
     return _p_value(np.abs(values.sum()), np.concatenate(sums), 1e-12 * size, len(values) <= EXACT)
 
 
@@ -141,14 +158,15 @@ def swap_test(
     *,
     probability_a: Any = None,
     probability_b: Any = None,
+    groups: Sequence[str] | Array | None = None,
     rounds: int = 10_000,
     seed: int = 0,
 ) -> float:
-    """Return the two-sided p value of "exchanging the systems' predictions on any sample changes nothing".
+    """Return the two-sided p value of "exchanging the systems' predictions on any group changes nothing".
 
     For any metric, also those that are no mean over samples (correlation, F1, AUC). Arguments as for
-    ``paired_bootstrap``; with seeds, both systems need the same number, and a sample is exchanged in all of them.
-    Exact for up to 16 samples, else ``rounds`` random exchanges as in ``sign_flip``.
+    ``paired_difference``; with seeds, both systems need the same number, and a group is exchanged in all of them.
+    Exact for up to 16 groups, else ``rounds`` random exchanges as in ``sign_flip``.
 
     Raises:
         DataError: as ``evaluate``, or different numbers of seeds.
@@ -170,13 +188,17 @@ def swap_test(
     chances = None if q_a is None or q_b is None else np.concatenate([q_a, q_b], axis=1)
     tables = tables_by_seed(target, np.concatenate([true, true]), both, chances)
 
+    member = group_numbers(len(true), groups)
+    count = int(member.max(initial=-1)) + 1
+
     def difference(exchanged: Array) -> Array:
+        exchanged = exchanged[:, member]
         kept = 1 - exchanged
         as_a, as_b = np.hstack([kept, exchanged]), np.hstack([exchanged, kept])
         return np.abs(mean_over_seeds(tables, metric, as_a) - mean_over_seeds(tables, metric, as_b))
 
-    found = np.concatenate([difference(exchanged) for exchanged in _exchanges(len(true), rounds, seed)])
-    return _p_value(abs(first - second), found, 1e-12 * (abs(first) + abs(second)), len(true) <= EXACT)
+    found = np.concatenate([difference(exchanged) for exchanged in _exchanges(count, len(true), rounds, seed)])
+    return _p_value(abs(first - second), found, 1e-12 * (abs(first) + abs(second)), count <= EXACT)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -213,17 +235,20 @@ def _check_metric(target: Target, metric: str) -> None:
         raise OptionError(f"target {target.name!r} has no metric {metric!r}{nearest(metric, target.spec.metrics)}")
 
 
-def _exchanges(samples: int, rounds: int, seed: int) -> Iterator[Array]:
-    """Yield blocks ``(some, samples)`` of 0 and 1: all 2^samples patterns if these are few, else random ones."""
-    exact = samples <= EXACT
-    total, size = 2**samples if exact else rounds, max(1, BLOCK // samples)
+def _exchanges(groups: int, width: int, rounds: int, seed: int) -> Iterator[Array]:
+    """Yield blocks ``(some, groups)`` of 0 and 1: all 2^groups patterns if these are few, else random ones.
+
+    Blocks are small enough to be spread over ``width`` samples.
+    """
+    exact = groups <= EXACT
+    total, size = 2**groups if exact else rounds, max(1, CELLS // width)
     rng = numpy_rng("exchange", seed)
     for start in range(0, total, size):
         rows = min(size, total - start)
         if exact:
-            yield (np.arange(start, start + rows)[:, None] >> np.arange(samples) & 1).astype(float)
+            yield (np.arange(start, start + rows)[:, None] >> np.arange(groups) & 1).astype(float)
         else:
-            yield rng.integers(2, size=(rows, samples)).astype(float)
+            yield rng.integers(2, size=(rows, groups)).astype(float)
 
 
 def _p_value(observed: float, found: Array, tolerance: float, exact: bool) -> float:

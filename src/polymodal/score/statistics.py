@@ -1,8 +1,8 @@
 """Statistics of samples that occur 0, 1, 2, ... times.
 
-A bootstrap resample is fully described by how often it holds each sample, so every statistic here is built once from
-the data and then maps ``times`` (resamples, samples) to one value per resample, mostly by a single matrix product; no
-resampled copy of the data is ever made. A row of ones is the plain statistic. Where a statistic is undefined (no
+A part or a resample of the data is fully described by how often it holds each sample, so every statistic here is built
+once from the data and then maps ``times`` (resamples, samples) to one value per row, mostly by a single matrix product;
+no copy of the data is ever made. A row of ones is the plain statistic. Where a statistic is undefined (no
 samples, a constant, a class without members) it is NaN, without a warning.
 """
 

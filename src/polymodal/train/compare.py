@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from polymodal.core import DataError, OptionError, RunError, Target, nearest
 from polymodal.score import (
     align,
     holm,
-    paired_bootstrap,
+    paired_difference,
     sample_scores,
     sign_flip,
     swap_test,
@@ -29,8 +30,11 @@ class PairedTest:
     """A run against the reference run, complete input, mean over seeds.
 
     Attributes:
-        difference, low, high: run minus reference, with the 95% paired bootstrap interval.
-        p: permutation test (sign flips where the metric is a mean over samples, else exchange of predictions).
+        difference, low, high: run minus reference, with the 95% interval over groups and seeds (NaN where groups are
+            too few).
+        p: permutation test (sign flips where the metric is a mean over samples, else exchange of predictions), of whole
+            groups.
+        groups: groups of test samples; samples where no groups are known.
         p_holm: adjusted for the number of runs compared.
     """
 
@@ -42,17 +46,25 @@ class PairedTest:
     low: float
     high: float
     p: float
+    groups: int
     p_holm: float
+
+    @property
+    def told(self) -> bool:
+        """Whether the corrected test and the interval both say that it is no luck."""
+        return self.p_holm < 0.05 and self.low * self.high > 0
 
     @property
     def sentence(self) -> str:
         """The result in words."""
         better = (self.difference > 0) == self.higher_is_better
         verdict = "better" if better else "worse"
-        sure = verdict if self.p_holm < 0.05 else f"{verdict}, but it may be luck"
+        sure = verdict if self.told else f"{verdict}, but it may be luck"
+        known = math.isfinite(self.low)
+        between = f"[{self.low:+.4f}, {self.high:+.4f}]" if known else f"(no interval: {self.groups} groups)"
         return (
             f"{self.run} against {self.reference}: {self.metric} {self.difference:+.4f} "
-            f"[{self.low:+.4f}, {self.high:+.4f}], p = {self.p:.4f} (Holm {self.p_holm:.4f}): {sure}"
+            f"{between}, p = {self.p:.4f} (Holm {self.p_holm:.4f}): {sure}"
         )
 
 
@@ -90,7 +102,7 @@ def paired_tests(runs: Sequence[Run], *, split: str = "test", metric: str | None
         if run.schema.joint_targets[0] != target:
             raise DataError(f"{run.path} predicts {run.schema.joint_targets[0].name}, {runs[0].path} {target.name}")
         found.append(_against(target, metric, reference, _predictions(run, split, target)))
-    adjusted = holm([p for *_, p in found])
+    adjusted = holm([p for *_, p, _ in found])
     return [
         PairedTest(str(run.path), str(runs[0].path), metric, better[metric], *values, p_holm)
         for run, values, p_holm in zip(runs[1:], found, adjusted, strict=True)
@@ -114,6 +126,8 @@ def _predictions(run: Run, split: str, target: Target) -> dict[str, Array]:
     table = table.filter(wanted)
     parts = [table.filter(compute.equal(table["seed"], seed)) for seed in run.seeds]
     out = {"id": np.asarray(parts[0]["id"].to_pylist()), "true": _column(parts[0], f"{target.name}/true")}
+    if "group" in table.column_names:
+        out["group"] = _column(parts[0], "group")
     for name in ("predicted", "probability"):
         key = f"{target.name}/{name}"
         if key in table.column_names:
@@ -127,8 +141,8 @@ def _column(table: Any, name: str) -> Array:
 
 def _against(
     target: Target, metric: str, reference: dict[str, Array], other: dict[str, Array]
-) -> tuple[float, float, float, float]:
-    """Return difference, low, high and permutation p value of ``other`` against ``reference``."""
+) -> tuple[float, float, float, float, int]:
+    """Return difference, low, high, permutation p value and number of groups of ``other`` against ``reference``."""
     rows = align(reference["id"].tolist(), other["id"].tolist())
     a, b = other["predicted"][:, rows], reference["predicted"]
     pa = other["probability"][:, rows] if "probability" in other else None
@@ -136,12 +150,13 @@ def _against(
     true = reference["true"]
     if not np.array_equal(true, other["true"][rows], equal_nan=true.dtype.kind == "f"):
         raise DataError("the runs were tested on different labels of the same samples; compare runs on the same corpus")
-    shown = paired_bootstrap(target, true, a, b, metric, probability_a=pa, probability_b=pb)
+    groups = reference.get("group")
+    shown = paired_difference(target, true, a, b, metric, probability_a=pa, probability_b=pb, groups=groups)
     if metric == target.spec.sample_metric:
         means = [np.mean([sample_scores(target, true, p) for p in x], axis=0) for x in (a, b)]
-        p = sign_flip(means[0] - means[1])
+        p = sign_flip(means[0] - means[1], groups=groups)
     elif len(a) == len(b):
-        p = swap_test(target, true, a, b, metric, probability_a=pa, probability_b=pb)
+        p = swap_test(target, true, a, b, metric, probability_a=pa, probability_b=pb, groups=groups)
     else:  # exchanging predictions needs as many seeds on both sides
         p = shown.p
-    return shown.difference, shown.low, shown.high, p
+    return shown.difference, shown.low, shown.high, p, shown.groups

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 PROTOCOL = {
     "selection": "Lowest validation task loss; the same checkpoint for every metric.",
     "seeds": "Mean and population standard deviation over seeds.",
-    "interval": "95% percentile bootstrap over samples of the mean over seeds, {resamples} resamples.",
+    "interval": "95% of the mean over seeds: groups (samples where none are known) are left out one block at a time, "
+    "and seeds vary; none below {few} groups.",
     "stress": "On standardised features of the test split; a sample's mask follows from its id and the training seed.",
     "area": "Area under the line through the points (trapezoids, complete input at 0) divided by its width.",
 }
@@ -34,7 +35,6 @@ def evaluate(
     *,
     subsets: bool = True,
     stress: Sequence[str] = (),
-    resamples: int = 2000,
 ) -> dict[str, Any]:
     """Score a run on every test split and save scores, predictions and representations in its folder.
 
@@ -43,7 +43,6 @@ def evaluate(
         data: another corpus with the same modalities and targets; default: the run's own.
         subsets: also with every proper subset of the modalities present.
         stress: also under these (see ``polymodal.stress``), for example ``missing:rate=0.1/0.3/0.5``.
-        resamples: of the bootstrap behind the intervals.
 
     Returns:
         What is written to ``evaluation/scores.json`` (``evaluation-<name>-<hash>`` for another corpus): ``run``,
@@ -66,7 +65,7 @@ def evaluate(
     if not corpus.test_splits:
         raise DataError(f"{corpus.source} has no test split, only {', '.join(corpus.splits)}; name one test")
     folder = opened.path / evaluation_name(opened, corpus)
-    return _Evaluation(opened, corpus, folder, resamples).run_all(subsets, points)
+    return _Evaluation(opened, corpus, folder).run_all(subsets, points)
 
 
 def evaluation_name(run: Run, corpus: Corpus) -> str:
@@ -78,8 +77,8 @@ def evaluation_name(run: Run, corpus: Corpus) -> str:
 class _Evaluation:
     """Collects predictions of all seeds, splits and conditions, then scores them."""
 
-    def __init__(self, run: Run, corpus: Corpus, folder: Path, resamples: int) -> None:
-        self.run, self.corpus, self.folder, self.resamples = run, corpus, folder, resamples
+    def __init__(self, run: Run, corpus: Corpus, folder: Path) -> None:
+        self.run, self.corpus, self.folder = run, corpus, folder
         self.methods = {seed: run.method(seed) for seed in run.seeds}
         self.rows: list[dict[str, Any]] = []
         self.stress: list[dict[str, Any]] = []
@@ -92,6 +91,7 @@ class _Evaluation:
         from itertools import combinations
 
         from polymodal.data.progress import progress_bar
+        from polymodal.score.intervals import FEW
         from polymodal.train.checkpoint import write_json
 
         names, seeds = self.corpus.schema.names, self.run.seeds
@@ -118,7 +118,7 @@ class _Evaluation:
             "method": config["method"],
             "data": {"source": self.corpus.source, "name": self.corpus.name, "hash": self.corpus.hash},
             "protocol": {
-                **{k: v.format(resamples=self.resamples) for k, v in PROTOCOL.items()},
+                **{k: v.format(few=FEW) for k, v in PROTOCOL.items()},
                 "absence": "Handled by the method."
                 if config["handles_absence"]
                 else "Not handled by the method: it is fed zeros.",
@@ -148,6 +148,7 @@ class _Evaluation:
             if keep:
                 self.fused = {"fused": representations["fused"], "id": columns["id"]}
             by_seed.append(columns)
+            self._with_groups(split, columns)
             self.tables.append(_table(columns, seed, split, present="+".join(kept)))
         if complete:
             rows = reliability(self.run, self.corpus[split], by_seed)
@@ -165,20 +166,28 @@ class _Evaluation:
         for seed, method in self.methods.items():
             change = stressed(loader, point.stress, seed=seed)
             by_seed.append(infer(method, map(change, loader.epoch()))[0])
+            self._with_groups(split, by_seed[-1])
             self.stressed.append(_table(by_seed[-1], seed, split, stress=point.text))
         place = {"split": split, "stress": point.text, "series": point.series, "value": _number(point.value)}
         self.stress += self._score(by_seed, place)
         return by_seed
 
+    def _with_groups(self, split: str, columns: Columns) -> None:
+        """Add the column ``group`` where groups are known."""
+        groups = self.corpus[split].groups_of(columns["id"])
+        if groups is not None:
+            columns["group"] = groups
+
     def _score(self, by_seed: list[Columns], place: dict[str, Any]) -> list[dict[str, Any]]:
         from polymodal.score import summarise_tables
 
+        blocks = _blocks(by_seed[0])
         return [
             row
             for target in self.corpus.schema.joint_targets
             for row in _rows(
                 target,
-                summarise_tables(_measures(target, by_seed), len(by_seed[0]["id"]), resamples=self.resamples),
+                summarise_tables(_measures(target, by_seed), blocks),
                 place,
                 target.spec.chance(by_seed[0][f"{target.name}/true"]),
             )
@@ -198,7 +207,7 @@ class _Evaluation:
         for target in self.corpus.schema.joint_targets:
             tables = [_measures(target, columns) for columns in parts]
             by_seed = [area_measures(places, [table[i] for table in tables]) for i in range(len(tables[0]))]
-            found = summarise_tables(by_seed, len(complete[0]["id"]), resamples=self.resamples)
+            found = summarise_tables(by_seed, _blocks(complete[0]))
             self.stress += _rows(target, found, place)
 
     def _write_tables(self) -> None:
@@ -229,6 +238,13 @@ class _Evaluation:
             raise RunError(f"cannot write {self.folder}: {error.strerror or error}; free space and try again") from None
 
 
+def _blocks(columns: Columns) -> Any:
+    """Return the samples of ``columns`` dealt by their groups."""
+    from polymodal.score import Blocks
+
+    return Blocks.of(len(columns["id"]), columns.get("group"))
+
+
 def _measures(target: Target, by_seed: list[Columns]) -> list[Any]:
     """Return the measures of each seed's predictions for ``target``."""
     import numpy as np
@@ -256,9 +272,10 @@ def _rows(
             "metric": metric,
             "higher_is_better": spec.metrics[metric],
             "main": metric == spec.main,
-            **{k: _number(getattr(summary, k)) for k in ("mean", "std", "low", "high")},
+            **{k: _number(getattr(summary, k)) for k in ("mean", "std", "low", "high", "least", "most")},
             "chance": (chance or {}).get(metric),
             "count": summary.count,
+            "groups": summary.groups,
             "seeds": [_number(v) for v in summary.seeds],
         }
         for metric, summary in found.items()
@@ -274,7 +291,9 @@ def _table(columns: Columns, seed: int, split: str, **condition: str) -> Any:
     for name, value in {"split": split, **condition}.items():
         data[name] = pa.array([value] * rows)
     for name, values in columns.items():
-        data[name] = pa.array(list(values) if values.ndim > 1 else values.tolist() if name == "id" else values)
+        data[name] = pa.array(
+            list(values) if values.ndim > 1 else values.tolist() if name in ("id", "group") else values
+        )
     return pa.table(data)
 
 
