@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from polymodal.cli.lists import Stresses
 from polymodal.cli.text import print_json
 from polymodal.core.options import Natural
 
@@ -20,7 +21,7 @@ def evaluate(
     run: str,
     *,
     data: str | None = None,
-    stress: list[str] = [],  # noqa: B006 (never changed)
+    stress: Stresses = [],  # noqa: B006 (never changed)
     resamples: Natural = 2000,
     json: bool = False,
 ) -> int:
