@@ -177,15 +177,15 @@ _BODIES = {
     },
     "makes more values": {
         "copies of a set": _copied("set", _LONG),
-        "flood of marks": b"(" * 1_000_000,
-        "flood of sets": b"(" + b"\x8f" * 1_000_000 + b"l",
-        "flood of memories": b"N" + MEMO * 1_000_000,
+        "flood of marks": b"(" * 700_000,
+        "flood of sets": b"(" + b"\x8f" * 700_000 + b"l",
+        "flood of memories": b"N" + MEMO * 700_000,
     },
     "nested": {
         "chain of arrays": _chain(5000),
         "chain of arrays from outside": _hollow_chain(5000),
-        "deep lists": b"]" * 100_000 + b"a" * 99_999,
-        "deep tuples": b"N" + b"\x85" * 100_000,
+        "deep lists": b"]" * 20_000 + b"a" * 19_999,
+        "deep tuples": b"N" + b"\x85" * 20_000,
     },
     "ends in the middle": {
         "great number that lies": b"\x8b" + struct.pack("<i", 1 << 30) + b"\x01",

@@ -28,6 +28,7 @@ _EMPTY = 128
 """Bytes that a row stands for in an array without content: there may still be a billion."""
 
 _CONTAINERS = (dict, list, tuple, set, frozenset)
+_HOLDING = (*_CONTAINERS, np.ndarray)
 _NUMBERS = {bool, int, float, complex, type(None)}
 _PLAIN = (str, bytes, int, float, type(None), np.generic)
 
@@ -37,12 +38,16 @@ class Excess(Exception):
 
 
 class Limits:
-    """What is left to one pickle of ``size`` bytes."""
+    """What is left to one pickle of ``size`` bytes.
+
+    Attributes:
+        values: how many containers and remembered values.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._bytes = _COPIED + _COPIES * size
-        self._values = _VALUES + size // _BYTES_PER_VALUE
+        self.values = _VALUES + size // _BYTES_PER_VALUE
 
     def copy(self, count: int) -> None:
         """Count bytes that are made of others; raises Excess."""
@@ -52,8 +57,8 @@ class Limits:
 
     def make(self, count: int = 1) -> None:
         """Count containers and remembered values; raises Excess."""
-        self._values -= count
-        if self._values < 0:
+        self.values -= count
+        if self.values < 0:
             raise self._too_much("makes more values")
 
     def keys(self, keys: Iterable[Any]) -> None:
@@ -123,25 +128,25 @@ def _content(value: Any) -> tuple[int, list[Any]]:
     """Return the bytes that ``value`` stands for without the containers in it, and those containers."""
     if isinstance(value, dict):
         inside: Collection[Any] = [*value, *value.values()]
-    elif _is_objects(value):
+    elif isinstance(value, np.ndarray) and value.dtype.hasobject:
         inside = value.ravel().tolist()
     else:
         inside = value if isinstance(value, _CONTAINERS) else ()
-    if set(map(type, inside)) <= _NUMBERS:  # lists of numbers are long
-        return _weight(value) + _SLOT * len(inside), []
-    return sum(map(_weight, inside), _weight(value)), [
-        v for v in inside if isinstance(v, _CONTAINERS) or _is_objects(v)
-    ]
+    size, kinds = _SLOT * len(inside) + _weight(value), set(map(type, inside)) - _NUMBERS
+    if not kinds:  # lists of numbers are long
+        return size, []
+    return sum(map(_weight, inside), size), [v for v in inside if isinstance(v, _HOLDING) and not _is_plain(v)]
 
 
 def _weight(value: Any) -> int:
-    """Return the bytes that a value itself stands for."""
+    """Return the bytes that a value itself stands for, beside its slot."""
     if isinstance(value, (str, bytes, bytearray)):
-        return _SLOT + len(value)
+        return len(value)
     if isinstance(value, np.ndarray):
-        return _SLOT + (value.nbytes or _EMPTY * prod(max(n, 1) for n in value.shape))
-    return _SLOT
+        return value.nbytes or _EMPTY * prod(max(n, 1) for n in value.shape)
+    return 0
 
 
-def _is_objects(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype.hasobject
+def _is_plain(value: Any) -> bool:
+    """Whether ``value`` is an array of something else than objects."""
+    return isinstance(value, np.ndarray) and not value.dtype.hasobject

@@ -172,7 +172,10 @@ def _counted(load: _Load, count: int) -> _Load:
     """Return ``load`` as an instruction that counts."""
 
     def counting(unpickler: Unpickler) -> None:
-        unpickler.limits.make(count)
+        limits = unpickler.limits
+        limits.values -= count  # in place: it is what a file of many small values does most
+        if limits.values < 0:
+            limits.make()
         load(unpickler)
 
     return counting
