@@ -130,9 +130,9 @@ def test_what_is_in_a_batch_does_not_matter(run: Run) -> None:
     ("row", "named"),
     [
         ({"audio": np.zeros((4, 5))}, r"'row 1': audio has shape \(4, 5\), expected \(time, 3\)"),
-        ({"audio": [[1, 2, 3], [4]]}, "row 1: audio is no array of numbers"),
+        ({"audio": [[1, 2, 3], [4]]}, "row 1: audio is no array of real numbers"),
         ({"audio": "loud"}, "row 1: audio is text, the run wants a sequence of width 3"),
-        ({"text": np.zeros(3)}, "row 1: text must be text, got ndarray"),
+        ({"text": np.zeros(3)}, "row 1: text is a ndarray, expected text"),
         ({"adio": np.zeros((4, 3))}, "row 1: no modality 'adio'; did you mean 'audio'"),
     ],
 )

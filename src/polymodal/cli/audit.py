@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from polymodal.cli.lists import Names
 from polymodal.cli.text import print_json
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ EXAMPLES = {
 def audit(
     run: str,
     *,
-    with_: list[str] = ["importance", "shapley"],  # noqa: B006 (the option is called --with; never changed)
+    with_: Names = ["importance", "shapley"],  # noqa: B006 (the option is called --with; never changed)
     data: str | None = None,
     split: str = "test",
     json: bool = False,

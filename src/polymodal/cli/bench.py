@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from polymodal.cli.lists import Names, Sources, Stresses
 from polymodal.cli.text import print_json
 from polymodal.core.options import Count, Natural, Seeds
 
@@ -21,9 +22,9 @@ EXAMPLES = {
 def bench(
     plan: str | None = None,
     *,
-    methods: list[str] = [],  # noqa: B006 (never changed)
-    corpora: list[str] = [],  # noqa: B006
-    stress: list[str] = [],  # noqa: B006
+    methods: Names = [],  # noqa: B006 (never changed)
+    corpora: Sources = [],  # noqa: B006
+    stress: Stresses = [],  # noqa: B006
     seeds: Seeds | None = None,
     preset: str | None = None,
     trials: Natural | None = None,
@@ -43,7 +44,7 @@ def bench(
         methods: ids; linear, the floor, is always added
         corpora: sources as for fit
         stress: what to test under, several strengths separated by slashes (docs/stress.md)
-        seeds: whole numbers separated by commas; default 1111,1112,1113
+        seeds: whole numbers, one training each; default 1111 1112 1113
         preset: of every method that has it; default cpu
         trials: of a search of hyper-parameters, for every method and corpus
         workers: trainings side by side; default one per processor

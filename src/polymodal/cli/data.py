@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
 from pathlib import Path
 
+from polymodal.cli.lists import Pairs
 from polymodal.cli.text import print_json
 from polymodal.core.options import pairs
 
@@ -51,7 +51,7 @@ def info(source: str, *, json: bool = False) -> int:
     return 0
 
 
-def convert(source: str, destination: str, *, encode: builtins.list[str] = []) -> int:  # noqa: B006 (never changed)
+def convert(source: str, destination: str, *, encode: Pairs = []) -> int:  # noqa: B006 (never changed)
     """Write a corpus as a memory-mapped Arrow store: true lengths, opened without reading it.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from polymodal.cli.lists import Stresses
 from polymodal.cli.text import print_json
 
 EXAMPLES = {
@@ -19,7 +20,7 @@ def evaluate(
     run: str,
     *,
     data: str | None = None,
-    stress: list[str] = [],  # noqa: B006 (never changed)
+    stress: Stresses = [],  # noqa: B006 (never changed)
     json: bool = False,
 ) -> int:
     """Score a run on complete input, on every subset of its modalities and under stress, and write its report.

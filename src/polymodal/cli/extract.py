@@ -7,6 +7,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any, Literal
 
+from polymodal.cli.lists import Names, Pairs
 from polymodal.cli.text import print_json
 from polymodal.core.options import Bounds, Count, pairs
 
@@ -34,8 +35,8 @@ def extract(
     source: str,
     *,
     out: str,
-    columns: list[str] = [],  # noqa: B006 (never changed)
-    target: list[str] = [],  # noqa: B006
+    columns: Pairs = [],  # noqa: B006 (never changed)
+    target: Names = [],  # noqa: B006
     range: Bounds | None = None,
     audio: Audio | None = None,
     vision: Literal["face", "crops", "file", "none"] | None = None,
@@ -60,7 +61,7 @@ def extract(
         columns: role=column where names are not the usual ones; roles are clip, start, end, text, transcript, speaker,
             group, split, id, audio, vision; role=none for no column
         target: columns to predict; default the one called label, emotion, sentiment, ...
-        range: lowest,highest label of a scale; default what is found
+        range: lowest and highest label of a scale; default what is found
         audio: acoustic features; default egemaps, or files where the table names some
         vision: face features, or crops: the face itself, 112 x 112 pixels; default face, or files where the table names
             some

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Literal
 
+from polymodal.cli.lists import Pairs, Settings
 from polymodal.cli.text import print_json, typed
 from polymodal.core.options import Count, NotNegative, Positive, Seeds, pairs
 
@@ -27,9 +28,9 @@ def fit(
     *,
     data: str,
     preset: str | None = None,
-    set: list[str] = [],  # noqa: B006 (the option is called --set; never changed)
-    encoder: list[str] = [],  # noqa: B006
-    encode: list[str] = [],  # noqa: B006
+    set: Settings = [],  # noqa: B006 (the option is called --set; never changed)
+    encoder: Pairs = [],  # noqa: B006
+    encode: Pairs = [],  # noqa: B006
     epochs: Count | None = None,
     batch_size: Count | None = None,
     lr: Positive | None = None,
@@ -56,7 +57,7 @@ def fit(
         epochs: passes over the training split at most
         batch_size: samples per step
         lr: learning rate of new parameters
-        seeds: whole numbers separated by commas, one training each
+        seeds: whole numbers, one training each
         device: where to compute
         precision: arithmetic
         train_stress: absence or noise on the training data, for example missing:rate=0.3 or noise:audio,snr=5

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from polymodal.core.arrays import Array, real_array
 from polymodal.core.errors import DataError, OptionError, nearest
 from polymodal.core.plugins import import_place, load_class, locate
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from polymodal.core.schema import Target
 
-Array = np.ndarray[Any, Any]
 Answer = Literal["number", "class", "classes", "match"]
 Calibration = Literal["interval", "temperature", ""]
 ClassRule = Literal["round", "sign"]
@@ -74,10 +74,7 @@ class Column:
             DataError: anything but real numbers, another shape, a value that does not fit; names the first sample.
         """
         try:
-            given = np.asarray(values)
-            if given.dtype.kind == "c":
-                raise TypeError  # the cast would drop the imaginary part
-            array = given.astype(np.float64)
+            array = real_array(values, np.float64).copy()  # what is not known is marked in it
         except (TypeError, ValueError):
             raise DataError(f"{what}: each must be a real number, and all of one shape") from None
         if not array.ndim or array.shape[1:] != self.row:

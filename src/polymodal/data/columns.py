@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from polymodal.core import DataError, Modality, nearest
+from polymodal.core.arrays import real_array
 from polymodal.data.ragged import Array
 
 SENTIMENT = (-3.0, 3.0)
@@ -37,16 +38,65 @@ def choose(modalities: Sequence[str] | None, available: Sequence[str]) -> list[s
     return [n for n in available if modalities is None or n in modalities]
 
 
-def text_of(value: Any) -> str:
-    """Return a string from a string, from bytes, or from the one value that an array holds."""
+def _single(value: Any) -> Any:
+    """Return the one value that an array holds, bytes as a string."""
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.reshape(-1)[0]
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether ``value`` says that there is no text: tables mark it by None, NaN or another number, NA or NaT."""
+    return value is None or isinstance(value, (float, np.floating)) or type(value).__name__ in ("NAType", "NaTType")
+
+
+def word_of(value: Any, what: str) -> str | None:
+    """Return a word or text from a string, from bytes, or from the one value that an array holds.
+
+    None, NaN and any other float are missing text: None.
+
+    Raises:
+        DataError: anything else; the message begins with ``what``.
+    """
+    value = _single(value)
+    if _is_missing(value):
+        return None
+    if not isinstance(value, str):
+        raise DataError(
+            f"{what} is a {type(value).__name__}, expected text; store strings, and None where there is none"
+        )
+    return str(value)
+
+
+def text_of(value: Any, what: str) -> str | None:
+    """Return the text of a sample as ``word_of``; ``nan``, what NumPy and tables write for a missing one, is None."""
+    text = word_of(value, what)
+    return None if text is None or text.strip().lower() == "nan" else text
+
+
+def name_of(value: Any, what: str) -> str:
+    """Return an id, a group or a part of one: text as it is, a number as it is printed.
+
+    Raises:
+        DataError: nothing, NaN, or neither text nor number; the message begins with ``what``.
+    """
+    value = _single(value)
+    if isinstance(value, (str, int, np.integer)) or (isinstance(value, (float, np.floating)) and np.isfinite(value)):
+        return str(value)
+    found = "missing" if _is_missing(value) else f"a {type(value).__name__}"
+    raise DataError(f"{what} is {found}, expected text or a number; give every sample one")
+
+
+def keys_of(mapping: Mapping[Any, Any]) -> str:
+    """Return the first keys of ``mapping`` for a message, each cut short."""
+    shown = ", ".join(repr(key)[:40] for key in list(mapping)[:12])
+    return shown + (", ..." if len(mapping) > 12 else "") if mapping else "(none)"
 
 
 def is_text(column: Any) -> bool:
-    """Whether a column holds strings rather than arrays."""
-    return column is not None and len(column) > 0 and isinstance(column[0], (str, bytes))
+    """Whether a column holds strings rather than arrays: the first value does that is not missing."""
+    found = () if column is None else (value for value in column if not _is_missing(value))
+    return isinstance(next(iter(found), None), (str, bytes))
 
 
 def sample_ids(raw: Any, count: int, split: str) -> list[str]:
@@ -57,11 +107,12 @@ def sample_ids(raw: Any, count: int, split: str) -> list[str]:
     """
     if len(raw) != count:
         raise DataError(f"split {split!r} has {len(raw)} ids for {count} samples; every sample needs one")
+    whats = (f"the id of sample {i} of split {split!r}" for i in range(count))
     return [
-        "$_$".join(text_of(part) for part in np.ravel(row))
+        "$_$".join(name_of(part, what) for part in np.ravel(row))
         if isinstance(row, (list, tuple, np.ndarray))
-        else text_of(row)
-        for row in raw
+        else name_of(row, what)
+        for row, what in zip(raw, whats, strict=True)
     ]
 
 
@@ -79,9 +130,7 @@ def is_column(value: object) -> bool:
 def as_array(values: Any, what: str) -> Array:
     """Return ``values`` as float32; DataError about ``what`` if they are anything but an array of numbers."""
     try:
-        if np.iscomplexobj(values):
-            raise TypeError  # the cast would drop the imaginary part
-        return np.asarray(values, dtype=np.float32)
+        return real_array(values)
     except (TypeError, ValueError):
         raise DataError(f"{what}: not an array of real numbers; extract it again") from None
 

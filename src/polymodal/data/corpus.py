@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from polymodal.core import DataError, Modality, Schema, Target, nearest
+from polymodal.data.columns import as_array, name_of, text_of
 from polymodal.data.pixels import at_rest, pixel_row
 from polymodal.data.ragged import Array, Ragged
 from polymodal.data.statistics import channel_statistics
@@ -89,7 +90,8 @@ def build_split(
         columns: per modality, one ``(time, width)`` array per sample (sequence), one ``(width,)`` array per sample
             (vector), one string per sample (text), one uint8 array ``(channels, height, width)`` (image) or ``(time,
             channels, height, width)`` (frames). An image, also one of several frames, may be a PNG or JPEG instead: its
-            bytes or path. None, a sequence without steps and an empty string mean absent.
+            bytes or path. None, a sequence without steps and an empty string mean absent; so does a float as text,
+            which is how tables write a missing one.
         targets: per target, labels as described in ``core.Batch``; NaN, None or -1 where one is not known.
         present: per modality, optional bool per sample that overrides the rule above.
         domains: per sample one of ``schema.domains``; needed where the schema has any.
@@ -110,7 +112,10 @@ def build_split(
             raise DataError(f"{modality.name} has {len(rows)} rows for {len(ids)} ids; every sample needs one row")
         chosen = np.asarray(forced.get(modality.name, np.ones(len(ids), bool)), dtype=bool)
         if modality.kind == "text":
-            texts = [str(r) if r is not None and keep else "" for r, keep in zip(rows, chosen, strict=True)]
+            texts = [
+                (text_of(r, f"sample {i!r}: {modality.name}") or "") if keep else ""
+                for r, keep, i in zip(rows, chosen, ids, strict=True)
+            ]
             out[modality.name], there[modality.name] = texts, np.array([bool(t.strip()) for t in texts], dtype=bool)
         else:
             row_of = pixel_row if modality.shape else _clean
@@ -118,7 +123,9 @@ def build_split(
             column = Ragged.from_rows(clean, *at_rest(modality))
             out[modality.name], there[modality.name] = column, column.lengths > 0
     labels = {t.name: t.spec.labels(targets[t.name], ids) for t in schema.targets}
-    return Split([str(i) for i in ids], out, there, labels, [str(g) for g in groups], _domains(schema, ids, domains))
+    names = [name_of(i, f"the id of sample {row}") for row, i in enumerate(ids)]
+    owners = [name_of(g, f"the group of sample {row}") for row, g in enumerate(groups)]
+    return Split(names, out, there, labels, owners, _domains(schema, ids, domains))
 
 
 def _domains(schema: Schema, ids: Sequence[str], domains: Sequence[str] | None) -> Array | None:
@@ -138,7 +145,7 @@ def _clean(row: Any, modality: Modality, sample: str) -> Array:
     empty = np.zeros((0, modality.width), np.float32)
     if row is None:
         return empty
-    values = np.asarray(row, dtype=np.float32)
+    values = as_array(row, f"sample {sample!r}: {modality.name}")
     if modality.kind == "vector":
         values = values[None] if values.ndim == 1 else values
     if values.ndim != 2 or values.shape[1] != modality.width:
@@ -262,7 +269,7 @@ class Corpus:
         return Normalizer(mean, std)
 
     def check(self) -> Corpus:
-        """Return the corpus if it can be trained on.
+        """Return the corpus if it can be trained on; labels of another type than their task's are converted.
 
         Raises:
             DataError: an empty split, an id that appears twice, pixels of another shape or type than the schema says, a
@@ -270,6 +277,7 @@ class Corpus:
                 in train or valid.
         """
         seen: dict[str, str] = {}
+        checked: dict[str, Split] = {}
         for name, split in self.splits.items():
             if not len(split):
                 raise DataError(f"{self.source}: split {name!r} is empty; remove it or give it samples")
@@ -281,9 +289,10 @@ class Corpus:
             for modality in self.schema.modalities:
                 if modality.shape:
                     _check_pixels(self.source, name, split.columns[modality.name], modality)
-            for target in self.schema.targets:
-                _check_labels(self.source, name, split, target)
-        return self
+            labels = {t.name: _checked_labels(self.source, name, split, t) for t in self.schema.targets}
+            if any(split.targets[n].dtype != of.dtype for n, of in labels.items()):
+                checked[name] = replace(split, targets={**split.targets, **labels})
+        return replace(self, splits={**self.splits, **checked}) if checked else self
 
     def for_retrieval(self, match: Match = "sample") -> Corpus:
         """Return the corpus with one target instead of its own: which sample goes with it (see ``tasks.retrieval``).
@@ -342,7 +351,7 @@ def _check_pixels(source: str, split_name: str, column: Column, modality: Modali
         )
 
 
-def _check_labels(source: str, split_name: str, split: Split, target: Target) -> None:
+def _checked_labels(source: str, split_name: str, split: Split, target: Target) -> Array:
     try:
         labels = target.spec.labels(split.targets[target.name], split.ids)
     except DataError as error:
@@ -351,3 +360,4 @@ def _check_labels(source: str, split_name: str, split: Split, target: Target) ->
         raise DataError(
             f"{source}: no sample of {split_name} has a label {target.name!r}; leave the target out, or give labels"
         )
+    return labels

@@ -26,7 +26,7 @@ from polymodal.data.columns import (
     corpus_name,
     infer_modality,
     split_name,
-    text_of,
+    word_of,
 )
 from polymodal.data.corpus import Corpus, build_split
 from polymodal.data.csd_files import PAUSES, Track, describe, opened, printable, read_entry, tracks
@@ -145,7 +145,8 @@ def _row(values: Array) -> Any:
     if not len(values):
         return None
     if values.dtype.kind in "SOU":
-        return " ".join(w for w in map(text_of, values[:, 0]) if w not in PAUSES) or None
+        words = (word_of(value, "a word") for value in values[:, 0])
+        return " ".join(w for w in words if w is not None and w not in PAUSES) or None
     return values.astype(np.float32)
 
 

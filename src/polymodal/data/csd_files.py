@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from polymodal.core import DataError
-from polymodal.data.columns import text_of
+from polymodal.data.columns import name_of, word_of
 from polymodal.data.ragged import Array
 
 _ROLES = {
@@ -77,6 +77,11 @@ def printable(name: str) -> str:
 def read_entry(group: Any, file: Path) -> tuple[Array, Array]:
     """Return features (steps, width) and intervals (steps, 2) of one entry."""
     values = np.asarray(group["features"][()])
+    if values.dtype.kind not in "biufSOU":
+        raise DataError(
+            f"{file}: entry {printable(group.name)!r} holds {values.dtype.name}, expected real numbers or words; write "
+            "it again"
+        )
     intervals = np.asarray(group["intervals"][()], dtype=np.float64)
     values = values.reshape(len(values), -1)
     if intervals.shape != (len(values), 2):
@@ -108,7 +113,7 @@ def _describe(sequence: Track) -> dict[str, Any]:
                 seconds += float(intervals.max() - intervals.min())
             if values.dtype.kind in "SOU":
                 kind = "words"
-                pauses += sum(text_of(w) in PAUSES for w in values[:, 0])
+                pauses += sum(word_of(w, f"{sequence.file}: a word") in PAUSES for w in values[:, 0])
         metadata = _metadata(root)
     return {
         "file": sequence.file.name,
@@ -130,7 +135,7 @@ def _metadata(root: Any) -> dict[str, str]:
     fields = {}
     for name in root.get("metadata", ()):
         try:
-            fields[printable(name)] = printable(text_of(np.ravel(root["metadata"][name][()])[0]))[:200]
-        except (OSError, KeyError, IndexError, RuntimeError, TypeError, ValueError, AttributeError):
+            fields[printable(name)] = printable(name_of(np.ravel(root["metadata"][name][()])[0], name))[:200]
+        except (DataError, OSError, KeyError, IndexError, RuntimeError, TypeError, ValueError, AttributeError):
             continue
     return fields

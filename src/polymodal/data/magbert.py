@@ -23,9 +23,10 @@ from polymodal.data.columns import (
     groups_of,
     infer_modality,
     is_column,
+    name_of,
     numbers,
     split_name,
-    text_of,
+    word_of,
 )
 from polymodal.data.corpus import Corpus, build_split
 from polymodal.data.ragged import Array
@@ -87,7 +88,7 @@ def read(
         columns: dict[str, Sequence[Any]] = {m.name: _column(m, examples, ids[name]) for m in found}
         for sequence in set(wanted) - {"text"}:
             tally.non_finite(sequence, columns[sequence])
-        groups = groups_of([text_of(e[2]) for e in examples])
+        groups = groups_of(_segments(examples, name))
         splits[name] = build_split(schema, ids[name], columns, {"sentiment": labels}, groups)
     return Corpus(corpus_name(path), str(path), schema, splits, (*notes, *tally.notes()))
 
@@ -107,12 +108,16 @@ def _parts(data: dict[str, Any]) -> dict[str, list[Example]]:
 
 def _ids(parts: dict[str, list[Example]], notes: list[str]) -> dict[str, list[str]]:
     """Return the segments as ids, made unique if they are not."""
-    segments = {split: [text_of(e[2]) for e in examples] for split, examples in parts.items()}
+    segments = {split: _segments(examples, split) for split, examples in parts.items()}
     every = [s for names in segments.values() for s in names]
     if len(set(every)) == len(every):
         return segments
     notes.append("segment names repeat: the split and a number were added to make ids unique")
     return {split: [f"{s}#{split}-{i}" for i, s in enumerate(names)] for split, names in segments.items()}
+
+
+def _segments(examples: list[Example], split: str) -> list[str]:
+    return [name_of(e[2], f"the segment of sample {i} of split {split!r}") for i, e in enumerate(examples)]
 
 
 def _labels(examples: list[Example], ids: list[str], split: str) -> Array:
@@ -122,7 +127,8 @@ def _labels(examples: list[Example], ids: list[str], split: str) -> Array:
 
 def _column(modality: Modality, examples: list[Example], ids: list[str]) -> list[Any]:
     if modality.kind == "text":
-        return [" ".join(text_of(word) for word in e[0][0]) for e in examples]
+        named = [(e[0][0], f"a word of sample {sample!r}") for e, sample in zip(examples, ids, strict=True)]
+        return [" ".join(filter(None, (word_of(word, what) for word in words))) for words, what in named]
     rows = [
         features(e[0][_SEQUENCES[modality.name]], modality, sample) for e, sample in zip(examples, ids, strict=True)
     ]

@@ -26,6 +26,7 @@ from polymodal.data.columns import (
     infer_modality,
     is_column,
     is_text,
+    keys_of,
     numbers,
     sample_ids,
     split_name,
@@ -96,7 +97,9 @@ def _parts(data: dict[str, Any], notes: list[str]) -> dict[str, Part]:
     for name in list(data):
         part = data.pop(name)
         if not _is_kept(name):
-            notes.append(f"{name!r} was left out: it is neither train, valid nor test (CH-SIMS v2: unlabelled clips)")
+            notes.append(
+                f"{repr(name)[:60]} was left out: it is neither train, valid nor test (CH-SIMS v2: unlabelled clips)"
+            )
             continue
         if not isinstance(part, dict):
             raise DataError(f"split {name!r} is a {type(part).__name__}, expected a dictionary of arrays")
@@ -117,7 +120,7 @@ def _text_source(parts: dict[str, Part]) -> Literal["features", "raw"]:
 def _ids(part: Part, split: str, notes: list[str]) -> list[str]:
     columns = [part[k] for k in (*_FEATURES, "raw_text") if part.get(k) is not None]
     if not columns:
-        raise DataError(f"split {split!r} has no text, audio or vision; its keys are {', '.join(map(str, part))}")
+        raise DataError(f"split {split!r} has no text, audio or vision; its keys are {keys_of(part)}")
     count = len(columns[0])
     if part.get("id") is None:
         notes.append(f"{split} has no ids: samples are numbered, and videos that splits share cannot be seen")
@@ -229,6 +232,6 @@ def _split(
 
 def _cut(rows: Any, modality: Modality, lengths: Array | None, ids: list[str]) -> list[Any]:
     if modality.kind == "text":
-        return [None if row is None else text_of(row) for row in rows]
+        return [text_of(row, f"text of sample {sample!r}") for row, sample in zip(rows, ids, strict=True)]
     arrays = [features(row, modality, sample) for row, sample in zip(rows, ids, strict=True)]
     return arrays if lengths is None else [a[:n] for a, n in zip(arrays, lengths, strict=True)]

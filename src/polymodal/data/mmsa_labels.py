@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from polymodal.core import DataError, Target
-from polymodal.data.columns import SENTIMENT, as_array, check_range, is_text, numbers, text_of
+from polymodal.data.columns import SENTIMENT, as_array, check_range, is_text, keys_of, numbers, text_of
 from polymodal.data.ragged import Array
 
 Part = dict[str, Any]
@@ -59,7 +59,7 @@ def _stored(part: Part, ids: list[str], split: str, task: Task) -> dict[str, Arr
         stored = {**joint} if isinstance(joint, dict) else {"M": joint}
         stored.update({k: part[f"regression_labels_{k}"] for k in "TAV" if f"regression_labels_{k}" in part})
     if stored.get("M") is None:
-        raise DataError(f"split {split!r} has no {task} labels; its keys are {', '.join(map(str, part))}")
+        raise DataError(f"split {split!r} has no {task} labels; its keys are {keys_of(part)}")
     return {name: numbers(stored[k], f"{task} labels", ids, split) for k, name in _SHORT.items() if k in stored}
 
 
@@ -106,6 +106,7 @@ def _sims_reason(parts: dict[str, Part]) -> str | None:
         sentences = part.get("raw_text")
         if sentences is None or not is_text(sentences):
             continue
-        if any("\u4e00" <= c <= "\u9fff" for sentence in sentences[:50] for c in text_of(sentence)):
+        found = (text_of(sentence, "a sentence of raw_text") or "" for sentence in sentences[:50])
+        if any("\u4e00" <= c <= "\u9fff" for sentence in found for c in sentence):
             return "its text is Chinese"
     return None

@@ -22,7 +22,7 @@ from typing import Any
 from polymodal.core import DataError, nearest
 from polymodal.core.options import Count, options_of, read_options, split_source
 from polymodal.data import csd, magbert, mmsa
-from polymodal.data.columns import choose, split_name
+from polymodal.data.columns import choose, keys_of, split_name
 from polymodal.data.corpus import Corpus, Match, Split, derived_hash
 from polymodal.data.mix import mix
 from polymodal.data.pickles import read_pickle
@@ -131,10 +131,8 @@ def _outline(data: object) -> str:
     """Return the first keys found in ``data``, for the message about an unknown layout."""
     if not isinstance(data, dict):
         return f"a {type(data).__name__} instead of a dictionary"
-    keys = ", ".join(repr(k)[:40] for k in list(data)[:8])
     inner = next((v for v in data.values() if isinstance(v, dict)), {})
-    within = f", and inside {', '.join(repr(k)[:40] for k in list(inner)[:12])}" if inner else ""
-    return f"the keys {keys or '(none)'}{within}"
+    return f"the keys {keys_of(data)}{f', and inside {keys_of(inner)}' if inner else ''}"
 
 
 def _open_function(place: str) -> Opened:

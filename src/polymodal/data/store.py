@@ -164,4 +164,4 @@ def _ragged(column: Any, modality: Modality) -> Ragged:
 def _labels(column: Any, target: Target) -> np.ndarray[Any, Any]:
     spec, rows = target.spec, len(target.spec.label.row)
     plain = column.to_pylist() if rows else column.to_numpy()  # Arrow's lists come as arrays of arrays
-    return np.asarray(plain, dtype=spec.dtype).reshape(-1, *spec.label.row)
+    return spec.labels(np.reshape(plain, (-1, *spec.label.row)))

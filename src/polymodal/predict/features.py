@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from polymodal.core import Batch, DataError, Modality, nearest
+from polymodal.core.arrays import real_array
+from polymodal.data.columns import text_of
 from polymodal.data.corpus import build_split
 from polymodal.data.encode import BATCH, Encoder, _plugin, is_plugin, transformer_encoder
 from polymodal.data.loader import Loader
@@ -79,22 +82,24 @@ class Features:
 
         Features are float32, pixels uint8. A string is never taken for the path of an image: rows come from strangers.
         """
-        if value is None or (isinstance(value, str) and not value.strip()):
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return None
+        if isinstance(value, str) and not value.strip():
             return None
         if isinstance(value, str):
             if modality.kind == "text" or modality.name in self._specs:
                 return value
             raise DataError(f"{name}: {modality.name} is text, the run wants {modality.form}")
         if modality.kind == "text":
-            raise DataError(f"{name}: {modality.name} must be text, got {type(value).__name__}")
+            return text_of(value, f"{name}: {modality.name}")
         try:
-            array = np.asarray(value, dtype=np.float32)
+            array = real_array(value)
             # Pixels come as whole numbers of any type, from JSON; what is no pixel is left for build_split to refuse.
             whole = array.ndim > 2 and array.size and np.asarray(value).dtype.kind in "iu"
             return array.astype(np.uint8) if whole and array.min() >= 0 and array.max() < 256 else array
         except (TypeError, ValueError, OverflowError):
             raise DataError(
-                f"{name}: {modality.name} is no array of numbers; give {modality.form} with rows of one length"
+                f"{name}: {modality.name} is no array of real numbers; give {modality.form} with rows of one length"
             ) from None
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from polymodal.core import DataError, Target
-from polymodal.data.columns import corpus_name, split_name
+from polymodal.data.columns import corpus_name, split_name, text_of
 from polymodal.media.folder.labels import read_target
 from polymodal.media.folder.locate import SUFFIXES, closest, find_clips, find_files
 from polymodal.media.folder.splits import find_groups, find_splits
@@ -122,7 +122,7 @@ def read_manifest(
             path=folder.absolute() / clips[i],
             start=times[i][0],
             end=times[i][1],
-            text=cells.get(roles.get("text", ""), ""),
+            text=text_of(cells.get(roles.get("text", "")), "text") or "",
             transcript=files["transcript"].get(i),
             speaker=cells.get(roles.get("speaker", ""), ""),
             group=groups[i] if kind else "",
