@@ -36,7 +36,7 @@ def grid_words(fold: int = 0) -> Corpus:
     ``audio``: 40 log-mel bands, F0 and voicing every 10 ms. ``lips``: blendshapes and distances of mouth and jaw in
     every frame, 25 per second, less their mean over the clip, since mouths at rest differ more than what they say.
 
-    The digits alone would be 11 words of nine kinds, none with more than two. Place and kind of word are one in GRID
+    The digits alone would be 11 words of eight kinds, none more than twice. Place and kind of word are one in GRID
     (command, color, preposition, letter, digit, adverb). Time is therefore no input, and silence at the edges of words,
     which sentences begin and end with, is cut off; how one speaks at either end may still tell the place. Far too small
     for claims about methods.
