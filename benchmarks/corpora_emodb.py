@@ -19,8 +19,8 @@ def emodb(fold: int | None = None) -> Corpus:
     """EmoDB (Burkhardt et al., 2005), 200 of its recordings: 7 acted emotions, ten German speakers, two front ends.
 
     ``logmel``: 40 log-mel bands, F0 and voicing every 10 ms; ``egemaps``: the 88 functionals of eGeMAPSv02 (openSMILE).
-    Both describe the same sound: they are two views, not two senses. Ten fixed sentences are spoken; the words carry
-    nothing.
+    Both describe the same sound: they are two views, not two senses. Nine fixed sentences are spoken; the
+    words carry nothing.
 
     Args:
         fold: the speaker who is tested, 0 to 9; the next one is validation. Default: one split by speaker (122 / 20 /
@@ -48,7 +48,7 @@ def emodb(fold: int | None = None) -> Corpus:
         columns=columns,
         targets={"emotion": labels},
         groups=table["speaker"],
-        notes=("recordings were cut to 2 s by the source; all ten sentences are in every split",),
+        notes=("recordings were cut to 2 s by the source; nine fixed sentences, which splits share",),
     )
 
 
