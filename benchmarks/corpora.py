@@ -9,17 +9,33 @@ polymodal, and their authors' terms apply.
 
 from __future__ import annotations
 
-import csv
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from polymodal.core import DataError, Modality, OptionError, Schema, Target
+from corpora_emodb import emodb
+from corpora_grid import grid_words
+from corpora_text import meld_text, mustard
+from corpora_tools import data_folder, dealt, read_arrays, read_table, rotated, rows_of
+from corpora_vectors import faircv, mfeat_digits
+from polymodal.core import Modality, OptionError, Schema, Target
 from polymodal.data.corpus import Corpus, build_split
 from polymodal.data.ragged import Array
+
+__all__ = [
+    "cmu_mosi",
+    "emodb",
+    "faircv",
+    "grid_words",
+    "ict_mmmo",
+    "meld_text",
+    "mfeat_digits",
+    "mustard",
+    "pom",
+    "ravdess_av",
+    "real_life_trial",
+]
 
 FOLDS = 5
 """Folds of Real-life Trial, disjoint by court case."""
@@ -40,12 +56,12 @@ def cmu_mosi(split: Literal["split", "split_clean"] = "split") -> Corpus:
         split: ``split``, the standard one by video (1284 / 229 / 686), or ``split_clean``, the 31 videos that the
             release's own extractors never saw (454 / 114 / 184).
     """
-    folder = _folder("cmu_mosi")
-    table, stored = _table(folder / "utterances.csv"), _arrays(folder / "features.npz")
+    folder = data_folder("cmu_mosi")
+    table, stored = read_table(folder / "utterances.csv"), read_arrays(folder / "features.npz")
     schema = Schema(
         (Modality("text", "text"), Modality("audio", "vector", 73)), (Target("sentiment", "regression", (-3, 3)),)
     )
-    return _corpus(
+    return dealt(
         "cmu_mosi",
         schema,
         ids=table["clip_id"],
@@ -62,19 +78,19 @@ def ravdess_av() -> Corpus:
 
     Split by actor: 14 / 3 / 3. The two fixed sentences carry no information and are left out.
     """
-    folder = _folder("ravdess_av")
-    table, stored = _table(folder / "clips.csv"), _arrays(folder / "features.npz")
+    folder = data_folder("ravdess_av")
+    table, stored = read_table(folder / "clips.csv"), read_arrays(folder / "features.npz")
     emotions = dict(zip(stored["emotion_id"].tolist(), table["emotion"], strict=True))
     schema = Schema(
         (Modality("vision", "vector", 35), Modality("audio", "sequence", 26)),
         (Target("emotion", "classification", classes=tuple(emotions[i] for i in sorted(emotions))),),
     )
-    return _corpus(
+    return dealt(
         "ravdess_av",
         schema,
         ids=table["clip"],
         split=table["split"],
-        columns={"vision": stored["au"], "audio": _ragged(stored["logmel"], stored["logmel_offsets"])},
+        columns={"vision": stored["au"], "audio": rows_of(stored["logmel"], stored["logmel_offsets"])},
         targets={"emotion": stored["emotion_id"]},
         groups=table["actor"],
     )
@@ -115,25 +131,22 @@ def real_life_trial(fold: int = 0, rate: int = 10) -> Corpus:
         fold: the test fold, 0 to 4; the next one is validation. No court case is in two folds.
         rate: steps per second, a divisor of 10; below 10, steps are means (of the frames with a face).
     """
-    if fold not in range(FOLDS):
-        raise OptionError(f"fold must be a whole number from 0 to {FOLDS - 1}, got {fold}")
     if rate not in (1, 2, 5, 10):
         raise OptionError(f"rate must be 1, 2, 5 or 10 steps per second, got {rate}")
-    folder = _folder("real_life_trial")
-    table, stored = _table(folder / "clips.csv"), _arrays(folder / "features.npz")
-    tracked = _ragged(stored["video_mask"], stored["video_offsets"])
-    video = _ragged(stored["video"] * stored["video_mask"][:, None], stored["video_offsets"])
-    audio = _ragged(stored["audio"], stored["audio_offsets"])
-    parts = {fold: "test", (fold + 1) % FOLDS: "valid"}
+    folder = data_folder("real_life_trial")
+    table, stored = read_table(folder / "clips.csv"), read_arrays(folder / "features.npz")
+    tracked = rows_of(stored["video_mask"], stored["video_offsets"])
+    video = rows_of(stored["video"] * stored["video_mask"][:, None], stored["video_offsets"])
+    audio = rows_of(stored["audio"], stored["audio_offsets"])
     schema = Schema(
         (Modality("audio", "sequence", 29), Modality("vision", "sequence", 49)),
         (Target("deception", "classification", classes=("truthful", "deceptive")),),
     )
-    return _corpus(
+    return dealt(
         "real_life_trial",
         schema,
         ids=table["clip"],
-        split=[parts.get(f, "train") for f in stored["fold"].tolist()],
+        split=rotated(stored["fold"].tolist(), fold, FOLDS),
         columns={
             "audio": [_means(row, np.ones(len(row)), 10 // rate) for row in audio],
             "vision": [
@@ -149,7 +162,7 @@ def _aligned(name: str, schema: Schema, files: Mapping[str, str]) -> Corpus:
     """Read ``train.npz``, ``valid.npz``, ``test.npz``; ``files``: modality -> its array, absent where there is none."""
     splits = {}
     for part in ("train", "valid", "test"):
-        stored = _arrays(_folder(name) / f"{part}.npz")
+        stored = read_arrays(data_folder(name) / f"{part}.npz")
         labels = stored["label"].reshape(len(stored["label"]), -1)
         spans = _spans([stored[file] for file in files.values() if file in stored])
         columns = {
@@ -176,51 +189,6 @@ def _trim(array: Array, spans: Sequence[slice]) -> list[Array | None]:
     return [row if row.any() else None for row in rows]
 
 
-def _corpus(
-    name: str,
-    schema: Schema,
-    *,
-    ids: Sequence[str],
-    split: Sequence[str],
-    columns: Mapping[str, Sequence[Any] | Array],
-    targets: Mapping[str, Array],
-    groups: Sequence[str],
-    notes: tuple[str, ...] = (),
-) -> Corpus:
-    """Deal rows to train, valid and test by ``split``; rows of any other value are left out."""
-    splits = {}
-    for part in ("train", "valid", "test"):
-        rows = [i for i, value in enumerate(split) if value == part]
-        splits[part] = build_split(
-            schema,
-            [ids[i] for i in rows],
-            {n: [column[i] for i in rows] for n, column in columns.items()},
-            {n: labels[rows] for n, labels in targets.items()},
-            [groups[i] for i in rows],
-        )
-    return Corpus(name, f"benchmarks/corpora.py:{name}", schema, splits, notes).check()
-
-
-def _folder(name: str) -> Path:
-    root = Path(os.environ.get("POLYMODAL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
-    folder = root / "data" / name
-    if not folder.is_dir():
-        raise DataError(f"{folder} does not exist; set POLYMODAL_SHARED to the folder that holds data/{name}")
-    return folder
-
-
-def _table(file: Path) -> dict[str, list[str]]:
-    """Return the columns of a CSV file."""
-    with file.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    return {name: [row[name] for row in rows] for name in rows[0]}
-
-
-def _arrays(file: Path) -> dict[str, Array]:
-    with np.load(file, allow_pickle=False) as stored:
-        return dict(stored)
-
-
 def _means(row: Array, counted: Array, size: int) -> Array:
     """Return means of every ``size`` steps, of those ``counted``; zeros where none is."""
     if size == 1 or not len(row):
@@ -230,7 +198,3 @@ def _means(row: Array, counted: Array, size: int) -> Array:
     sums, counts = np.add.reduceat(row * weights[:, None], starts), np.add.reduceat(weights, starts)
     means: Array = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
     return means
-
-
-def _ragged(values: Array, offsets: Array) -> list[Array]:
-    return np.split(values, offsets[1:-1])

@@ -19,13 +19,19 @@ SIZES = {
     "ravdess_av": (840, 180, 180),
     "ict_mmmo": (220, 40, 80),
     "pom": (600, 100, 203),
+    "mfeat_digits": (1200, 300, 500),
+    "faircv": (3600, 480, 720),
+    "faircv?label=blind&bias=ethnicity": (3600, 480, 720),
+    "mustard": (379, 123, 188),
+    "mustard?split=official&fold=4": (414, 138, 138),
+    "meld_text": (9989, 1109, 2610),
 }
 
-
-@pytest.fixture
-def load(shared: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("POLYMODAL_SHARED", str(shared))
-    return lambda source: load_corpus(f"{FILE}:{source}")
+APART = [
+    *("cmu_mosi", "cmu_mosi?split=split_clean", "ravdess_av", "real_life_trial?fold=3"),
+    *(f"mustard?fold={fold}" for fold in range(5)),
+    "meld_text",
+]
 
 
 def lengths(corpus: Corpus, split: str, name: str) -> np.ndarray:
@@ -38,10 +44,11 @@ def lengths(corpus: Corpus, split: str, name: str) -> np.ndarray:
 def test_splits_have_the_sizes_of_the_release(load, source: str) -> None:
     corpus = load(source)
     assert tuple(len(corpus[s]) for s in ("train", "valid", "test")) == SIZES[source]
+    assert load(source).hash == corpus.hash
 
 
-@pytest.mark.parametrize("source", ["cmu_mosi", "cmu_mosi?split=split_clean", "ravdess_av", "real_life_trial?fold=3"])
-def test_no_video_actor_or_case_is_in_two_splits(load, source: str) -> None:
+@pytest.mark.parametrize("source", APART)
+def test_no_video_actor_case_speaker_or_dialogue_is_in_two_splits(load, source: str) -> None:
     groups = [set(split.groups) for split in load(source).splits.values()]
     assert all(groups)
     assert len(set.union(*groups)) == sum(map(len, groups))

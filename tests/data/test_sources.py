@@ -103,6 +103,19 @@ def test_function_in_a_file_gets_options_by_its_signature(module: Path) -> None:
     assert len(load_corpus(f"{module}:guessed?rows=3&loud=yes")["train"]) == 3
 
 
+def test_a_file_may_import_the_files_beside_it(tmp_path: Path, module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "helpers_beside.py").write_text(module.read_text())
+    (tmp_path / "data.py").write_text("from helpers_beside import made\n")
+    before = list(sys.path)
+    monkeypatch.chdir(tmp_path)
+    assert len(load_corpus("data.py:made?rows=5")["train"]) == 5
+    assert sys.path == before
+    (tmp_path / "data.py").write_text("import no_such_helper\n")
+    with pytest.raises(DataError, match="cannot be imported"):
+        load_corpus("data.py:made")
+    assert sys.path == before
+
+
 def test_function_in_a_module(module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(module.parent)
     assert len(load_corpus("corpora:made")["train"]) == 4

@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
@@ -155,11 +156,19 @@ def _open_function(place: str) -> Opened:
 
 
 def _import_file(path: Path) -> Any:
+    """Import a file that may import the files beside it, as a script may; what is installed comes before them."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    folder = str(path.resolve().parent)
+    known = folder in sys.path
+    sys.path += [] if known else [folder]
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        if not known and folder in sys.path:
+            sys.path.remove(folder)
     return module
 
 

@@ -1,0 +1,153 @@
+"""What every public corpus holds for a linear model, by modality; run it from the repository root.
+
+    python benchmarks/floors.py                  # minutes on one core
+    python benchmarks/floors.py --only emodb     # prints, and leaves the results as they are
+
+The method ``linear`` (ridge or logistic regression; text as MiniLM states) reads each corpus of ``corpora.py`` from one
+modality at a time, then from all. A modality carries something alone if the interval lies above chance. Folds are
+pooled. Runs stay in ``--out`` and finished ones are reused. Writes ``results/floors.json`` and ``floors.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from measure import RESULTS, machine, save
+from polymodal.core import Target
+from polymodal.data.corpus import Corpus
+from polymodal.data.sources import load_corpus
+from real_data import ONCE, Row, cell, measure, source, train
+
+MINILM = "minilm?layers=3&max_tokens=128"
+
+
+def folds(count: int, **options: Any) -> tuple[dict[str, Any], ...]:
+    return tuple({"fold": fold, **options} for fold in range(count))
+
+
+ASKED: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
+    "cmu_mosi": ("cmu_mosi", ({},)),
+    "ravdess_av": ("ravdess_av", ({},)),
+    "ict_mmmo": ("ict_mmmo", ({"modalities": "audio,vision"},)),  # no training sample has text
+    "pom": ("pom", ({},)),
+    "real_life_trial": ("real_life_trial", folds(5)),
+    "mfeat_digits": ("mfeat_digits", ({},)),
+    "grid_words": ("grid_words", folds(3)),
+    "emodb": ("emodb", folds(10)),
+    "mustard": ("mustard", folds(5)),
+    "mustard, official folds": ("mustard", folds(5, split="official")),
+    "meld_text": ("meld_text", ({},)),
+    "faircv": ("faircv", ({},)),
+    "faircv, blind score": ("faircv", ({"label": "blind"},)),
+}
+"""Name -> function of ``corpora.py`` and its options, one set per fold."""
+
+
+def inputs(corpus: Corpus) -> list[tuple[str, ...]]:
+    """Return every modality alone, then all of them."""
+    return [*((name,) for name in corpus.schema.names), corpus.schema.names]
+
+
+def guess(target: Target, corpora: list[Corpus]) -> float:
+    """Return what the commonest class, or the median, of each training split scores on the test splits, pooled."""
+    scores = []
+    for corpus in corpora:
+        labels = corpus["train"].targets[target.name]
+        constant = np.bincount(labels).argmax() if target.classes else np.median(labels)
+        tested = corpus["test"].targets[target.name]
+        scores.append(target.spec.sample_scores(tested, np.full_like(tested, constant)))
+    return float(np.concatenate(scores).mean())
+
+
+def floors(name: str, out: Path) -> Iterator[dict[str, Any]]:
+    """Yield one line of the table for each input of a corpus."""
+    function, options = ASKED[name]
+    corpora = [load_corpus(source(function, **one)) for one in options]
+    schema = corpora[0].schema
+    targets = schema.joint_targets
+    main, second = ("ua", "accuracy") if targets[0].classes else ("corr", "mae")
+    tested = [group for corpus in corpora for group in corpus["test"].groups]
+    for kept in inputs(corpora[0]):
+        sources = tuple(source(function, **{**one, "modalities": ",".join(kept)}) for one in options)
+        encode = {n: MINILM for n in kept if n in schema.texts}
+        row = Row(name, "+".join(kept), "linear", sources, encode=encode, seeds=ONCE)
+        found = list(measure(row, train(row, out))["figures"].items())[-1]  # several targets: their mean
+        yield {
+            "corpus": name,
+            "splits": [[len(corpus[part]) for part in ("train", "valid", "test")] for corpus in corpora],
+            "test_groups": len(set(tested)) or None,
+            "target": found[0],
+            "inputs": list(kept),
+            "metric": main,
+            "chance": 1 / len(targets[0].classes) if targets[0].classes else 0.0,
+            "figure": found[1][main],
+            "second": second,
+            "guess": float(np.mean([guess(target, corpora) for target in targets])),
+            "second_figure": found[1][second],
+            "data": [corpus.hash for corpus in corpora],
+        }
+
+
+def carries(row: dict[str, Any]) -> str:
+    low = row["figure"]["low"]
+    return "-" if low is None else "yes" if low > row["chance"] else "no"
+
+
+def page(rows: list[dict[str, Any]]) -> str:
+    """Return the Markdown page."""
+    about = machine()
+    lines = [
+        "# Floors",
+        "",
+        f"Made by `python benchmarks/floors.py` on {about['date']}, {about['cores']} cores ({about['processor']}), no "
+        "GPU. Method `linear`, one run, penalty by validation loss; figures on test, folds pooled [95 % percentile "
+        "bootstrap interval over test samples]. Samples of one group are alike, so where groups are few the true "
+        "intervals are wider. ua: mean recall of the classes, whose chance is one over their number; corr: that of a "
+        "constant is taken as 0. In brackets: what the training split's commonest class, or its median, reaches.",
+        "",
+        "| corpus | train / valid / test | test groups | target | inputs | ua or corr | chance | above | "
+        "accuracy or MAE (guess) |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        splits = row["splits"]
+        sizes = (
+            " / ".join(map(str, splits[0])) if len(splits) == 1 else f"{len(splits)} folds, {sum(s[2] for s in splits)}"
+        )
+        cells = [
+            row["corpus"],
+            sizes,
+            row["test_groups"] or "not known",
+            row["target"],
+            " + ".join(row["inputs"]),
+            f"{row['metric']} {cell(row['figure'])}",
+            f"{row['chance']:.3f}",
+            carries(row),
+            f"{row['second']} {row['second_figure']['mean']:.3f} ({row['guess']:.3f})",
+        ]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=ASKED, default=list(ASKED), help="corpora; default: all")
+    parser.add_argument("--out", type=Path, default=Path("runs/floors"), help="folder of the runs")
+    arguments = parser.parse_args()
+    rows = []
+    for name in arguments.only:
+        for row in floors(name, arguments.out):
+            print(name, "+".join(row["inputs"]), row["metric"], cell(row["figure"]), flush=True)
+            rows.append(row)
+    if arguments.only == list(ASKED):
+        save("floors", rows)
+        (RESULTS / "floors.md").write_text(page(rows))
+
+
+if __name__ == "__main__":
+    main()
