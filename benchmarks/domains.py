@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 import corpora
+import corpora_tools
 from polymodal.core import Modality, Schema, Target
 from polymodal.data.corpus import Corpus, Split, build_split
 
@@ -63,7 +64,7 @@ def trial(fold: int = 0, domain: Literal["a", "b", "c", "target"] = "target") ->
 
 @cache
 def _cases() -> dict[str, int]:
-    with (corpora._folder("real_life_trial") / "clips.csv").open(encoding="utf-8", newline="") as stream:
+    with (corpora_tools.data_folder("real_life_trial") / "clips.csv").open(encoding="utf-8", newline="") as stream:
         return {row["case"]: int(row["fold"]) for row in csv.DictReader(stream)}
 
 
@@ -101,9 +102,9 @@ def voice(corpus: Literal["ravdess", "emodb"] = "ravdess", half: int = 0) -> Cor
 
 
 def _ravdess_voice() -> tuple[list[str], list[Any], list[str], list[str]]:
-    folder = corpora._folder("ravdess_av")
-    table, stored = corpora._table(folder / "clips.csv"), corpora._arrays(folder / "features.npz")
-    sounds = corpora._ragged(stored["logmel"].astype(np.float32), stored["logmel_offsets"])
+    folder = corpora_tools.data_folder("ravdess_av")
+    table, stored = corpora_tools.read_table(folder / "clips.csv"), corpora_tools.read_arrays(folder / "features.npz")
+    sounds = corpora_tools.rows_of(stored["logmel"].astype(np.float32), stored["logmel_offsets"])
     rows = [i for i, emotion in enumerate(table["emotion"]) if emotion in SHARED_EMOTIONS]
     return tuple([column[i] for i in rows] for column in (table["clip"], sounds, table["emotion"], table["actor"]))  # type: ignore[return-value]
 
@@ -112,8 +113,8 @@ def _ravdess_voice() -> tuple[list[str], list[Any], list[str], list[str]]:
 def _emodb_voice() -> tuple[list[str], list[Any], list[str], list[str]]:
     import soundfile
 
-    folder = corpora._folder("emodb")
-    table = corpora._table(folder / "clips.csv")
+    folder = corpora_tools.data_folder("emodb")
+    table = corpora_tools.read_table(folder / "clips.csv")
     rows = [i for i, emotion in enumerate(table["emotion"]) if emotion in GERMAN]
     sounds = []
     for i in rows:
