@@ -125,6 +125,11 @@ def test_what_does_not_fit_together_is_one_sentence(make: object, named: str) ->
         make()  # type: ignore[operator]
 
 
+def test_options_of_a_source_without_parentheses_are_explained() -> None:
+    with pytest.raises(OptionError, match=r"no option 'n'; .* stands in parentheses: mix:a=\(SOURCE\?n=\.\.\.\)"):
+        load_corpus("mix:a=synthetic:talk?n=60,b=(synthetic:talk?n=60)")
+
+
 def test_balanced_batches_have_as_many_of_each_domain_and_use_every_sample() -> None:
     whole = mixed("a,cc")
     rare = whole["train"].select([*range(12), 12, 13, 14])

@@ -67,12 +67,15 @@ def print_scores(scores: dict[str, Any]) -> None:
         if row["main"] and row["target"] == main[0]["target"]:
             name = f"area under {row['series']}" if row["stress"] == "area" else row["stress"]
             table.add_row(row["split"], name, *_cells(row))
-    Console(highlight=False).print(table)
+    out = Console(highlight=False)
+    out.print(table)
+    if any(row["low"] is None and row["least"] is not None for row in scores["rows"]):
+        out.print(f"a .. b: lowest and highest of single groups; {first[0]['groups']} are too few for an interval")
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     mean, std, low, high = ("-" if row[k] is None else f"{row[k]:.3f}" for k in ("mean", "std", "low", "high"))
     between = f"{low} to {high}"
     if row["low"] is None and row["least"] is not None:
-        between = f"groups: {row['least']:.3f} to {row['most']:.3f}"
+        between = f"{row['least']:.3f} .. {row['most']:.3f}"
     return mean, std, between, str(row["count"]), str(row["groups"])

@@ -20,7 +20,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from polymodal.core import DataError, nearest
+from polymodal.core import DataError, OptionError, nearest
 from polymodal.core.options import Count, options_of, read_options, split_source
 from polymodal.data import csd, magbert, mmsa
 from polymodal.data.columns import choose, keys_of, split_name
@@ -56,6 +56,12 @@ def load_corpus(source: str | Path | Corpus) -> Corpus:
     try:
         reader, arguments = _open(place)
         own, common = options_of(reader, len(arguments)), options_of(_finish, 2)
+        for name in given if reader is mix else ():
+            if name not in {**common, **own}:
+                raise OptionError(
+                    f"{text}: a mix has no option {name!r}; a source with options of its own stands in parentheses: "
+                    f"mix:a=(SOURCE?{name}=...),b=OTHER"
+                )
         options = read_options(text, given, {**common, **own}, text=True)
         corpus = reader(*arguments, **{n: v for n, v in options.items() if n in own})
         if not isinstance(corpus, Corpus):
