@@ -56,6 +56,7 @@ def evaluate(
         RunError, DataError: as ``Run.load``, ``Run.corpus``; no test split.
         OptionError: as ``stress.sweep``.
     """
+    from polymodal.data.progress import console
     from polymodal.stress import sweeps
     from polymodal.train.run import Run
 
@@ -66,13 +67,26 @@ def evaluate(
     if not corpus.test_splits:
         raise DataError(f"{corpus.source} has no test split, only {', '.join(corpus.splits)}; name one test")
     folder = opened.path / evaluation_name(opened, corpus)
-    return _Evaluation(opened, corpus, folder, resamples).run_all(subsets, points)
+    scores = _Evaluation(opened, corpus, folder, resamples).run_all(subsets, points)
+    if scores["data"]["warnings"]:
+        console.print(f"warning: {'; '.join(scores['data']['warnings'])}", soft_wrap=True)
+    return scores
 
 
 def evaluation_name(run: Run, corpus: Corpus) -> str:
     """Return the folder within a run that holds its evaluation on ``corpus``; ``evaluation`` if it is the run's own."""
     own = corpus.hash == run.config["data"]["hash"]
     return "evaluation" if own else f"evaluation-{corpus.name}-{corpus.hash[:8]}"
+
+
+def _warnings(run: Run, corpus: Corpus) -> list[str]:
+    """Return what training may have seen of the test splits; of another corpus that is not known."""
+    from polymodal.data.leaks import leaks
+
+    about = run.config["data"]
+    if corpus.hash != about["hash"]:
+        return []
+    return list(about["warnings"]) if "warnings" in about else leaks(corpus)
 
 
 class _Evaluation:
@@ -116,7 +130,12 @@ class _Evaluation:
         scores = {
             "run": self.run.path.name,
             "method": config["method"],
-            "data": {"source": self.corpus.source, "name": self.corpus.name, "hash": self.corpus.hash},
+            "data": {
+                "source": self.corpus.source,
+                "name": self.corpus.name,
+                "hash": self.corpus.hash,
+                "warnings": _warnings(self.run, self.corpus),
+            },
             "protocol": {
                 **{k: v.format(resamples=self.resamples) for k, v in PROTOCOL.items()},
                 "absence": "Handled by the method."

@@ -115,6 +115,7 @@ def prepare(
         OptionError, DataError: as ``fit``.
     """
     from polymodal.data.encode import encode_corpus
+    from polymodal.data.leaks import leaks
     from polymodal.data.sources import load_corpus
     from polymodal.methods import find_method, method_id
     from polymodal.stress import parse_stress
@@ -132,10 +133,13 @@ def prepare(
     for name in parse_stress(recipe.train_stress).modalities if recipe.train_stress else ():
         corpus.schema.modality(name)
     trained, frozen = choose_encoders(corpus.schema, chosen, encoder, encode)
+    warnings = leaks(corpus)
     corpus = encode_corpus(corpus, frozen)
     corpus = replace(corpus, schema=corpus.schema.with_encoders(trained))
     options = {**chosen["method"], **method_options}
-    return Plan(_config(method, method_class, options, recipe, corpus, frozen, seeds), corpus, recipe)
+    config = _config(method, method_class, options, recipe, corpus, frozen, seeds)
+    config["data"]["warnings"] = warnings
+    return Plan(config, corpus, recipe)
 
 
 def _config(
@@ -305,6 +309,8 @@ def train(plan: Plan, folder: Path, *, device: str, resume: bool, checkpoint_sec
             console.print(line, soft_wrap=True)
 
     say(f"{config['method']}: {config['parameters']:,} parameters, {config['data']['sizes']}, into {folder}")
+    if config["data"]["warnings"]:
+        say(f"warning: {'; '.join(config['data']['warnings'])}")
     for seed in config["seeds"]:
         place = folder / f"seed-{seed}"
         if (place / "result.json").is_file():
