@@ -6,7 +6,9 @@ from itertools import combinations
 
 import numpy as np
 
+from polymodal.core import Schema
 from polymodal.data.corpus import Corpus, Split
+from polymodal.data.ragged import Array
 
 
 def leaks(corpus: Corpus) -> list[str]:
@@ -43,6 +45,25 @@ def repeated_texts(corpus: Corpus) -> list[str]:
                 found.append(
                     f"{same} of {len(corpus[name])} samples of {name} have a {modality.name} that is also in train"
                 )
+    return found
+
+
+def texts_across(split: Split, numbers: Array, schema: Schema) -> list[str]:
+    """Return a sentence for every modality with texts that are in more than one fold.
+
+    Args:
+        split: the samples.
+        numbers: ``(rows,)``, the fold of each.
+        schema: of the corpus.
+    """
+    found = []
+    for name in (m.name for m in schema.modalities if m.kind == "text"):
+        folds: dict[int, set[int]] = {}
+        hashes, there = _text_hashes(split, name), numbers[split.present[name]].tolist()
+        for text, fold in zip(hashes, there, strict=True):
+            folds.setdefault(text, set()).add(fold)
+        if same := sum(len(folds[text]) > 1 for text in hashes):
+            found.append(f"{same} of {len(split)} samples have a {name} that is also in another fold")
     return found
 
 
