@@ -265,13 +265,14 @@ def _projection(run: Run) -> Section | None:
     labels, names, what = _colours(run.target, found["true"][rows], found["predicted"][rows])
     explained = np.nan_to_num(pca.explained_variance_ratio_)
     share = f"{explained.sum():.0%}"
+    which = "fold 0, seed " if "folds" in run.info else "seed "  # spaces of several models have nothing in common
     return Section(
         "projection",
         title,
         plots.projection(pca.transform(points), labels, explained, run.target.name, names),
         f"Scatter of {len(points)} samples on two principal components that explain {share} of the variance, "
         f"coloured by {what}.",
-        f"{len(points)} samples of {run.split}, complete input, seed {found['seed'][0]}: principal components of the "
+        f"{len(points)} samples of {run.split}, complete input, {which}{found['seed'][0]}: principal components of the "
         f"{points.shape[1]}-dimensional fused representation, coloured by {what}. The two explain {share} of the "
         f"variance, so distances in the plane are only part of the picture.",
     )
