@@ -242,6 +242,12 @@ def test_a_run_that_was_stopped_in_three_folds_ends_where_an_uninterrupted_one_e
     assert {p: p.stat().st_mtime_ns for p in stopped.path.rglob("*.safetensors")} == times
 
 
+def test_a_damaged_run_of_folds_is_one_sentence(run: Run) -> None:
+    (run.path / "run.json").write_text(json.dumps(run.config | {"folds": {"scheme": 3}}))
+    with pytest.raises(RunError, match=r"run.json is damaged: it lacks folds.count, folds.hash"):
+        Run.load(run.path)
+
+
 def test_a_seed_counts_when_all_its_folds_are_done(run: Run) -> None:
     (run.path / "fold-1/seed-2/result.json").unlink()
     assert run.seeds == [1]

@@ -23,6 +23,7 @@ from polymodal.train.infer import Columns
 from polymodal.train.members import Member, folds_of, home_of
 
 _NEEDED = ("method", "method_source", "options", "recipe", "data", "seeds", "command")
+_OF_FOLDS = ("scheme", "count", "hash")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -35,6 +36,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RunError(f"{file} cannot be read ({error}); train the run again") from None
     missing = [key for key in _NEEDED if not isinstance(config, dict) or key not in config]
+    if not missing and "folds" in config:
+        missing = [f"folds.{key}" for key in _OF_FOLDS if key not in config["folds"]]
     if missing:
         raise RunError(f"{file} is damaged: it lacks {', '.join(missing)}; train the run again")
     return with_own_encoders(config)
