@@ -9,11 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import polymodal
+from polymodal import fit
 from polymodal.audit import audit_names
+from polymodal.audit.panels import judge_of
 from polymodal.audit.run import audit_run, read_audits
 from polymodal.cli.main import main
 from polymodal.core import DataError, OptionError, RunError
 from polymodal.report import write_report
+from polymodal.train.answers import Answers, ensemble
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +61,20 @@ def test_a_damaged_audit_says_how_to_repeat_it(tmp_path: Path) -> None:
     (tmp_path / "audit" / "shapley.json").write_text("{}")
     with pytest.raises(RunError, match=r"is damaged .*polymodal audit"):
         read_audits(tmp_path)
+
+
+def test_a_run_of_folds_is_asked_about_each_sample_by_who_never_saw_its_group(tmp_path: Path) -> None:
+    run = fit("linear", "synthetic:talk?n=40", folds=3, seeds=(1, 2), out=tmp_path / "run")
+    corpus = run.corpus()
+    judge, whole = judge_of(run, corpus, "test")
+    columns = [Answers(run, corpus).of(seed, "test") for seed in (1, 2)]
+    wanted = ensemble(run.schema.joint_targets, columns)
+    said: dict[str, float] = {}
+    for batch in run.loader(whole, "test").epoch():  # samples of several folds in each
+        said |= dict(zip(batch.ids, judge(batch)["sentiment"].tolist(), strict=True))
+    assert said == pytest.approx(dict(zip(wanted["id"].tolist(), wanted["sentiment/predicted"], strict=True)), abs=1e-5)
+    found = audit_run(run, ["importance", "shapley"])
+    assert {line.count for line in found["shapley"].evidence} == {80}
+    assert {line.groups for line in found["shapley"].evidence} == {16}
+    other = audit_run(run, ["shapley"], split="test_ood")["shapley"]
+    assert {line.count for line in other.evidence} == {20}

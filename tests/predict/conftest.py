@@ -68,7 +68,7 @@ def _described(options: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
-    """``make_run(modalities, targets, extraction=options or None, method, seeds, encode, valid)`` -> Run.
+    """``make_run(modalities, targets, extraction=options or None, method, seeds, encode, valid, folds)`` -> Run.
 
     Names of modalities and targets are joined by commas; the same arguments give the same folder.
     """
@@ -83,8 +83,9 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
         seeds: tuple[int, ...] = (1,),
         encode: dict[str, str] | None = None,
         valid: int = 40,
+        folds: int | None = None,
     ) -> Run:
-        key = repr((modalities, targets, extraction, method, seeds, encode, valid))
+        key = repr((modalities, targets, extraction, method, seeds, encode, valid, folds))
         if key not in made:
             schema = Schema(
                 tuple(MODALITIES[m] for m in modalities.split(",")), tuple(TARGETS[t] for t in targets.split(","))
@@ -96,6 +97,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
                 options={} if method == "linear" else {"width": 4},
                 epochs=2,
                 seeds=seeds,
+                folds=folds,
                 encode=encode,
                 out=tmp_path_factory.mktemp("run") / "run",
             )

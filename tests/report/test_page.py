@@ -315,7 +315,7 @@ def test_an_epoch_written_again_counts_once(make_run: MakeRun) -> None:
     last = json.loads(file.read_text().splitlines()[-1])
     with file.open("a") as stream:
         stream.write(json.dumps(last | {"train": {"loss": 99.0}}) + "\n")
-    epochs = read_epochs(read_run(run))[1111]
+    epochs = read_epochs(read_run(run))["seed 1111"]
     assert len(epochs) == 20
     assert epochs[-1]["train"] == {"loss": 99.0}
 

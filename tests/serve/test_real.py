@@ -24,8 +24,7 @@ from polymodal.serve.settings import Settings
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def _run(folder: Path, folds: int | None = None) -> Run:
     """A run on log-mel features that no clip was needed for."""
     extraction = Extraction(audio="logmel", vision="none", text="none")
     (audio,) = Pipeline(extraction).modalities
@@ -37,7 +36,22 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         splits[name] = build_split(schema, [f"{name}{i}" for i in range(size)], {"audio": steps}, {"sentiment": mood})
     told = {"options": extraction.to_dict(), "versions": {}, "modalities": ["audio"]}
     corpus = Corpus("moods", "made", schema, splits, extraction=told)
-    return fit("linear", corpus, epochs=1, out=tmp_path_factory.mktemp("real") / "run")
+    return fit("linear", corpus, epochs=1, folds=folds, out=folder / "run")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return _run(tmp_path_factory.mktemp("real"))
+
+
+def test_a_run_of_folds_is_served(tmp_path: Path) -> None:
+    run = _run(tmp_path, folds=3)
+    app = create_app(partial(load_predictor, str(run.path), None, 1), Settings("run"), Scratch(tmp_path / "scratch"))
+    rows = [{"audio": np.ones((4, run.schema.modalities[0].width)).tolist()}]
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        answered = client.post("/predict", json={"rows": rows}).json()
+    assert answered["utterances"] == Predictor.load(run.path).predict_features(rows).to_dict()["utterances"]
+    assert answered["calibrated"]
 
 
 def test_the_service_says_what_the_predictor_says(run: Run, shared: Path, tmp_path: Path) -> None:

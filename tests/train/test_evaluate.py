@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,3 +144,26 @@ def test_results_that_cannot_be_written_are_one_sentence(trained: Path) -> None:
     (trained / "evaluation").write_text("in the way")
     with pytest.raises(RunError, match=r"cannot write .*evaluation"):
         evaluate(trained)
+
+
+def test_groups_and_texts_that_training_saw_are_told_by_fit_and_evaluate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean = load_corpus("synthetic:talk?n=30")
+    leak = clean.with_split("test", replace(clean["test"], groups=[clean["train"].groups[0]] * len(clean["test"])))
+    texts = [clean["train"].columns["text"][0]] * len(clean["test"])
+    leak = leak.with_split("test", replace(leak["test"], columns={**leak["test"].columns, "text": texts}))
+    run = fit("linear", leak, out=tmp_path / "leak")
+    said = capsys.readouterr().err
+    wanted = [
+        "1 of 1 groups (videos, speakers) of test are also in train: scores on test may be too good",
+        f"{len(texts)} of {len(texts)} samples of test have a text that is also in train",
+    ]
+    assert run.config["data"]["warnings"] == wanted
+    assert said.count(f"warning: {'; '.join(wanted)}") == 1
+    scores = evaluate(run, leak, subsets=False)
+    assert scores["data"]["warnings"] == wanted
+    assert f"warning: {'; '.join(wanted)}" in capsys.readouterr().err
+    assert evaluate(run, clean, subsets=False)["data"]["warnings"] == []
+    assert fit("linear", clean, out=tmp_path / "clean").config["data"]["warnings"] == []
+    assert "warning" not in capsys.readouterr().err

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from polymodal.core import Batch, OptionError, Schema
+from polymodal.data.corpus import Normalizer
 from polymodal.data.ragged import Array
+from polymodal.data.standardise import standardise
 from polymodal.methods.base import Method
 from polymodal.score.intervals import FEW, Blocks, jackknife, student
 from polymodal.score.statistics import average
@@ -34,15 +36,25 @@ class Judge(Protocol):
 
 
 class Panel:
-    """The mean of several methods, in evaluation mode, such as the seeds of a run."""
+    """The mean of several methods, in evaluation mode, such as the seeds of a run.
 
-    def __init__(self, methods: Sequence[Method]) -> None:
-        self.methods, self.schema = methods, methods[0].schema
+    Args:
+        methods: of one schema.
+        normalizers: one per method, for batches that are not standardised yet; default: they are.
+    """
+
+    def __init__(self, methods: Sequence[Method], normalizers: Sequence[Normalizer] = ()) -> None:
+        self.methods, self.schema, self._normalizers = methods, methods[0].schema, normalizers
 
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> Said:
         """Return the mean over methods."""
-        outputs = [method(batch).predictions for method in self.methods]
+        if self._normalizers:
+            known = {id(n): standardise(batch, n) for n in self._normalizers}
+            own = [known[id(n)] for n in self._normalizers]
+        else:
+            own = [batch] * len(self.methods)
+        outputs = [method(part).predictions for method, part in zip(self.methods, own, strict=True)]
         return {
             t.name: torch.stack([t.spec.columns(o[t.name].float())[t.spec.averaged].double() for o in outputs]).mean(0)
             for t in self.schema.joint_targets

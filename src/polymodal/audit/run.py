@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.audit import find_audit
-from polymodal.audit.base import Evidence, Findings, Panel
+from polymodal.audit.base import Evidence, Findings
+from polymodal.audit.panels import judge_of
 from polymodal.core import DataError, OptionError, RunError
 from polymodal.data.corpus import Corpus
 from polymodal.data.progress import progress_bar
@@ -22,13 +23,14 @@ FOLDER = "audit"
 def audit_run(
     run: Run | str | Path, names: Sequence[str], data: str | Corpus | None = None, *, split: str = "test"
 ) -> dict[str, Findings]:
-    """Audit the mean of a run's seeds on one split and write ``audit/<name>.json`` and ``.parquet`` into its folder.
+    """Audit the mean of a run's members on one split and write ``audit/<name>.json`` and ``.parquet`` into its folder.
 
     Args:
         run: a Run or its folder.
         names: of audits, see ``audit_names``.
         data: another corpus with the same modalities and targets; default: the run's own.
-        split: of the corpus.
+        split: of the corpus; in a run of folds ``test`` is all of its own, each sample judged by the members of the
+            fold that held it out.
 
     Raises:
         OptionError: no such audit, none named, or more modalities than can be audited.
@@ -41,12 +43,13 @@ def audit_run(
     corpus = opened.corpus(data)
     if any(t.spec.answer == "match" for t in corpus.schema.joint_targets):
         raise DataError(f"{opened.path} retrieves; audits ask for values or classes")
-    panel, loader = Panel([opened.method(seed) for seed in opened.seeds]), opened.loader(corpus, split)
+    judge, corpus = judge_of(opened, corpus, split)
+    loader = opened.loader(corpus, split)
     found: dict[str, Findings] = {}
     with progress_bar() as bar:
         task = bar.add_task("auditing", total=len(audits))
         for name, audit in audits.items():
-            found[name] = audit().run(panel, loader.epoch)
+            found[name] = audit().run(judge, loader.epoch)
             _write(opened, name, corpus, split, found[name])
             bar.advance(task)
     return found

@@ -16,7 +16,8 @@ from polymodal.core import DataError, OptionError, PolymodalError
 from polymodal.core.options import options_of
 from polymodal.data.progress import console
 from polymodal.methods import find_method
-from polymodal.train.fit import Plan, open_fabric, train_seed
+from polymodal.train.fit import Plan, open_fabric, train_member
+from polymodal.train.members import Member
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -101,5 +102,5 @@ def trained_loss(plan: Plan, cell: Cell) -> float:
     """Train once and return the best validation loss; nothing is kept."""
     fabric = open_fabric(cell.device, plan.recipe.precision)
     with tempfile.TemporaryDirectory(dir=cell.folder) as place:
-        found = train_seed(plan, cell.seed, Path(place), fabric, lambda line: None, math.inf)
+        found = train_member(plan, Member(cell.seed), Path(place), fabric, lambda line: None, math.inf)
     return float(found["valid_loss"])

@@ -7,7 +7,7 @@ from typing import Literal
 
 from polymodal.cli.lists import Pairs, Settings
 from polymodal.cli.text import print_json, typed
-from polymodal.core.options import Count, NotNegative, Positive, Seeds, pairs
+from polymodal.core.options import Count, FoldScheme, NotNegative, Positive, Seeds, pairs
 
 EXAMPLES = {
     "fit": """\
@@ -15,6 +15,8 @@ EXAMPLES = {
   polymodal fit mmcl --data mosi_unaligned.pkl --seeds 1111,1112,1113 --out runs/mosi
   polymodal fit mmcl --data 'mosi.pkl?text=raw' --encode text=minilm --set width=64 beta=0.5
   polymodal fit mmcl --data 'mosi.pkl?text=raw' --encoder 'text=minilm?tuning=lora'
+  polymodal fit mmcl --data mosi.pkl --folds 5    cross-validation by groups (videos, speakers)
+  polymodal fit mmcl --data stores/interviews --folds leave-one-group-out
   polymodal fit mmcl --data mosi.pkl --train-stress missing:rate=0.3
   polymodal fit linear --data mosi.pkl            the floor that every method must beat
   polymodal fit my_method.py:Mine --data mosi.pkl
@@ -35,6 +37,7 @@ def fit(
     batch_size: Count | None = None,
     lr: Positive | None = None,
     seeds: Seeds = (1111,),
+    folds: FoldScheme | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["32", "bf16-mixed"] | None = None,
     train_stress: str | None = None,
@@ -43,7 +46,7 @@ def fit(
     checkpoint_seconds: NotNegative = 60.0,
     json: bool = False,
 ) -> int:
-    """Train a method on a corpus, once per seed, into a run folder.
+    """Train a method on a corpus, once per seed (and fold), into a run folder.
 
     Args:
         method: id (see 'polymodal methods'), package.module:Class or file.py:Class
@@ -58,6 +61,8 @@ def fit(
         batch_size: samples per step
         lr: learning rate of new parameters
         seeds: whole numbers, one training each
+        folds: cross-validation by groups: how many folds train, valid and test are dealt to, whole groups each, or
+            leave-one-group-out; one training per fold and seed
         device: where to compute
         precision: arithmetic
         train_stress: absence or noise on the training data, for example missing:rate=0.3 or noise:audio,snr=5
@@ -82,6 +87,7 @@ def fit(
         precision=precision,
         train_stress=train_stress,
         seeds=seeds,
+        folds=folds,
         device=device,
         out=out,
         resume=resume,
@@ -90,7 +96,8 @@ def fit(
     if int(os.environ.get("RANK", "0")):  # under torchrun one process speaks for all
         return 0
     if json:
-        print_json({"path": str(run.path), **run.config, "results": run.results()})
+        results = {f: run.results(f) for f in run.folds} if run.crossed else run.results()
+        print_json({"path": str(run.path), **run.config, "results": results})
     else:
         console.print(f"trained; next: polymodal evaluate {run.path}", soft_wrap=True)
     return 0

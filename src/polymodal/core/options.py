@@ -46,6 +46,14 @@ Seeds = Annotated[
         lambda seeds: 0 < len(seeds) == len(set(seeds)) and all(0 <= seed < 2**63 for seed in seeds),
     ),
 ]
+LEAVE_ONE_GROUP_OUT = "leave-one-group-out"
+FoldScheme = Annotated[
+    int | Literal["leave-one-group-out"],
+    Rule(
+        f"a whole number, 3 or more (a part each to test on, to validate on and to train on), or {LEAVE_ONE_GROUP_OUT}",
+        lambda folds: folds == LEAVE_ONE_GROUP_OUT or folds >= 3,
+    ),
+]
 
 Options = dict[str, inspect.Parameter]
 """Options that there are: name -> parameter, its annotation resolved."""

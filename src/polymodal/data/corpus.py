@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -64,14 +64,41 @@ class Split:
 
     def select(self, rows: Sequence[int] | Array) -> Split:
         """Return a copy that holds only ``rows``, in that order."""
+        return self._chosen(rows, Ragged.select)
+
+    def view(self, rows: Sequence[int] | Array) -> Split:
+        """Return only ``rows``, in that order; features are shared, not copied."""
+        return self._chosen(rows, Ragged.view)
+
+    def _chosen(self, rows: Sequence[int] | Array, take: Callable[[Ragged, list[int]], Ragged]) -> Split:
         chosen = [int(r) for r in rows]
         return Split(
             [self.ids[r] for r in chosen],
-            {n: c.select(chosen) if isinstance(c, Ragged) else [c[r] for r in chosen] for n, c in self.columns.items()},
+            {n: take(c, chosen) if isinstance(c, Ragged) else [c[r] for r in chosen] for n, c in self.columns.items()},
             {n: p[chosen] for n, p in self.present.items()},
             {n: t[chosen] for n, t in self.targets.items()},
             [self.groups[r] for r in chosen] if len(self.groups) else (),
             None if self.domains is None else self.domains[chosen],
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Split]) -> Split:
+        """Return the rows of ``parts``, one or more of one schema, one after another; features are shared."""
+        columns: dict[str, Column] = {}
+        for name in parts[0].columns:
+            pieces = [p.columns[name] for p in parts]
+            if isinstance(pieces[0], Ragged):
+                columns[name] = Ragged([chunk for piece in pieces for chunk in piece.chunks])  # type: ignore[union-attr]
+            else:
+                columns[name] = [piece[i] for piece in pieces for i in range(len(piece))]  # type: ignore[misc]
+        domains = [p.domains for p in parts if p.domains is not None]
+        return cls(
+            [i for p in parts for i in p.ids],
+            columns,
+            {n: np.concatenate([p.present[n] for p in parts]) for n in parts[0].present},
+            {n: np.concatenate([p.targets[n] for p in parts]) for n in parts[0].targets},
+            [g for p in parts for g in p.groups],
+            np.concatenate(domains) if domains else None,
         )
 
 

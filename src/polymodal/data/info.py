@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from polymodal.core import Schema, Target
 from polymodal.data.corpus import Corpus, Split, Texts
+from polymodal.data.leaks import leaks
 from polymodal.data.ragged import Array, Ragged
 
 FEW = 30
@@ -109,42 +109,10 @@ def _labels(target: Target, labels: Array) -> dict[str, Any]:
 
 def _warnings(corpus: Corpus, splits: dict[str, Any]) -> list[str]:
     return [
-        *_shared_groups(corpus),
-        *_repeated_texts(corpus),
+        *leaks(corpus),
         *_modality_warnings(corpus.schema, splits),
         *_label_warnings(corpus, splits),
     ]
-
-
-def _shared_groups(corpus: Corpus) -> list[str]:
-    groups = {name: set(split.groups) for name, split in corpus.splits.items()}
-    found = []
-    for one, other in combinations(groups, 2):
-        if both := groups[one] & groups[other]:
-            found.append(
-                f"{len(both)} of {len(groups[other])} groups (videos, speakers) of {other} are also in {one}: "
-                f"scores on {other} may be too good"
-            )
-    return found
-
-
-def _repeated_texts(corpus: Corpus) -> list[str]:
-    found = []
-    for modality in corpus.schema.modalities:
-        if modality.kind != "text" or "train" not in corpus.splits:
-            continue
-        known = set(_text_hashes(corpus["train"], modality.name))
-        for name in (n for n in corpus.splits if n != "train"):
-            if same := sum(text in known for text in _text_hashes(corpus[name], modality.name)):
-                found.append(
-                    f"{same} of {len(corpus[name])} samples of {name} have a {modality.name} that is also in train"
-                )
-    return found
-
-
-def _text_hashes(split: Split, name: str) -> list[int]:
-    column = split.columns[name]
-    return [hash(column[int(i)]) for i in np.flatnonzero(split.present[name])]
 
 
 def _modality_warnings(schema: Schema, splits: dict[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -97,7 +97,7 @@ def mix(
         name="-".join(members),
         source=f"mix:{place}",
         schema=schema,
-        splits={split: _concatenated(schema, pieces) for split, pieces in parts.items() if pieces},
+        splits={split: Split.joined(pieces) for split, pieces in parts.items() if pieces},
         notes=tuple(f"{name}: {note}" for name, corpus in members.items() for note in corpus.notes),
     )
 
@@ -166,22 +166,3 @@ def _unified(corpus: Corpus, split: Split) -> Split:
             rows.append(out)
         columns[name] = Ragged.from_rows(rows, column.width)
     return replace(split, columns=columns)
-
-
-def _concatenated(schema: Schema, parts: Sequence[Split]) -> Split:
-    """Return the rows of ``parts`` one after another; buffers of features are shared, not copied."""
-    columns: dict[str, Column] = {}
-    for name in schema.names:
-        pieces = [p.columns[name] for p in parts]
-        if isinstance(pieces[0], Ragged):
-            columns[name] = Ragged([chunk for piece in pieces for chunk in piece.chunks])  # type: ignore[union-attr]
-        else:
-            columns[name] = [piece[i] for piece in pieces for i in range(len(piece))]  # type: ignore[misc]
-    return Split(
-        [i for p in parts for i in p.ids],
-        columns,
-        {n: np.concatenate([p.present[n] for p in parts]) for n in schema.names},
-        {t.name: np.concatenate([p.targets[t.name] for p in parts]) for t in schema.targets},
-        [g for p in parts for g in p.groups],
-        np.concatenate([p.domains for p in parts if p.domains is not None]),
-    )

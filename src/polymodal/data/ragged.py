@@ -75,3 +75,16 @@ class Ragged:
     def select(self, rows: Sequence[int] | Array) -> Ragged:
         """Return a copy that holds only ``rows``, in that order."""
         return Ragged.from_rows((self[int(r)] for r in rows), self.step, self.dtype)
+
+    def view(self, rows: Sequence[int] | Array) -> Ragged:
+        """Return only ``rows``, in that order, without copying a step: rows that are neighbours here share a chunk."""
+        wanted = np.asarray(rows, dtype=np.int64)
+        homes = np.searchsorted(self._starts, wanted, side="right") - 1
+        cuts = np.flatnonzero((np.diff(wanted) != 1) | (np.diff(homes) != 0)) + 1
+        chunks = []
+        for part in np.split(np.arange(len(wanted)), cuts) if len(wanted) else ():
+            values, offsets = self.chunks[homes[part[0]]]
+            first = int(wanted[part[0]] - self._starts[homes[part[0]]])
+            own = offsets[first : first + len(part) + 1]
+            chunks.append((values[own[0] : own[-1]], own - own[0]))
+        return Ragged(chunks or [(self.chunks[0][0][:0], np.zeros(1, np.int64))])

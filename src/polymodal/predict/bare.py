@@ -19,11 +19,16 @@ def bare(value: Any) -> Any:
 
 
 def bare_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of ``run.json`` without places, in its data and in the command that made it as well."""
+    """Return the content of ``run.json`` without places, in its data and in the command that made it as well.
+
+    Nor does it say who is in which fold: groups are people.
+    """
     about = config["data"]
     source = str(about["source"])
     words = [bare_source(w, about["name"]) if w == source else w for w in shlex.split(config["command"])]
     cleaned = {**config, "data": {**about, "source": bare_source(source, about["name"])}}
+    if "folds" in config:
+        cleaned["folds"] = {key: value for key, value in config["folds"].items() if key != "groups"}
     out: dict[str, Any] = bare(cleaned | {"command": shlex.join(map(_bare_text, words))})
     return out
 

@@ -49,6 +49,7 @@ def model_card(run: Run, repo: str = "org/name") -> str:
         modalities=[(m.name, m.form, _origin(run, m)) for m in run.schema.modalities],
         from_clips=config["data"].get("extraction") is not None,
         seeds=run.seeds,
+        folds=len(run.folds) if run.crossed else 0,
         tables=[to_markdown(score_table(read.rows, name)) for name in scored],
         calibrated=run.calibration is not None,
         reliability=[_reliability(row) for row in (read.scores or {}).get("calibration", [])],

@@ -26,7 +26,9 @@ class Features:
     """Prepares samples for the methods of ``run``; its encoders stay loaded."""
 
     def __init__(self, run: Run) -> None:
-        self.schema, self._normalizer = run.schema, run.normalizer
+        self.schema = run.schema
+        # In a run of folds the members standardise, each by its own statistics.
+        self._normalizer = None if run.crossed else run.normalizer
         self._specs: dict[str, str] = run.config["data"]["encode"]
 
     @cached_property

@@ -27,6 +27,10 @@ FILES = (
     "calibration.json",
     "seed-*/best.safetensors",
     "seed-*/result.json",
+    "fold-*/normalizer.json",
+    "fold-*/calibration.json",
+    "fold-*/seed-*/best.safetensors",
+    "fold-*/seed-*/result.json",
     "evaluation/scores.json",
     "README.md",
 )
@@ -59,11 +63,12 @@ def resolve(run: str | Path) -> Path:
     try:
         check_portable(config, str(run))
         source = str(config["data"]["source"])
-        numbered = all(isinstance(seed, int) for seed in config["seeds"])  # they name folders
+        numbers = [*config["seeds"], config.get("folds", {}).get("count", 0)]
+        numbered = all(isinstance(number, int) for number in numbers)  # they name folders
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(f"run.json of {run} on the hub is damaged ({error!r}): it is not opened") from None
     if names_code(source) or not numbered:
-        what = f"code as its data ({source})" if numbered else f"the seeds {config['seeds']}"
+        what = f"code as its data ({source})" if numbered else f"the seeds and folds {numbers}"
         raise RunError(f"{run} on the hub names {what}: it is not opened")
     return folder
 
@@ -113,13 +118,14 @@ def export(run: Run, folder: Path, repo: str) -> None:
     for spec in _encoders(run.config):
         if Path(spec).exists():
             raise RunError(f"{run.path} reads text with {spec}, a folder of this machine: push that first, then refit")
-    seeds, name = run.seeds, run.config["data"]["name"]
-    write_json(folder / "run.json", bare_config(run.config | {"seeds": seeds}))
-    results = [f"seed-{seed}/result.json" for seed in seeds]
-    for file in ("normalizer.json", "calibration.json", "evaluation/scores.json", *results):
+    members, name = run.members, run.config["data"]["name"]
+    write_json(folder / "run.json", bare_config(run.config | {"seeds": run.seeds}))
+    homes = dict.fromkeys((".", *(member.home for member in members)))
+    measured = [f"{home}/{file}" for home in homes for file in ("normalizer.json", "calibration.json")]
+    for file in (*measured, "evaluation/scores.json", *(f"{member.place}/result.json" for member in members)):
         _copy_json(run.path / file, folder / file, name)
-    for seed in seeds:
-        shutil.copyfile(run.path / f"seed-{seed}" / "best.safetensors", folder / f"seed-{seed}" / "best.safetensors")
+    for member in members:
+        shutil.copyfile(run.path / member.place / "best.safetensors", folder / member.place / "best.safetensors")
     (folder / "README.md").write_text(model_card(Run.load(folder), repo), encoding="utf-8")
 
 
@@ -133,7 +139,7 @@ def _copy_json(file: Path, target: Path, name: str) -> None:
         raise RunError(f"{file} cannot be read ({error}); make it again before the run is pushed") from None
     if "data" in content:
         content["data"]["source"] = bare_source(content["data"]["source"], name)
-    target.parent.mkdir(exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     write_json(target, bare(content))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from polymodal.audit.base import Panel
+from polymodal.audit.panels import panel_of
 from polymodal.audit.shapley import Explanation, explain
 from polymodal.core import RunError, Target
 from polymodal.media.types import Segment
@@ -24,7 +24,7 @@ and, beside the threads of extraction, sometimes for seconds."""
 
 
 class Judge:
-    """The mean of all finished seeds of ``run``, calibrated where the run is.
+    """The mean of all finished members of ``run``, calibrated where the run is.
 
     Args:
         run: the run.
@@ -44,7 +44,7 @@ class Judge:
                     f"{run.path} finds samples for samples ({target.task} {target.name!r}); one alone has none"
                 )
         self.calibration = run.calibration
-        self._panel = Panel([run.method(seed) for seed in run.seeds])
+        self._panel = panel_of(run)
         self._small = sum(p.numel() for m in self._panel.methods for p in m.parameters()) <= SMALL
         self.features = Features(run)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Predictor:
-    """The mean of all finished seeds of a run, ready for any number of clips, one at a time.
+    """The mean of all finished seeds of a run, in every fold, ready for any number of clips, one at a time.
 
     Attributes:
         name: what results call the run: its folder's name, or its name on the hub.

@@ -12,6 +12,7 @@ import numpy as np
 
 from polymodal.core import RunError, Schema, Target
 from polymodal.report.rows import Row, score_rows
+from polymodal.train.members import members_of
 
 Array = np.ndarray[Any, Any]
 
@@ -58,9 +59,10 @@ class Run:
         """The folder as a shell wants it; without the places above it where the path is absolute."""
         return shlex.quote(self.path.name if self.path.is_absolute() else str(self.path))
 
-    def folder_of(self, seed: int) -> Path:
-        """The folder of one seed."""
-        return self.path / f"seed-{seed}"
+    @property
+    def members(self) -> dict[str, Path]:
+        """Name -> folder of every training: ``seed 1``, or ``fold 0 seed 1``."""
+        return {str(member): self.path / member.place for member in members_of(self.info)}
 
 
 def read_run(path: Path, evaluation: str = "evaluation") -> Run:
@@ -92,14 +94,14 @@ def _read_json(file: Path) -> dict[str, Any]:
     return content
 
 
-def read_epochs(run: Run) -> dict[int, list[dict[str, Any]]]:
-    """Return seed -> one dict per epoch, in order; seeds without any are left out.
+def read_epochs(run: Run) -> dict[str, list[dict[str, Any]]]:
+    """Return name of a training -> one dict per epoch, in order; trainings without any are left out.
 
     A resumed run may write an epoch twice; the later line counts.
     """
     found = {}
-    for seed in run.info["seeds"]:
-        file = run.folder_of(seed) / "metrics.jsonl"
+    for name, folder in run.members.items():
+        file = folder / "metrics.jsonl"
         if not file.is_file():
             continue
         epochs: dict[int, dict[str, Any]] = {}
@@ -110,21 +112,21 @@ def read_epochs(run: Run) -> dict[int, list[dict[str, Any]]]:
             except (ValueError, KeyError, TypeError) as error:
                 raise RunError(f"{file} line {number} is not an epoch; remove the line or resume the run") from error
         if epochs:
-            found[int(seed)] = [epochs[e] for e in sorted(epochs)]
+            found[name] = [epochs[e] for e in sorted(epochs)]
     return found
 
 
-def best_epochs(run: Run, epochs: dict[int, list[dict[str, Any]]]) -> dict[int, int]:
-    """Return seed -> epoch whose weights were kept: from ``result.json``, or the last line marked best."""
+def best_epochs(run: Run, epochs: dict[str, list[dict[str, Any]]]) -> dict[str, int]:
+    """Return training -> epoch whose weights were kept: from ``result.json``, or the last line marked best."""
     best = {}
-    for seed, lines in epochs.items():
-        file = run.folder_of(seed) / "result.json"
+    for name, lines in epochs.items():
+        file = run.members[name] / "result.json"
         marked = [line["epoch"] for line in lines if line.get("best")]
         kept = _read_json(file).get("best_epoch") if file.is_file() else None
         if kept is None and marked:
             kept = marked[-1]
         if kept is not None:
-            best[seed] = int(kept)
+            best[name] = int(kept)
     return best
 
 

@@ -124,6 +124,8 @@ def _origin(run: Run) -> list[tuple[str, str]]:
     """Return (name, value) of what, with the command, decides the numbers."""
     info = run.info
     rows = [("Seeds", ", ".join(map(str, info["seeds"]))), ("Data hash", info["data"]["hash"])]
+    if "folds" in info:
+        rows.append(("Folds", f"{info['folds']['count']} by {info['folds']['by']}s ({info['folds']['hash']})"))
     scored = (run.scores or info)["data"]
     if scored["hash"] != info["data"]["hash"]:
         rows.append(("Scored on", f"{scored['source']} ({scored['hash']})"))

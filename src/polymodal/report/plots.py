@@ -133,12 +133,12 @@ def comparison_plot(rows: Sequence[Row]) -> Figure:
 Curve = list[tuple[int, float]]
 
 
-def loss_curves(curves: dict[str, dict[int, dict[str, Curve]]], best: dict[int, int]) -> Figure:
-    """Return one small panel per loss term: training and validation against epochs, a thin line per seed.
+def loss_curves(curves: dict[str, dict[str, dict[str, Curve]]], best: dict[str, int]) -> Figure:
+    """Return one small panel per loss term: training and validation against epochs, a thin line per training.
 
     Args:
-        curves: term -> seed -> ``train`` or ``valid`` -> (epoch, value) pairs.
-        best: seed -> epoch whose weights were kept; a dot marks it on every line.
+        curves: term -> training -> ``train`` or ``valid`` -> (epoch, value) pairs.
+        best: training -> epoch whose weights were kept; a dot marks it on every line.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -147,10 +147,10 @@ def loss_curves(curves: dict[str, dict[int, dict[str, Curve]]], best: dict[int, 
     figure, axes = new_figure(0.5 + 1.65 * rows, columns, rows, sharex=True)
     for ax in axes[len(curves) :]:
         ax.set_axis_off()
-    for i, (ax, (term, seeds)) in enumerate(zip(axes, curves.items(), strict=False)):
-        for seed, parts in seeds.items():
+    for i, (ax, (term, trainings)) in enumerate(zip(axes, curves.items(), strict=False)):
+        for name, parts in trainings.items():
             for part, color in (("train", BLUE), ("valid", ORANGE)):
-                _curve(ax, parts.get(part, []), color, best.get(seed))
+                _curve(ax, parts.get(part, []), color, best.get(name))
         ax.set_title(shorten(term), fontsize=10, loc="left", color=INK)
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
         ax.yaxis.set_major_locator(MaxNLocator(4))

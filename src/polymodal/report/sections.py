@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 
+MANY = 10
+"""Trainings above which a caption does not name each."""
+
+
 @dataclass(frozen=True)
 class Section:
     """One part of the page.
@@ -129,32 +133,42 @@ def _losses(run: Run) -> Section:
     title = "Training"
     epochs = read_epochs(run)
     if not epochs:
-        done = any((run.folder_of(seed) / "result.json").is_file() for seed in run.info["seeds"])
+        done = any((folder / "result.json").is_file() for folder in run.members.values())
         why = "the method was fitted in closed form." if done else f"what trains the run: {run.info['command']}"
         return Section("losses", title, missing=f"No epoch was logged; {why}")
     best = best_epochs(run, epochs)
     terms = dict.fromkeys(term for lines in epochs.values() for line in lines for term in line["train"])
     curves = {
-        term: {seed: {part: _curve(lines, part, term) for part in ("train", "valid")} for seed, lines in epochs.items()}
+        term: {name: {part: _curve(lines, part, term) for part in ("train", "valid")} for name, lines in epochs.items()}
         for term in sorted(terms, key=lambda t: t != "loss")  # the sum first, then its terms as logged
     }
-    kept = ", ".join(f"{epoch} (seed {seed})" for seed, epoch in best.items()) or "unknown"
+    kept, each = _kept(best), "fold and seed" if "folds" in run.info else "seed"
     last = max(lines[-1]["epoch"] for lines in epochs.values())
     return Section(
         "losses",
         title,
         plots.loss_curves(curves, best),
-        f"Curves of {', '.join(curves)} over {last} epochs for {len(epochs)} seeds; epochs kept: {kept}.",
-        f"Each loss term against epochs, a line per seed. “loss” is the sum of the others. Epochs kept: {kept}."
+        f"Curves of {', '.join(curves)} over {last} epochs, {len(epochs)} trainings (per {each}); epochs kept: {kept}.",
+        f"Each loss term against epochs, a line per {each}. “loss” is the sum of the others. Epochs kept: {kept}."
         + _more(run, best, epochs),
     )
 
 
-def _more(run: Run, best: dict[int, int], epochs: dict[int, list[dict[str, Any]]]) -> str:
-    """Say which seeds more epochs would have helped."""
-    done = [seed for seed in best if (run.folder_of(seed) / "result.json").is_file()]
-    found = {seed: advice(best[seed], epochs[seed][-1]["epoch"], run.info["recipe"]["patience"]) for seed in done}
-    return "".join(f" Seed {seed}: {text}." for seed, text in found.items() if text)
+def _kept(best: dict[str, int]) -> str:
+    """Say which epochs were kept; of many trainings, between which."""
+    if len(best) > MANY:
+        return f"{min(best.values())} to {max(best.values())}, median {np.median(list(best.values())):g}"
+    return ", ".join(f"{epoch} ({name})" for name, epoch in best.items()) or "unknown"
+
+
+def _more(run: Run, best: dict[str, int], epochs: dict[str, list[dict[str, Any]]]) -> str:
+    """Say which trainings more epochs would have helped; of many, how many."""
+    done = [name for name in best if (run.members[name] / "result.json").is_file()]
+    advised = ((n, advice(best[n], epochs[n][-1]["epoch"], run.info["recipe"]["patience"])) for n in done)
+    found = {name: text for name, text in advised if text}
+    if len(found) > MANY:
+        return f" {len(found)} of {len(done)} were still improving when the epochs ran out."
+    return "".join(f" {name[0].upper()}{name[1:]}: {text}." for name, text in found.items())
 
 
 def _curve(lines: list[dict[str, Any]], part: str, term: str) -> plots.Curve:
@@ -251,13 +265,14 @@ def _projection(run: Run) -> Section | None:
     labels, names, what = _colours(run.target, found["true"][rows], found["predicted"][rows])
     explained = np.nan_to_num(pca.explained_variance_ratio_)
     share = f"{explained.sum():.0%}"
+    which = "fold 0, seed " if "folds" in run.info else "seed "  # spaces of several models have nothing in common
     return Section(
         "projection",
         title,
         plots.projection(pca.transform(points), labels, explained, run.target.name, names),
         f"Scatter of {len(points)} samples on two principal components that explain {share} of the variance, "
         f"coloured by {what}.",
-        f"{len(points)} samples of {run.split}, complete input, seed {found['seed'][0]}: principal components of the "
+        f"{len(points)} samples of {run.split}, complete input, {which}{found['seed'][0]}: principal components of the "
         f"{points.shape[1]}-dimensional fused representation, coloured by {what}. The two explain {share} of the "
         f"variance, so distances in the plane are only part of the picture.",
     )

@@ -2,12 +2,18 @@
 
 What is calibrated is what is predicted: the mean over seeds (of values, of probabilities), for every set of modalities
 that a sample may have, because less input makes less sure.
+
+In a run of folds every sample is validated on by members that did not train on its group. What they say of all samples
+together calibrates the run (cross-conformal by group); the mean over all members, which is what is then predicted, is
+rather surer than its parts. What a fold's own validation part says calibrates its predictions of what it tests, so
+that no sample calibrates itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,17 +23,23 @@ from polymodal.data.corpus import Corpus, Split
 from polymodal.data.progress import progress_bar
 from polymodal.data.ragged import Array
 from polymodal.score.calibration import calibration_error, coverage, residual_quantile, temperature, tempered
+from polymodal.train.answers import EVERY, ensemble
 from polymodal.train.calibration import FILE, LEVELS, Calibration
 from polymodal.train.checkpoint import write_json
 from polymodal.train.infer import Columns, infer
+from polymodal.train.members import home_of
 from polymodal.train.run import Run
 
 if TYPE_CHECKING:
     import torch
 
+Subset = tuple[str, ...]
+
 
 def calibrate(run: Run, corpus: Corpus, device: torch.device | str = "cpu") -> None:
     """Measure ``run`` on the validation split of ``corpus`` and write ``calibration.json``; the same bytes every time.
+
+    In a run of folds each of them gets a file of its own as well.
 
     Args:
         run: with all seeds trained.
@@ -36,33 +48,67 @@ def calibrate(run: Run, corpus: Corpus, device: torch.device | str = "cpu") -> N
     names, targets, seeds = corpus.schema.names, _calibrated(run), run.seeds
     if not targets:
         return
+    dealt = run.dealt(corpus) if run.crossed else None
     subsets = [kept for size in range(len(names), 0, -1) for kept in combinations(names, size)]
-    by_subset: dict[tuple[str, ...], list[Columns]] = {kept: [] for kept in subsets}
-    loader = run.loader(corpus, "valid")
+    by_subset: dict[Subset, list[Columns]] = {kept: [] for kept in subsets}
     with progress_bar() as bar:
-        task = bar.add_task("calibrating", total=len(seeds) * len(subsets))
-        for seed in seeds:
-            method = run.method(seed).to(device)
-            for kept in subsets:
-                absent = [n for n in names if n not in kept]
-                by_subset[kept].append(infer(method, loader.epoch(), absent=absent)[0])
-                bar.advance(task)
-    measured = [_measure(kept, ensemble(targets, by_subset[kept]), corpus["valid"], targets) for kept in subsets]
-    write_json(run.path / FILE, {"split": "valid", "seeds": seeds, "levels": LEVELS, "subsets": measured})
+        task = bar.add_task("calibrating", total=len(run.members) * len(subsets))
+        for fold in run.folds:
+            own = dealt.corpus(fold) if dealt and fold is not None else corpus
+            said = _predict(run, own, fold, subsets, device, lambda: bar.advance(task))
+            merged = {kept: ensemble(targets, columns) for kept, columns in said.items()}
+            if dealt:
+                _write(run.path / home_of(fold), "valid", seeds, merged, own["valid"], targets)
+            for kept, columns in merged.items():
+                by_subset[kept].append(columns)
+    whole = {kept: _pooled(targets, parts) if dealt else parts[0] for kept, parts in by_subset.items()}
+    split = dealt.pooled if dealt else corpus["valid"]
+    _write(run.path, "valid of each fold" if dealt else "valid", seeds, whole, split, targets)
+
+
+def _predict(
+    run: Run, corpus: Corpus, fold: int | None, subsets: Sequence[Subset], device: Any, done: Callable[[], None]
+) -> dict[Subset, list[Columns]]:
+    """Return what the members of ``fold`` say of the validation split with every subset, seed by seed."""
+    said: dict[Subset, list[Columns]] = {kept: [] for kept in subsets}
+    loader = run.loader(corpus, "valid", fold)
+    for seed in run.seeds:
+        method = run.method(seed, fold).to(device)
+        for kept in subsets:
+            absent = [n for n in corpus.schema.names if n not in kept]
+            said[kept].append(infer(method, loader.epoch(), absent=absent)[0])
+            done()
+    return said
+
+
+def _pooled(targets: Iterable[Target], parts: Sequence[Columns]) -> Columns:
+    """Return the samples of ``parts`` together, each once, with the mean of what the folds that validated on it say."""
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    _, first, member, counts = np.unique(whole["id"], return_index=True, return_inverse=True, return_counts=True)
+    once = {name: values[first] for name, values in whole.items()}
+    for target in targets:
+        name = f"{target.name}/{target.spec.averaged}"
+        sums = np.zeros_like(once[name])
+        np.add.at(sums, member, whole[name])
+        once[name] = sums / counts.reshape(-1, *[1] * (sums.ndim - 1))
+    return once
+
+
+def _write(
+    folder: Path,
+    split_name: str,
+    seeds: list[int],
+    by_subset: dict[Subset, Columns],
+    split: Split,
+    targets: Sequence[Target],
+) -> None:
+    measured = [_measure(kept, columns, split, targets) for kept, columns in by_subset.items()]
+    write_json(folder / FILE, {"split": split_name, "seeds": seeds, "levels": LEVELS, "subsets": measured})
 
 
 def _calibrated(run: Run) -> list[Target]:
     """Return the targets of which it can be known how sure an answer is."""
     return [t for t in run.schema.joint_targets if t.spec.calibration]
-
-
-def ensemble(targets: Iterable[Target], by_seed: Sequence[Columns]) -> Columns:
-    """Return columns whose predictions are the mean over seeds: of probabilities where there are some, or of values."""
-    merged = dict(by_seed[0])
-    for target in targets:
-        name = f"{target.name}/{target.spec.averaged}"
-        merged[name] = np.stack([columns[name] for columns in by_seed]).astype(np.float64).mean(axis=0)
-    return merged
 
 
 def _measure(kept: tuple[str, ...], columns: Columns, split: Split, targets: Iterable[Target]) -> dict[str, Any]:
@@ -95,24 +141,29 @@ def reliability(run: Run, split: Split, by_seed: Sequence[Columns], level: float
 
     A row has ``target``, ``count`` (samples with a known figure), and ``level``, ``coverage``, ``width`` (mean width of
     the interval) for a regression, ``ece`` and ``ece_uncalibrated`` (expected calibration error) otherwise. No rows for
-    a run that is not calibrated.
+    a run that is not calibrated. What was predicted out of fold is held against the calibration of its own fold.
     """
-    calibration, targets = run.calibration, _calibrated(run)
-    if calibration is None:
-        return []
+    targets = _calibrated(run)
     columns = ensemble(targets, by_seed)
+    numbers = columns["fold"].tolist() if "fold" in columns else [EVERY] * len(columns["id"])
+    own = {n: run.calibration if n == EVERY else run.calibration_of(n) for n in set(numbers)}
+    calibrations = [own[n] for n in numbers]
     presence = _presence(columns, split)
-    found = (_reliability(calibration, target, columns, presence, level) for target in targets)
+    found = (_reliability(calibrations, target, columns, presence, level) for target in targets)
     return [row for row in found if row["count"]]
 
 
 def _reliability(
-    calibration: Calibration, target: Target, columns: Columns, presence: list[set[str]], level: float
+    calibrations: Sequence[Calibration | None],
+    target: Target,
+    columns: Columns,
+    presence: list[set[str]],
+    level: float,
 ) -> dict[str, Any]:
     interval = target.spec.calibration == "interval"
     known = [
-        calibration.half_width(target.name, p, level) if interval else calibration.temperature(target.name, p)
-        for p in presence
+        None if c is None else c.half_width(target.name, p, level) if interval else c.temperature(target.name, p)
+        for c, p in zip(calibrations, presence, strict=True)
     ]
     rows = np.array([k is not None for k in known], dtype=bool) & target.spec.known(columns[f"{target.name}/true"])
     figures: Array = np.array([k for k, row in zip(known, rows, strict=True) if row])

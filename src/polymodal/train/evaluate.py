@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from polymodal.core import Target
     from polymodal.data.corpus import Corpus
     from polymodal.stress import Point
+    from polymodal.train.answers import Answers
     from polymodal.train.infer import Columns
     from polymodal.train.run import Run
 
@@ -27,6 +28,11 @@ PROTOCOL = {
     "stress": "On standardised features of the test split; a sample's mask follows from its id and the training seed.",
     "area": "Area under the line through the points (trapezoids, complete input at 0) divided by its width.",
 }
+
+FOLDS = (
+    "Each sample of the run's own corpus is predicted by the models of the fold that held its group out, and all are "
+    "scored once, as test; what no fold held out is predicted by the mean over the folds of each seed."
+)
 
 
 def evaluate(
@@ -55,17 +61,23 @@ def evaluate(
         RunError, DataError: as ``Run.load``, ``Run.corpus``; no test split.
         OptionError: as ``stress.sweep``.
     """
+    from polymodal.data.progress import console
     from polymodal.stress import sweeps
+    from polymodal.train.answers import Answers
     from polymodal.train.run import Run
 
     points = sweeps(stress)
 
     opened = run if isinstance(run, Run) else Run.load(run)
     corpus = opened.corpus(data)
-    if not corpus.test_splits:
+    answers = Answers(opened, corpus)
+    if not answers.corpus.test_splits:
         raise DataError(f"{corpus.source} has no test split, only {', '.join(corpus.splits)}; name one test")
     folder = opened.path / evaluation_name(opened, corpus)
-    return _Evaluation(opened, corpus, folder).run_all(subsets, points)
+    scores = _Evaluation(opened, answers, folder).run_all(subsets, points)
+    if scores["data"]["warnings"]:
+        console.print(f"warning: {'; '.join(scores['data']['warnings'])}", soft_wrap=True)
+    return scores
 
 
 def evaluation_name(run: Run, corpus: Corpus) -> str:
@@ -74,18 +86,28 @@ def evaluation_name(run: Run, corpus: Corpus) -> str:
     return "evaluation" if own else f"evaluation-{corpus.name}-{corpus.hash[:8]}"
 
 
+def _warnings(run: Run, corpus: Corpus) -> list[str]:
+    """Return what training may have seen of the test splits; of another corpus only a run of folds knows."""
+    from polymodal.data.folds import Folds
+    from polymodal.data.leaks import leaks
+
+    about, folds = run.config["data"], run.config.get("folds", {})
+    if corpus.hash == about["hash"]:
+        return list(about["warnings"]) if "warnings" in about else leaks(corpus)
+    return Folds.from_dict(folds).seen(corpus) if "groups" in folds else []
+
+
 class _Evaluation:
     """Collects predictions of all seeds, splits and conditions, then scores them."""
 
-    def __init__(self, run: Run, corpus: Corpus, folder: Path) -> None:
-        self.run, self.corpus, self.folder = run, corpus, folder
-        self.methods = {seed: run.method(seed) for seed in run.seeds}
+    def __init__(self, run: Run, answers: Answers, folder: Path) -> None:
+        self.run, self.folder = run, folder
+        self.answers, self.corpus = answers, answers.corpus
         self.rows: list[dict[str, Any]] = []
         self.stress: list[dict[str, Any]] = []
         self.calibration: list[dict[str, Any]] = []
         self.tables: list[Any] = []
         self.stressed: list[Any] = []
-        self.fused: dict[str, Any] = {}
 
     def run_all(self, subsets: bool, points: list[Point]) -> dict[str, Any]:
         from itertools import combinations
@@ -116,9 +138,15 @@ class _Evaluation:
         scores = {
             "run": self.run.path.name,
             "method": config["method"],
-            "data": {"source": self.corpus.source, "name": self.corpus.name, "hash": self.corpus.hash},
+            "data": {
+                "source": self.corpus.source,
+                "name": self.corpus.name,
+                "hash": self.corpus.hash,
+                "warnings": _warnings(self.run, self.corpus),
+            },
             "protocol": {
                 **{k: v.format(few=FEW) for k, v in PROTOCOL.items()},
+                **({"folds": FOLDS} if self.run.crossed else {}),
                 "absence": "Handled by the method."
                 if config["handles_absence"]
                 else "Not handled by the method: it is fed zeros.",
@@ -135,21 +163,16 @@ class _Evaluation:
     def _condition(self, split: str, kept: tuple[str, ...]) -> list[Columns]:
         """Predict ``split`` with only ``kept`` present, for every seed, and score it."""
         from polymodal.train.calibrate import reliability
-        from polymodal.train.infer import infer
 
         names = self.corpus.schema.names
         complete = kept == names
         absent = [n for n in names if n not in kept]
-        loader = self.run.loader(self.corpus, split)
         by_seed = []
-        for seed, method in self.methods.items():
-            keep = ("fused",) if complete and not self.fused else ()
-            columns, _, representations = infer(method, loader.epoch(), absent=absent, keep=keep)
-            if keep:
-                self.fused = {"fused": representations["fused"], "id": columns["id"]}
-            by_seed.append(columns)
-            self._with_groups(split, columns)
-            self.tables.append(_table(columns, seed, split, present="+".join(kept)))
+        for seed in self.run.seeds:
+            keep = ("fused",) if complete and not self.answers.fused else ()
+            by_seed.append(self.answers.of(seed, split, absent=absent, keep=keep))
+            self._with_groups(split, by_seed[-1])
+            self.tables.append(_table(by_seed[-1], seed, split, present="+".join(kept)))
         if complete:
             rows = reliability(self.run, self.corpus[split], by_seed)
             self.calibration += [{"split": split, **row} for row in rows]
@@ -158,14 +181,9 @@ class _Evaluation:
 
     def _point(self, split: str, point: Point) -> list[Columns]:
         """Predict ``split`` under a stress, for every seed, and score it."""
-        from polymodal.train.infer import infer
-        from polymodal.train.stressed import stressed
-
-        loader = self.run.loader(self.corpus, split)
         by_seed = []
-        for seed, method in self.methods.items():
-            change = stressed(loader, point.stress, seed=seed)
-            by_seed.append(infer(method, map(change, loader.epoch()))[0])
+        for seed in self.run.seeds:
+            by_seed.append(self.answers.of(seed, split, stress=point.stress))
             self._with_groups(split, by_seed[-1])
             self.stressed.append(_table(by_seed[-1], seed, split, stress=point.text))
         place = {"split": split, "stress": point.text, "series": point.series, "value": _number(point.value)}
@@ -230,7 +248,7 @@ class _Evaluation:
             if not self.stressed:  # an earlier evaluation's
                 stressed.unlink(missing_ok=True)
             with (self.folder / ".representations.partial").open("wb") as stream:
-                np.savez(stream, **self.fused)
+                np.savez(stream, **self.answers.fused)
             os.replace(self.folder / ".representations.partial", self.folder / "representations.npz")
         except OSError as error:
             for partial in self.folder.glob(".*.partial"):
@@ -286,14 +304,18 @@ def _table(columns: Columns, seed: int, split: str, **condition: str) -> Any:
     """Return the predictions of one seed in one condition as an Arrow table."""
     import pyarrow as pa
 
+    from polymodal.train.answers import EVERY
+
     rows = len(columns["id"])
     data: dict[str, Any] = {"seed": pa.array([seed] * rows, pa.int64())}
     for name, value in {"split": split, **condition}.items():
         data[name] = pa.array([value] * rows)
     for name, values in columns.items():
-        data[name] = pa.array(
-            list(values) if values.ndim > 1 else values.tolist() if name in ("id", "group") else values
-        )
+        if name == "fold":  # null: of all folds
+            data[name] = pa.array(values, pa.int64(), mask=values == EVERY)
+        else:
+            plain = values.tolist() if name in ("id", "group") else values
+            data[name] = pa.array(list(values) if values.ndim > 1 else plain)
     return pa.table(data)
 
 

@@ -11,12 +11,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polymodal.core.errors import DataError, OptionError, RunError, nearest
-from polymodal.core.options import Seeds, read_value
+from polymodal.core.errors import DataError, OptionError, nearest
+from polymodal.core.options import FoldScheme, Seeds, read_value
+from polymodal.train.members import Member, members_of
+from polymodal.train.opening import open_run, run_folder
 from polymodal.train.recipe import SECTIONS, Recipe, advice, load_preset, sort_options
 
 if TYPE_CHECKING:
     from polymodal.data.corpus import Corpus
+    from polymodal.data.folds import Dealt
     from polymodal.train.run import Run
 
 
@@ -34,12 +37,13 @@ def fit(
     precision: str | None = None,
     train_stress: str | None = None,
     seeds: Sequence[int] = (1111,),
+    folds: FoldScheme | None = None,
     device: str = "auto",
     out: str | Path | None = None,
     resume: bool = False,
     checkpoint_seconds: float = 60.0,
 ) -> Run:
-    """Train ``method`` on ``data``, once per seed, and return the run.
+    """Train ``method`` on ``data``, once per seed (and fold), and return the run.
 
     What is not given comes from the preset, then from the defaults of the method and of ``Recipe``.
 
@@ -55,7 +59,9 @@ def fit(
         lr: learning rate of new parameters.
         precision: ``32`` or ``bf16-mixed``.
         train_stress: stress on the training data as augmentation, for example ``missing:rate=0.3`` (see ``Recipe``).
-        seeds: one training each.
+        seeds: one training each, of every fold where there are folds.
+        folds: number of folds, 3 or more, or ``leave-one-group-out``, for cross-validation by groups (see
+            ``data.folds``); None to keep the splits of the corpus.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         out: run folder; default ``runs/<method>-<corpus>``, numbered where taken.
         resume: continue the run in ``out`` where it stopped.
@@ -75,8 +81,17 @@ def fit(
         "train_stress": train_stress,
     }
     asked = (options or {}) | {name: value for name, value in given.items() if value is not None}
-    plan = prepare(method, data, preset=preset, options=asked, encoder=encoder or {}, encode=encode or {}, seeds=seeds)
-    folder = _folder(out, f"{plan.config['method']}-{plan.corpus.name}", resume)
+    plan = prepare(
+        method,
+        data,
+        preset=preset,
+        options=asked,
+        encoder=encoder or {},
+        encode=encode or {},
+        seeds=seeds,
+        folds=folds,
+    )
+    folder = run_folder(out, f"{plan.config['method']}-{plan.corpus.name}", resume)
     return train(plan, folder, device=device, resume=resume, checkpoint_seconds=checkpoint_seconds)
 
 
@@ -88,11 +103,17 @@ class Plan:
         config: what ``run.json`` will hold.
         corpus: encoded.
         recipe: training hyper-parameters.
+        dealt: the corpus in folds; None to train on its own splits.
     """
 
     config: dict[str, Any]
     corpus: Corpus
     recipe: Recipe
+    dealt: Dealt | None = None
+
+    def of_fold(self, fold: int | None) -> Plan:
+        """Return the plan of one fold: its corpus has the parts of the fold as splits."""
+        return replace(self, corpus=self.dealt.corpus(fold)) if self.dealt and fold is not None else self
 
 
 def prepare(
@@ -104,6 +125,7 @@ def prepare(
     encoder: dict[str, str],
     encode: dict[str, str],
     seeds: Sequence[int],
+    folds: FoldScheme | None = None,
     load: Callable[[str | Corpus], Corpus] | None = None,
 ) -> Plan:
     """Resolve what ``fit`` was asked for and check it; ``options`` hold those of the method and of ``Recipe``.
@@ -115,6 +137,8 @@ def prepare(
         OptionError, DataError: as ``fit``.
     """
     from polymodal.data.encode import encode_corpus
+    from polymodal.data.folds import Dealt, deal
+    from polymodal.data.leaks import leaks
     from polymodal.data.sources import load_corpus
     from polymodal.methods import find_method, method_id
     from polymodal.stress import parse_stress
@@ -126,16 +150,21 @@ def prepare(
     method_options, recipe_options = sort_options(method_class, options)
     recipe = Recipe().with_options({**chosen["training"], **recipe_options})
     corpus = (load or load_corpus)(data)
-    for split in ("train", "valid"):
+    for split in ("train", "valid") if folds is None else ():
         if split not in corpus.splits:
             raise DataError(f"{corpus.source} has no {split} split, needed to fit; it has {', '.join(corpus.splits)}")
     for name in parse_stress(recipe.train_stress).modalities if recipe.train_stress else ():
         corpus.schema.modality(name)
     trained, frozen = choose_encoders(corpus.schema, chosen, encoder, encode)
+    raw = None if folds is None else Dealt(corpus, deal(corpus, folds))
+    warnings = raw.warnings() if raw else leaks(corpus)
     corpus = encode_corpus(corpus, frozen)
     corpus = replace(corpus, schema=corpus.schema.with_encoders(trained))
     options = {**chosen["method"], **method_options}
-    return Plan(_config(method, method_class, options, recipe, corpus, frozen, seeds), corpus, recipe)
+    dealt = Dealt(corpus, raw.folds) if raw else None
+    return Plan(
+        _config(method, method_class, options, recipe, corpus, frozen, seeds, warnings, dealt), corpus, recipe, dealt
+    )
 
 
 def _config(
@@ -146,6 +175,8 @@ def _config(
     corpus: Corpus,
     frozen: dict[str, str],
     seeds: Sequence[int],
+    warnings: Sequence[str],
+    dealt: Dealt | None,
 ) -> dict[str, Any]:
     """Return what identifies the run, and what a reader of it wants to know; building the method checks the options."""
     from dataclasses import asdict
@@ -164,6 +195,7 @@ def _config(
         for name, spec in encoders.items():
             command += [option, f"{name}={spec}"]
     command += ["--seeds", ",".join(map(str, seeds))]
+    command += ["--folds", str(dealt.folds.scheme)] if dealt else []
     return {
         "polymodal": __version__,
         "code": code_digest(),
@@ -181,8 +213,10 @@ def _config(
             "encode": frozen,
             "extraction": corpus.extraction,
             "sizes": {name: len(split) for name, split in corpus.splits.items()},
+            "warnings": list(warnings),
         },
         "seeds": list(seeds),
+        **({"folds": dealt.folds.to_dict() | {"hash": dealt.hash, "notes": dealt.notes()}} if dealt else {}),
         "parameters": sum(p.numel() for p in built.parameters() if p.requires_grad),
         "command": shlex.join(command),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
@@ -219,70 +253,8 @@ def code_digest() -> str:
     return digest.hexdigest()[:12]
 
 
-def _folder(out: str | Path | None, name: str, resume: bool) -> Path:
-    """Return the run folder: ``out``, or the newest (to resume) or next free ``runs/<name>[-number]``."""
-    if out is not None:
-        return Path(out)
-    numbered = [Path("runs") / (name if i == 1 else f"{name}-{i}") for i in range(1, 10_000)]
-    taken = [p for p in numbered if p.exists()]
-    if resume and taken:
-        return taken[-1]
-    return next(p for p in numbered if not p.exists())
-
-
-IDENTITY = ("method", "options", "recipe", "seeds")
-
-
-def _open(folder: Path, config: dict[str, Any], resume: bool) -> None:
-    """Create the run folder, or make sure that what it holds is the run to resume."""
-    import json
-
-    from polymodal.core import Schema
-    from polymodal.data.progress import console
-    from polymodal.train.checkpoint import write_json
-    from polymodal.train.run import read_config
-
-    if (folder / "run.json").is_file():
-        if not resume:
-            raise RunError(f"{folder} holds another run; add --resume to continue it, or choose another --out")
-        held = read_config(folder)
-        for key in IDENTITY:
-            was, wanted = _differing(held[key], json.loads(json.dumps(config[key])))  # as JSON, which knows no tuples
-            if was != wanted:
-                raise RunError(
-                    f"{folder} was trained with {key} {was}, not {wanted}; repeat its own command, "
-                    f"{held['command']} --out {folder} --resume, or choose another --out"
-                )
-        was, wanted = (Schema.from_dict(c["data"]["schema"]).encoders for c in (held, config))
-        if was != wanted:
-            raise RunError(f"{folder} was trained with encoders {was}, not {wanted}; choose another --out")
-        if held["data"]["hash"] != config["data"]["hash"]:
-            raise RunError(f"{folder} was trained on {held['data']['source']} with other content; choose another --out")
-        if held["code"] != config["code"]:
-            console.print(
-                f"note: {folder} was begun with other code; what it has is kept, the rest comes from this code"
-            )
-        return
-    # A run killed while it wrote its first file left only a part of that.
-    if folder.is_dir() and any(not p.name.endswith(".partial") for p in folder.iterdir()):
-        raise RunError(f"{folder} is not empty and holds no run; choose another --out")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot create {folder}: {error.strerror}; choose another --out") from None
-    write_json(folder / "run.json", config)
-
-
-def _differing(was: Any, wanted: Any) -> tuple[Any, Any]:
-    """Return what two dictionaries do not share; anything else as it is."""
-    if not isinstance(was, dict) or not isinstance(wanted, dict):
-        return was, wanted
-    names = [n for n in {**was, **wanted} if was.get(n) != wanted.get(n)]
-    return {n: was[n] for n in names if n in was}, {n: wanted[n] for n in names if n in wanted}
-
-
 def train(plan: Plan, folder: Path, *, device: str, resume: bool, checkpoint_seconds: float = 60.0) -> Run:
-    """Train every seed that has no result yet, then measure how sure they are together.
+    """Train every seed, of every fold, that has no result yet, then measure how sure they are together.
 
     Raises:
         OptionError, RunError, TrainingError: as ``fit``.
@@ -292,12 +264,11 @@ def train(plan: Plan, folder: Path, *, device: str, resume: bool, checkpoint_sec
     from polymodal.train.checkpoint import write_json
     from polymodal.train.run import Run
 
-    config, corpus = plan.config, plan.corpus
+    config = plan.config
     fabric = open_fabric(device, plan.recipe.precision)
     first = fabric.global_rank == 0
     if first:
-        _open(folder, config, resume)
-        write_json(folder / "normalizer.json", corpus.normalizer.to_dict())
+        open_run(folder, config, resume)
     fabric.barrier()
 
     def say(line: str) -> None:
@@ -305,40 +276,52 @@ def train(plan: Plan, folder: Path, *, device: str, resume: bool, checkpoint_sec
             console.print(line, soft_wrap=True)
 
     say(f"{config['method']}: {config['parameters']:,} parameters, {config['data']['sizes']}, into {folder}")
-    for seed in config["seeds"]:
-        place = folder / f"seed-{seed}"
+    if plan.dealt:
+        say("; ".join([f"{plan.dealt.folds}, train, valid and test pooled", *config["folds"]["notes"]]))
+    if config["data"]["warnings"]:
+        say(f"warning: {'; '.join(config['data']['warnings'])}")
+    for member in members_of(config):
+        place, own = folder / member.place, plan.of_fold(member.fold)
+        if first:
+            place.parent.mkdir(exist_ok=True)
+            if not (place.parent / "normalizer.json").is_file():
+                write_json(place.parent / "normalizer.json", own.corpus.normalizer.to_dict())
         if (place / "result.json").is_file():
-            say(f"seed {seed} is done already")
+            say(f"{member} is done already")
             continue
-        place.mkdir(exist_ok=True)
-        result = train_seed(plan, seed, place, fabric, say, checkpoint_seconds)
+        place.mkdir(parents=True, exist_ok=True)
+        result = train_member(own, member, place, fabric, say, checkpoint_seconds)
         if first:
             write_json(place / "result.json", result)
         fabric.barrier()
         more = advice(result["best_epoch"], result["epochs"], plan.recipe.patience)
         why = f"{result['stopped']}; {more}" if more else result["stopped"]
-        say(f"seed {seed}: best epoch {result['best_epoch']} of {result['epochs']} ({why})")
+        say(f"{member}: best epoch {result['best_epoch']} of {result['epochs']} ({why})")
     if first:
-        calibrate(Run.load(folder), corpus, fabric.device)
+        calibrate(Run.load(folder), plan.corpus, fabric.device)
     fabric.barrier()
     return Run.load(folder)
 
 
-def train_seed(
-    plan: Plan, seed: int, place: Path, fabric: Any, say: Callable[[str], None], checkpoint_seconds: float
+def train_member(
+    plan: Plan, member: Member, place: Path, fabric: Any, say: Callable[[str], None], checkpoint_seconds: float
 ) -> dict[str, Any]:
-    """Train one seed into ``place`` and return what ``result.json`` holds."""
+    """Train ``member`` on the splits of ``plan`` into ``place`` and return what ``result.json`` holds."""
     from polymodal.core import seed_torch
     from polymodal.data.progress import progress_bar
     from polymodal.methods import build, find_method
     from polymodal.train.loop import Trainer
     from polymodal.train.problem import CorpusProblem
 
+    seed = member.seed
     seed_torch(seed)
     method = build(find_method(plan.config["method_source"]), plan.corpus.schema, plan.config["options"])
     problem = CorpusProblem(plan.corpus, plan.recipe, seed)
     with progress_bar() as bar:
-        return Trainer(method, problem, plan.recipe, seed, place, fabric, bar, say, checkpoint_seconds).fit()
+        trainer = Trainer(
+            method, problem, plan.recipe, seed, place, fabric, bar, say, checkpoint_seconds, name=str(member)
+        )
+        return trainer.fit()
 
 
 def open_fabric(device: str, precision: str) -> Any:

@@ -57,6 +57,7 @@ class Trainer:
         bar: shows steps on a terminal.
         say: receives one line per epoch.
         checkpoint_seconds: longest time between checkpoints within an epoch.
+        name: what lines and the bar call this training; default the seed.
     """
 
     def __init__(
@@ -70,9 +71,11 @@ class Trainer:
         bar: Progress,
         say: Callable[[str], None],
         checkpoint_seconds: float,
+        name: str = "",
     ) -> None:
         self.method, self.problem, self.recipe, self.seed, self.folder = method, problem, recipe, seed, folder
         self.fabric, self.bar, self.say, self.checkpoint_seconds = fabric, bar, say, checkpoint_seconds
+        self.name = name or f"seed {seed}"
         if recipe.batch_size < fabric.world_size:
             raise OptionError(f"batch_size {recipe.batch_size} is below the number of processes {fabric.world_size}")
         self.at = Progressed()
@@ -168,7 +171,7 @@ class Trainer:
             self._begin()
         self.method.train()
         sums = Sums(at, self.fabric.device)
-        task = self.bar.add_task(f"seed {self.seed} epoch {at.epoch + 1}", total=len(plan), completed=at.batch)
+        task = self.bar.add_task(f"{self.name} epoch {at.epoch + 1}", total=len(plan), completed=at.batch)
         orders, depth = list(enumerate(plan, 1))[at.batch :], AHEAD if self._cuda else 0
         with ahead(lambda order: self._portion(*order, at.epoch), orders, depth) as portions:
             while group := [self._moved(portion) for portion in islice(portions, every)]:
@@ -221,7 +224,7 @@ class Trainer:
         self._save_last(stage)
         figures = "".join(f"{n} {v:.3f}  " for n, v in list(next(iter(line["figures"].values()), {}).items())[:3])
         self.say(
-            f"seed {self.seed}  epoch {at.epoch}/{self.recipe.epochs}  train {sum(means.values()):.4f}  "
+            f"{self.name}  epoch {at.epoch}/{self.recipe.epochs}  train {sum(means.values()):.4f}  "
             f"valid {line['valid']['loss']:.4f}  {figures}{seconds:.1f}s{'  best' if line['best'] else ''}"
         )
 

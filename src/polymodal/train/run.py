@@ -10,16 +10,20 @@ from typing import Any
 from polymodal.core import DataError, RunError, Schema
 from polymodal.data.corpus import Corpus, Normalizer, Split
 from polymodal.data.encode import encode_corpus, is_plugin
+from polymodal.data.folds import Dealt, Folds, deal
 from polymodal.data.loader import Loader
 from polymodal.data.sources import load_corpus
 from polymodal.methods import build, find_method
 from polymodal.methods.base import Method
+from polymodal.train.answers import Answers
 from polymodal.train.calibration import Calibration
 from polymodal.train.checkpoint import load_weights
 from polymodal.train.encoders import with_own_encoders
-from polymodal.train.infer import Columns, infer
+from polymodal.train.infer import Columns
+from polymodal.train.members import Member, folds_of, home_of
 
 _NEEDED = ("method", "method_source", "options", "recipe", "data", "seeds", "command")
+_OF_FOLDS = ("scheme", "count", "hash")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -32,6 +36,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RunError(f"{file} cannot be read ({error}); train the run again") from None
     missing = [key for key in _NEEDED if not isinstance(config, dict) or key not in config]
+    if not missing and "folds" in config:
+        missing = [f"folds.{key}" for key in _OF_FOLDS if key not in config["folds"]]
     if missing:
         raise RunError(f"{file} is damaged: it lacks {', '.join(missing)}; train the run again")
     return with_own_encoders(config)
@@ -43,7 +49,7 @@ class Run:
 
     Attributes:
         path: its folder.
-        config: ``run.json``: method, options, recipe, data, seeds, versions, command.
+        config: ``run.json``: method, options, recipe, data, seeds, folds where there are any, versions, command.
     """
 
     path: Path
@@ -61,45 +67,96 @@ class Run:
 
     @property
     def seeds(self) -> list[int]:
-        """Seeds whose training is finished.
+        """Seeds whose training is finished, in all folds where there are any.
 
         Raises:
             RunError: none is.
         """
-        done = [s for s in self.config["seeds"] if (self.path / f"seed-{s}" / "result.json").is_file()]
+        done = [
+            s
+            for s in self.config["seeds"]
+            if all((self.path / Member(s, fold).place / "result.json").is_file() for fold in self.folds)
+        ]
         if not done:
             raise RunError(
                 f"{self.path} has no finished seed; continue with: {self.config['command']} --out {self.path} --resume"
             )
         return done
 
-    def results(self) -> dict[int, dict[str, Any]]:
-        """Return ``result.json`` of every finished seed: best epoch, validation loss, why training ended."""
-        return {s: json.loads((self.path / f"seed-{s}" / "result.json").read_text()) for s in self.seeds}
+    @property
+    def folds(self) -> list[int] | list[None]:
+        """Numbers of the folds; one None in a run without folds."""
+        return folds_of(self.config)
 
-    def method(self, seed: int | None = None) -> Method:
-        """Return the method with the best weights of ``seed`` (default: the first), in evaluation mode."""
-        chosen = self.seeds[0] if seed is None else seed
+    @property
+    def crossed(self) -> bool:
+        """Whether this is a run of folds."""
+        return "folds" in self.config
+
+    @property
+    def members(self) -> list[Member]:
+        """Finished trainings: those of ``seeds``, in every fold. What they say together is the mean."""
+        return [Member(seed, fold) for seed in self.seeds for fold in self.folds]
+
+    def results(self, fold: int | None = None) -> dict[int, dict[str, Any]]:
+        """Return ``result.json`` of every finished seed: best epoch, validation loss, why training ended.
+
+        Args:
+            fold: of a run of folds; default the first.
+        """
+        return {s: json.loads((self._place(s, fold) / "result.json").read_text()) for s in self.seeds}
+
+    def method(self, seed: int | None = None, fold: int | None = None) -> Method:
+        """Return the method with the best weights of ``seed``, and of ``fold`` in a run of folds (default: the first
+        of each), in evaluation mode."""
         method = build(find_method(self.config["method_source"]), self.schema, self.config["options"])
-        load_weights(method, self.path / f"seed-{chosen}" / "best.safetensors")
+        load_weights(method, self._place(self.seeds[0] if seed is None else seed, fold) / "best.safetensors")
         return method.eval()
+
+    def _place(self, seed: int, fold: int | None) -> Path:
+        return self.path / Member(seed, self.folds[0] if fold is None else fold).place
 
     @property
     def calibration(self) -> Calibration | None:
-        """How sure the mean of the finished seeds is; None where that was not, or could not be measured."""
+        """How sure the mean of the finished members is; None where that was not, or could not be measured."""
         return Calibration.read(self.path, self.seeds)
+
+    def calibration_of(self, fold: int) -> Calibration | None:
+        """How sure the mean of the seeds of ``fold`` is, by the fold's own validation part."""
+        return Calibration.read(self.path / home_of(fold), self.seeds)
 
     @property
     def normalizer(self) -> Normalizer:
-        """Statistics of the training split; RunError where they are missing."""
+        """Statistics of the training split; RunError where they are missing, as in a run of folds (several)."""
+        return self.normalizer_of(None)
+
+    def normalizer_of(self, fold: int | None) -> Normalizer:
+        """Statistics of the training part of ``fold``; RunError where they are missing."""
+        file = self.path / home_of(fold) / "normalizer.json"
         try:
-            stored = json.loads((self.path / "normalizer.json").read_text())
+            stored = json.loads(file.read_text())
         except (OSError, ValueError) as error:
-            raise RunError(f"{self.path / 'normalizer.json'} cannot be read ({error}); train the run again") from None
+            raise RunError(f"{file} cannot be read ({error}); train the run again") from None
         return Normalizer.from_dict(stored)
 
+    def dealt(self, corpus: Corpus) -> Dealt:
+        """Return the run's own corpus in its folds.
+
+        Raises:
+            RunError: the folds cannot be made again from ``corpus``.
+        """
+        stored = self.config["folds"]
+        # A run from a hub does not bring the names of its groups along.
+        dealt = Dealt(corpus, Folds.from_dict(stored) if "groups" in stored else deal(corpus, stored["scheme"]))
+        if dealt.hash != stored["hash"]:
+            raise RunError(
+                f"the folds of {self.path} cannot be made again from {corpus.source}: its groups have changed"
+            )
+        return dealt
+
     def corpus(self, data: str | Corpus | None = None) -> Corpus:
-        """Return the run's corpus, or ``data`` prepared like it: same encoders, normalised as in training.
+        """Return the run's corpus, or ``data`` prepared like it: same encoders, normalised as in training (in a run of
+        folds, where every fold has statistics of its own, not yet).
 
         Raises:
             DataError: its modalities or targets are not those the run was trained on.
@@ -116,21 +173,34 @@ class Run:
         _check_fit(self, corpus)
         if data is None and corpus.hash != about["hash"]:
             raise DataError(f"{corpus.source} has changed since {self.path} was trained; evaluate with --data to go on")
-        return replace(corpus, stored_normalizer=self.normalizer)
+        return replace(corpus, stored_normalizer=None if self.crossed else self.normalizer)
 
     def _is_raw(self, corpus: Corpus, name: str, encoder: str) -> bool:
         """Whether modality ``name`` of ``corpus`` is what ``encoder`` reads, rather than what it returns."""
         found = corpus.schema.modality(name)
         return found.kind == "text" or (is_plugin(encoder) and found != self.schema.modality(name))
 
-    def loader(self, corpus: Corpus, split: str | Split) -> Loader:
-        """Return evaluation batches of a split."""
+    def loader(self, corpus: Corpus, split: str | Split, fold: int | None = None) -> Loader:
+        """Return evaluation batches of a split, standardised for the members of ``fold``.
+
+        Args:
+            corpus: from ``self.corpus``.
+            split: its name, or samples of the corpus.
+            fold: needed in a run of folds; without one, batches are as the corpus has them (see ``data.standardise``).
+        """
         rows = corpus[split] if isinstance(split, str) else split
-        return Loader(rows, corpus.schema, self.config["recipe"]["batch_size"], normalizer=corpus.normalizer)
+        if not self.crossed:
+            normalizer = corpus.normalizer
+        else:
+            normalizer = Normalizer({}, {}) if fold is None else self.normalizer_of(fold)
+        return Loader(rows, corpus.schema, self.config["recipe"]["batch_size"], normalizer=normalizer)
 
     def predict(self, corpus: Corpus, split: str = "test", *, seed: int | None = None) -> Columns:
-        """Return prediction columns (see ``core.Scores``) of one seed on a split of a corpus from ``self.corpus``."""
-        return infer(self.method(seed), self.loader(corpus, split).epoch())[0]
+        """Return prediction columns (see ``core.Scores``) of one seed on a split of a corpus from ``self.corpus``.
+
+        A run of folds predicts its own corpus out of fold (see ``train.answers``).
+        """
+        return Answers(self, corpus).of(self.seeds[0] if seed is None else seed, split)
 
 
 def _check_fit(run: Run, corpus: Corpus) -> None:

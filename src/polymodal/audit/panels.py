@@ -1,0 +1,51 @@
+"""Who speaks for a run: all its members, or those that never saw a sample."""
+
+from __future__ import annotations
+
+import torch
+
+from polymodal.audit.base import Judge, Panel, Said
+from polymodal.core import Batch
+from polymodal.data.corpus import Corpus
+from polymodal.data.folds import Dealt
+from polymodal.train.run import Run
+
+
+def panel_of(run: Run, fold: int | None = None) -> Panel:
+    """Return the mean of the members of ``run``, or of those of one ``fold``.
+
+    A run of folds takes batches that are not standardised, as ``run.loader`` makes them.
+    """
+    members = [m for m in run.members if fold is None or m.fold == fold]
+    known = {m.fold: run.normalizer_of(m.fold) for m in members} if run.crossed else {}
+    return Panel([run.method(m.seed, m.fold) for m in members], [known[m.fold] for m in members] if known else ())
+
+
+def judge_of(run: Run, corpus: Corpus, split: str) -> tuple[Judge, Corpus]:
+    """Return who may be asked about ``split`` of ``corpus``, and the corpus that has it.
+
+    A run of folds is asked about its own corpus out of fold; all that was dealt is then the split ``test``.
+    """
+    if not run.crossed or corpus.hash != run.config["data"]["hash"]:
+        return panel_of(run), corpus
+    dealt = run.dealt(corpus)
+    return (OutOfFold(run, dealt) if split == "test" else panel_of(run)), dealt.whole
+
+
+class OutOfFold:
+    """The members of the fold that tests a sample, sample by sample."""
+
+    def __init__(self, run: Run, dealt: Dealt) -> None:
+        self.schema = run.schema
+        self._panels = [panel_of(run, fold) for fold in range(len(dealt.folds))]
+        self._home = dict(zip(dealt.pooled.ids, dealt.numbers.tolist(), strict=True))
+
+    def __call__(self, batch: Batch) -> Said:
+        """Return what each sample's own fold says of it; a batch that is not standardised, of samples in the folds."""
+        homes = torch.tensor([self._home[name] for name in batch.ids])
+        found: Said = {}
+        for fold in homes.unique().tolist():
+            rows = (homes == fold).nonzero()[:, 0]
+            for name, values in self._panels[fold](batch.select(rows)).items():
+                found.setdefault(name, values.new_zeros(len(batch), *values.shape[1:]))[rows] = values
+        return found
