@@ -174,3 +174,13 @@ def test_importing_the_package_and_its_verbs_costs_no_torch() -> None:
 
     code = "import sys, polymodal; polymodal.fit, polymodal.evaluate; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_a_mistake_found_before_training_leaves_no_folder_behind(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="needs a corpus with domains"):
+        fit("late-fusion", "synthetic:xor?n=24", options={"balance": "domain"}, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    run = fit("linear", "synthetic:xor?n=24", out=tmp_path / "run")
+    with pytest.raises(RunError, match="holds another run"):
+        fit("late-fusion", "synthetic:xor?n=24", options={"balance": "domain"}, out=run.path)
+    assert (run.path / "run.json").is_file()

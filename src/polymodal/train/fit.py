@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from polymodal.core.errors import DataError, OptionError, nearest
 from polymodal.core.options import FoldScheme, Seeds, read_value
 from polymodal.train.members import Member, members_of
-from polymodal.train.opening import open_run, run_folder
+from polymodal.train.opening import open_run, run_folder, untouched_by_mistakes
 from polymodal.train.recipe import SECTIONS, Recipe, advice, load_preset, sort_options
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def fit(
         folds=folds,
     )
     folder = run_folder(out, f"{plan.config['method']}-{plan.corpus.name}", resume)
-    return train(plan, folder, device=device, resume=resume, checkpoint_seconds=checkpoint_seconds)
+    with untouched_by_mistakes(folder):
+        return train(plan, folder, device=device, resume=resume, checkpoint_seconds=checkpoint_seconds)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from polymodal.core.errors import RunError
+from polymodal.core.errors import DataError, OptionError, RunError
 
 IDENTITY = ("method", "options", "recipe", "seeds")
 
@@ -59,6 +62,21 @@ def open_run(folder: Path, config: dict[str, Any], resume: bool) -> None:
     except OSError as error:
         raise RunError(f"cannot create {folder}: {error.strerror}; choose another --out") from None
     write_json(folder / "run.json", config)
+
+
+@contextmanager
+def untouched_by_mistakes(folder: Path) -> Iterator[None]:
+    """Remove ``folder`` if it is new and an option or the data turn out wrong before anything is trained.
+
+    What is mended can then be fitted into the same folder.
+    """
+    new = not (folder / "run.json").is_file()
+    try:
+        yield
+    except (OptionError, DataError):
+        if new and (folder / "run.json").is_file() and not any(folder.rglob("*.safetensors")):
+            shutil.rmtree(folder)
+        raise
 
 
 def _same_folds(folder: Path, held: dict[str, Any], config: dict[str, Any]) -> None:
