@@ -58,3 +58,16 @@ def test_what_no_method_could_use_is_refused(name: str) -> None:
     with pytest.raises(PolymodalError, match=named) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, 1), (3, 7), (6, 63), (7, 64), (12, 64), (40, 64), (80, 64)])
+def test_subsets_are_all_up_to_six_modalities_and_at_most_64(count: int, expected: int) -> None:
+    names = [f"m{i}" for i in range(count)]
+    schema = Schema(tuple(Modality(n, "vector", 1) for n in names), (Target("y", "regression", (0, 1)),))
+    found = schema.subsets()
+    assert len(found) == len(set(found)) == expected
+    assert found[0] == schema.names
+    assert found == schema.subsets()
+    assert all(found)
+    if 6 < count <= 30:
+        assert all((n,) in found and tuple(m for m in names if m != n) in found for n in names)

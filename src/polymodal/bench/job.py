@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +147,8 @@ def _run(cell: Cell, plan: Plan, method: Method) -> Outcome:
         asked = list(dict.fromkeys([*done["conditions"], *asked]))
     memory = PeakMemory()
     fitted = (folder / f"seed-{cell.seed}" / "result.json").is_file()
-    run = train(plan, folder, device=cell.device, resume=(folder / "run.json").is_file(), checkpoint_seconds=math.inf)
+    again = (folder / "run.json").is_file()
+    run = train(plan, folder, device=cell.device, resume=again, checkpoint_seconds=math.inf, calibrated=False)
     # Not known where the training was another process's.
     peak = done["memory_mib"] if done else None if fitted else memory.mib()
     (folder / f"seed-{cell.seed}" / "last.safetensors").unlink(missing_ok=True)
@@ -182,8 +182,7 @@ def conditions(schema: Schema, stress: Sequence[str], *, subsets: bool) -> Itera
     """Yield the names of what a method is tested on: ``complete``, ``subset:...``, stresses."""
     yield "complete"
     if subsets:
-        for size in range(len(schema.names) - 1, 0, -1):
-            yield from ("subset:" + ",".join(kept) for kept in combinations(schema.names, size))
+        yield from ("subset:" + ",".join(kept) for kept in schema.subsets()[1:])
     yield from (point.text for point in sweeps(stress))
 
 

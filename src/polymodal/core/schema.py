@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, field, replace
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from polymodal.core.errors import DataError, OptionError, nearest
+from polymodal.core.seeds import numpy_rng
 
 if TYPE_CHECKING:
     from polymodal.core.tasks import Task
@@ -143,6 +145,24 @@ class Schema:
     def names(self) -> tuple[str, ...]:
         """Modality names in order."""
         return tuple(m.name for m in self.modalities)
+
+    def subsets(self, most: int = 64) -> list[tuple[str, ...]]:
+        """Return the sets of modalities that a model is tested and calibrated with, the complete one first.
+
+        All of them where there are at most ``most``, which six modalities keep; else the complete set, those that lack
+        one, single modalities and as many others, drawn the same way every time.
+        """
+        names = self.names
+        if 2 ** len(names) - 1 <= most:
+            return [kept for size in range(len(names), 0, -1) for kept in combinations(names, size)]
+        without_one = [tuple(n for n in names if n != gone) for gone in names]
+        found = dict.fromkeys([names, *without_one, *((n,) for n in names)][:most])
+        rng = numpy_rng("subsets", *names)
+        while len(found) < most:
+            drawn = rng.random(len(names)) < 0.5
+            found.setdefault(tuple(n for n, kept in zip(names, drawn, strict=True) if kept))
+            found.pop((), None)
+        return sorted(found, key=lambda kept: -len(kept))
 
     @property
     def texts(self) -> tuple[str, ...]:

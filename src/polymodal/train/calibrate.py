@@ -12,7 +12,6 @@ that no sample calibrates itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,11 +44,11 @@ def calibrate(run: Run, corpus: Corpus, device: torch.device | str = "cpu") -> N
         run: with all seeds trained.
         corpus: what it was trained on, encoded.
     """
-    names, targets, seeds = corpus.schema.names, _calibrated(run), run.seeds
+    targets, seeds = _calibrated(run), run.seeds
     if not targets:
         return
     dealt = run.dealt(corpus) if run.crossed else None
-    subsets = [kept for size in range(len(names), 0, -1) for kept in combinations(names, size)]
+    subsets = corpus.schema.subsets()
     by_subset: dict[Subset, list[Columns]] = {kept: [] for kept in subsets}
     with progress_bar() as bar:
         task = bar.add_task("calibrating", total=len(run.members) * len(subsets))

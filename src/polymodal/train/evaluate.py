@@ -110,15 +110,12 @@ class _Evaluation:
         self.stressed: list[Any] = []
 
     def run_all(self, subsets: bool, points: list[Point]) -> dict[str, Any]:
-        from itertools import combinations
-
         from polymodal.data.progress import progress_bar
         from polymodal.score.intervals import FEW
         from polymodal.train.checkpoint import write_json
 
         names, seeds = self.corpus.schema.names, self.run.seeds
-        sizes = range(len(names), 0, -1) if subsets else [len(names)]
-        conditions = [kept for size in sizes for kept in combinations(names, size)]
+        conditions = self.corpus.schema.subsets() if subsets else [names]
         with progress_bar() as bar:
             task = bar.add_task("evaluating", total=(len(conditions) + len(points)) * len(self.corpus.test_splits))
             for split in self.corpus.test_splits:

@@ -254,8 +254,16 @@ def code_digest() -> str:
     return digest.hexdigest()[:12]
 
 
-def train(plan: Plan, folder: Path, *, device: str, resume: bool, checkpoint_seconds: float = 60.0) -> Run:
-    """Train every seed, of every fold, that has no result yet, then measure how sure they are together.
+def train(
+    plan: Plan,
+    folder: Path,
+    *,
+    device: str,
+    resume: bool,
+    checkpoint_seconds: float = 60.0,
+    calibrated: bool = True,
+) -> Run:
+    """Train every seed, of every fold, that has no result yet, then measure how sure they are (``calibrated``).
 
     Raises:
         OptionError, RunError, TrainingError: as ``fit``.
@@ -298,7 +306,7 @@ def train(plan: Plan, folder: Path, *, device: str, resume: bool, checkpoint_sec
         more = advice(result["best_epoch"], result["epochs"], plan.recipe.patience)
         why = f"{result['stopped']}; {more}" if more else result["stopped"]
         say(f"{member}: best epoch {result['best_epoch']} of {result['epochs']} ({why})")
-    if first:
+    if first and calibrated:
         calibrate(Run.load(folder), plan.corpus, fabric.device)
     fabric.barrier()
     return Run.load(folder)
