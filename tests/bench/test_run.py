@@ -12,9 +12,10 @@ import pytest
 from pyarrow import parquet
 
 from polymodal.bench import Board, bench, read_plan
-from polymodal.bench.job import Cell, Outcome, broken, conditions, content_key, prepared, run_cell
+from polymodal.bench.job import Cell, Outcome, broken, conditions, prepared, run_cell
+from polymodal.bench.keys import content_key
+from polymodal.bench.locks import locked
 from polymodal.bench.plan import BenchPlan, EntryPlan
-from polymodal.bench.run import _alone
 from polymodal.core import OptionError, RunError
 from polymodal.data.progress import console
 
@@ -199,7 +200,7 @@ def test_a_board_shows_its_own_conditions_of_shared_cells(done: tuple[Board, Pat
 
 
 def test_two_benchmarks_do_not_share_a_folder_at_the_same_time(plan: BenchPlan, tmp_path: Path) -> None:
-    with _alone(tmp_path), pytest.raises(RunError, match="another polymodal bench works in"):
+    with locked(tmp_path / ".lock"), pytest.raises(RunError, match="another polymodal bench works in"):
         bench(plan, tmp_path, workers=1, device="cpu")
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import hashlib
-import inspect
 import json
 import math
 import time
@@ -18,6 +16,8 @@ from typing import Any
 
 import torch
 
+from polymodal.bench.keys import content_key
+from polymodal.bench.locks import locked
 from polymodal.bench.plan import EntryPlan
 from polymodal.core import Batch, DataError, PolymodalError, Schema
 from polymodal.data.corpus import Corpus
@@ -32,13 +32,8 @@ from polymodal.train.infer import infer
 from polymodal.train.run import Run
 from polymodal.train.stressed import stressed
 
-PACKAGE = Path(__file__).parents[1]
-
 TIMED = 30
 """Samples whose latency is measured."""
-
-ROOMS = ("core", "tasks", "nn", "data", "stress", "train")
-"""Rooms whose code every result depends on; of ``methods`` and a user's tasks only the files that are used."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +133,13 @@ def _corpus(source: str) -> Corpus:
 
 def _run(cell: Cell, plan: Plan, method: Method) -> Outcome:
     key = content_key(plan, method, cell.device)
-    folder = cell.folder / f"{plan.config['method']}-{cell.corpus}-{cell.seed}-{key}"
+    name = f"{plan.config['method']}-{cell.corpus}-{cell.seed}-{key}"
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    with locked(cell.folder / f".{name}.lock"):  # two entries with equal settings are one cell
+        return _run_alone(cell, plan, cell.folder / name, key)
+
+
+def _run_alone(cell: Cell, plan: Plan, folder: Path, key: str) -> Outcome:
     asked = list(conditions(plan.corpus.schema, cell.stress, subsets=cell.subsets))
     done = read_cell(folder)
     if done and set(asked) <= set(done["conditions"]):
@@ -184,30 +185,6 @@ def conditions(schema: Schema, stress: Sequence[str], *, subsets: bool) -> Itera
     if subsets:
         yield from ("subset:" + ",".join(kept) for kept in schema.subsets()[1:])
     yield from (point.text for point in sweeps(stress))
-
-
-def content_key(plan: Plan, method: Method, device: str) -> str:
-    """Return a digest of all that a result depends on: settings, data, seed, device and code."""
-    named = {k: plan.config[k] for k in ("method", "options", "recipe", "seeds")}
-    named["data"] = {k: plan.config["data"][k] for k in ("hash", "encode")}
-    named["encoder"] = plan.corpus.schema.encoders
-    digest = hashlib.sha256(json.dumps([named, device], sort_keys=True).encode())
-    made_of = [*method.modules(), *(target.spec for target in method.schema.targets)]
-    files = {Path(inspect.getfile(kind)) for part in made_of for kind in type(part).__mro__[:-1]}
-    own = {f for f in files if "site-packages" not in f.parts and not any(f.is_relative_to(PACKAGE / r) for r in ROOMS)}
-    digest.update(_rooms_digest())
-    for file in sorted(own):
-        digest.update(file.name.encode() + file.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-@lru_cache(maxsize=1)
-def _rooms_digest() -> bytes:
-    digest = hashlib.sha256()
-    for room in ROOMS:
-        for file in sorted((PACKAGE / room).rglob("*.py")):
-            digest.update(file.relative_to(PACKAGE).as_posix().encode() + file.read_bytes())
-    return digest.digest()
 
 
 def _predict(run: Run, corpus: Corpus, asked: list[str], seed: int) -> None:

@@ -7,7 +7,6 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 from polymodal.bench.board import Board
 from polymodal.bench.collect import collect
 from polymodal.bench.job import Cell, Outcome, broken, run_cell
+from polymodal.bench.locks import locked
 from polymodal.bench.plan import BenchPlan, Search
 from polymodal.bench.search import check_optuna, run_search
 from polymodal.core import OptionError, RunError
@@ -54,7 +54,8 @@ def bench(
         check_optuna()
     if workers is not None and workers < 1:
         raise OptionError(f"workers must be at least 1, got {workers}")
-    with _alone(folder):
+    busy = f"another polymodal bench works in {folder}; wait for it or choose another --out"
+    with locked(folder / ".lock", busy=busy):
         return _bench(plan, folder, workers or _default_workers(device), ray, device)
 
 
@@ -91,22 +92,6 @@ def _bench(plan: BenchPlan, folder: Path, count: int, ray: str | None, device: s
     board.made["seconds"] = round(time.perf_counter() - began, 1)
     board.save(folder / "board.json")
     return board
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold ``folder`` while the block runs; RunError where another process does. The system lets go of it at a kill."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        yield
-        return
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(f"another polymodal bench works in {folder}; wait for it or choose another --out") from None
-        yield
 
 
 def _cells(plan: BenchPlan, folder: Path, device: str) -> list[Cell]:

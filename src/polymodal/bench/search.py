@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polymodal.bench.job import Cell, content_key, prepared
+from polymodal.bench.job import Cell, prepared
+from polymodal.bench.keys import content_key
 from polymodal.bench.plan import Search
 from polymodal.core import DataError, OptionError, PolymodalError
 from polymodal.core.options import options_of
