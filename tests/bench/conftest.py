@@ -122,13 +122,16 @@ def _board(count: int = 7, seeds: tuple[int, ...] = SEEDS) -> Board:
 
 
 def _contrasts(corpora: tuple[CorpusInfo, ...], entries: tuple[Entry, ...]) -> tuple[Contrast, ...]:
+    """Return contrasts that are told, that are not, and on a corpus at chance; each also against the floor."""
     aware = next(e.name for e in entries if e.aware)
     plain = next(e.name for e in entries if not e.aware and not e.floor)
-    found = zip(
-        corpora, ((-0.051, -0.09, -0.012, 0.004), (0.004, -0.02, 0.03, 0.61), (-0.04, -0.07, -0.01, 0.01)), strict=True
-    )
-    better = {"cmu_mosi"}
-    return tuple(Contrast(c.name, "missing:rate", aware, plain, *v, better=c.name in better) for c, v in found)
+    numbers = ((-0.051, -0.09, -0.012, 0.004), (0.004, -0.02, 0.03, 0.61), (0.04, 0.01, 0.07, 0.01))
+    found = [
+        Contrast(c.name, "area of missing:rate", aware, other, *v, min(1.0, 3 * v[3]), 31, c.name != "trial_50%")
+        for c, v in zip(corpora, numbers, strict=True)
+        for other in (plain, "linear")
+    ]
+    return tuple(found)
 
 
 @pytest.fixture(scope="session")

@@ -122,3 +122,16 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
         read_plan(written(tmp_path, text), {})
     with pytest.raises(OptionError, match="cannot be read"):
         read_plan(tmp_path / "none.yaml", {})
+
+
+def test_contrasts_are_what_differs_in_stress_alone_and_all_against_the_floor_unless_declared() -> None:
+    methods = ["late-fusion", {"method": "late-fusion", "name": "trained", "train_stress": "missing:rate=0.2"}, "mult"]
+    asked = {"methods": methods, "corpora": ["synthetic:xor"]}
+    found = read_plan(None, asked).contrasts
+    assert found == (("trained", "late-fusion"), ("late-fusion", "linear"), ("trained", "linear"), ("mult", "linear"))
+    assert read_plan(None, {**asked, "contrasts": [["mult", "trained"]]}).contrasts == (("mult", "trained"),)
+    assert read_plan(None, {**asked, "contrasts": []}).contrasts == ()
+    with pytest.raises(OptionError, match="contrasts names 'mlt', which is no entry; did you mean 'mult'"):
+        read_plan(None, {**asked, "contrasts": [["mlt", "trained"]]})
+    with pytest.raises(OptionError, match=r"pairs of entries, \[first, second\]"):
+        read_plan(None, {**asked, "contrasts": [["mult"]]})

@@ -16,7 +16,7 @@ from polymodal.bench import plots, radar
 from polymodal.bench.board import Board
 from polymodal.bench.figures import area_key, main_figures, order
 from polymodal.bench.labels import spread
-from polymodal.bench.ranks import rank_entries
+from polymodal.bench.ranks import alike, rank_entries
 
 
 def _draw(figure: Any) -> Any:
@@ -98,7 +98,10 @@ def test_areas_are_sorted_best_first_with_the_floor_marked(board: Board) -> None
 
 
 def test_the_rank_diagram_shows_ranks_difference_and_groups(board: Board) -> None:
-    ranking = rank_entries(board)
+    few = rank_entries(board)
+    ax = _draw(plots.rank_diagram(board, few)).axes[0]
+    assert [t.get_text() for t in ax.texts] == [f"{r:.1f}" for r in few.ranks]
+    ranking = replace(few, difference=1.2, groups=alike(few.ranks, 1.2))
     ax = _draw(plots.rank_diagram(board, ranking)).axes[0]
     texts = [t.get_text() for t in ax.texts]
     assert texts == [*(f"{r:.1f}" for r in ranking.ranks), f"critical difference {ranking.difference:.2f}"]

@@ -51,16 +51,17 @@ def test_groups_are_the_longest_runs_within_the_difference() -> None:
 
 
 def _with(board: Board, values: dict[str, list[float]], corpus: str = "ravdess") -> Board:
-    """Return ``board`` with one corpus, whose conditions have these means."""
+    """Return a board of as many corpora as there are values, each with one figure an entry, like one of ``corpus``."""
     model = next(f for f in board.figures if f.corpus == corpus and f.main)
+    info = next(c for c in board.corpora if c.name == corpus)
     figures = tuple(
-        replace(model, entry=name, condition=f"c{i}", series="", mean=mean)
+        replace(model, entry=name, corpus=f"c{i}", condition="complete", series="", mean=mean)
         for name, means in values.items()
         for i, mean in enumerate(means)
     )
     entries = tuple(replace(board.entries[0], name=name) for name in values)
-    kept = tuple(c for c in board.corpora if c.name == corpus)
-    return replace(board, corpora=kept, entries=entries, figures=figures, left=())
+    corpora = tuple(replace(info, name=f"c{i}") for i in range(len(next(iter(values.values())))))
+    return replace(board, corpora=corpora, entries=entries, figures=figures, left=())
 
 
 def test_ties_share_the_mean_of_their_ranks(board: Board) -> None:
@@ -74,10 +75,10 @@ def test_lower_is_better_where_the_metric_says_so(board: Board) -> None:
     assert rank_entries(_with(board, values, "cmu_mosi")).names == ("a", "b")
 
 
-def test_who_lacks_a_figure_is_not_ranked_and_a_block_that_all_lack_does_not_count(board: Board) -> None:
+def test_who_lacks_a_corpus_is_not_ranked_and_one_that_all_lack_does_not_count(board: Board) -> None:
     nan = math.nan
     found = rank_entries(_with(board, {"a": [0.5, 0.1, nan], "b": [0.6, nan, nan], "c": [0.4, 0.2, nan]}))
-    assert found.blocks == 2
+    assert found.corpora == ("c0", "c1")
     assert set(found.names) == {"a", "c"}
     assert found.unranked == ("b",)
 
@@ -90,9 +91,19 @@ def test_entries_left_out_of_a_corpus_are_ranked_on_the_others(board: Board) -> 
     assert alone.corpora == ("cmu_mosi",)
 
 
-def test_areas_are_not_blocks_of_their_own(board: Board) -> None:
-    conditions = {f.condition for f in board.figures if f.corpus == "cmu_mosi"} - {"area"}
-    assert rank_entries(board, ["cmu_mosi"]).blocks == len(conditions)
+def test_a_corpus_counts_once_and_few_corpora_are_not_tested(board: Board) -> None:
+    values = {"a": [0.5] * 10, "b": [0.4] * 10, "c": [0.1] * 10}
+    enough = rank_entries(_with(board, values))
+    assert len(enough.corpora) == 10
+    assert enough.p < 0.001
+    assert enough.difference == pytest.approx(critical_difference(3, 10))
+    assert enough.groups == ((0, 1), (1, 2))
+    few = rank_entries(_with(board, {name: means[:9] for name, means in values.items()}))
+    assert few.ranks == enough.ranks
+    assert math.isnan(few.p)
+    assert math.isnan(few.difference)
+    assert few.groups == ()
+    assert len(rank_entries(board).corpora) == len(board.corpora)
 
 
 def test_no_figures_make_no_ranking(board: Board) -> None:

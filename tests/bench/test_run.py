@@ -165,9 +165,12 @@ def test_the_board_holds_every_entry_condition_and_area(done: tuple[Board, Path]
     assert complete.groups == 4
     assert complete.least <= complete.mean <= complete.most
     assert np.isnan(complete.low)
-    (contrast,) = board.contrasts
-    assert contrast.aware == "augmented"
-    assert contrast.plain in ("linear", "late-fusion")
+    pairs = [(c.first, c.second) for c in board.contrasts]
+    assert ("augmented", "late-fusion") in pairs
+    assert {second for _, second in pairs} == {"linear", "late-fusion"}
+    by_hand = main["augmented", "area", "missing:rate"].mean - main["late-fusion", "area", "missing:rate"].mean
+    assert board.contrasts[pairs.index(("augmented", "late-fusion"))].difference == pytest.approx(by_hand)
+    assert {c.groups for c in board.contrasts} == {4}
     assert board.made["trainings"] == 2 * 4 * 2
     assert repr(Board.load(folder / "board.json")) == repr(board)
 

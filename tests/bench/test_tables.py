@@ -125,7 +125,7 @@ def test_the_overall_table_has_every_entry_and_ranks_where_there_are_any(board: 
     assert set(ranks) == {e.name for e in board.entries}
     assert {n for n, text in ranks.items() if text == "–"} == set(ranking.unranked)  # noqa: RUF001
     assert [line[1].best for line in table.lines].index(True) == 0
-    assert "not independent" in table.caption
+    assert "one rank each" in table.caption
 
 
 def test_what_failed_and_what_does_not_fit_is_listed_with_its_reason(board: Board) -> None:
@@ -148,28 +148,46 @@ def test_durations_have_the_unit_that_suits_them(seconds: float, text: str) -> N
     assert write_seconds(seconds) == text
 
 
-def test_the_contrast_says_plainly_when_the_aware_entry_is_not_better(board: Board) -> None:
-    mosi, ravdess, trial = (contrast_sentence(board, c) for c in board.contrasts)
+def test_a_contrast_says_plainly_what_can_be_told(board: Board) -> None:
+    mosi, _, ravdess, _, trial, _ = (contrast_sentence(board, c) for c in board.contrasts)
     assert mosi == (
-        "On cmu_mosi the best missing-aware entry (cyin) is better than the best plain one (mult): area of "
-        "missing:rate -0.051 [-0.090, -0.012], p = 0.004, lower is better; both were chosen on validation."
+        "On cmu_mosi cyin is better than mult: area of missing:rate -0.051 [-0.090, -0.012], p = 0.004 (Holm 0.012) "
+        "over 31 groups; lower is better."
     )
-    assert "(cyin) is NOT better than the best plain one (mult): area of missing:rate +0.4 [-2.0, +3.0]" in ravdess
-    assert "is WORSE than" in trial
-    unknown = replace(board.contrasts[0], difference=math.nan)
-    assert contrast_sentence(board, unknown).endswith("could not be compared with the best plain one (mult).")
+    assert "On ravdess cyin cannot be told from mult: area of missing:rate +0.4 [-2.0, +3.0], p = 0.610" in ravdess
+    assert "is not compared with mult, for the floor is no better than a constant guess there" in trial
+    first = board.contrasts[0]
+    assert "is WORSE than" in contrast_sentence(board, replace(first, difference=0.051, low=0.012, high=0.09))
+    assert "cannot be told from" in contrast_sentence(board, replace(first, p_holm=0.07))
+    few = replace(first, low=math.nan, high=math.nan, p=math.nan, p_holm=math.nan, groups=3)
+    assert "cannot be told from mult, for 3 groups are too few: area" in contrast_sentence(board, few)
+    unknown = replace(first, difference=math.nan)
+    assert contrast_sentence(board, unknown).endswith("could not be compared with mult.")
 
 
-def test_the_verdict_names_who_does_not_beat_the_floor(board: Board) -> None:
-    poor = tuple(
-        replace(f, mean=9.0) if (f.entry, f.corpus, f.condition) == ("tfn", "cmu_mosi", "area") else f
-        for f in board.figures
-    )
-    sentences = board_verdict(replace(board, figures=poor))
-    assert any(
-        "1 of 6 other entries do not come before the floor linear (1.2" in s and ": tfn." in s for s in sentences
-    )
-    assert any(s.startswith("All 5 other entries come before the floor") for s in sentences)
+def test_the_verdict_names_who_can_be_told_from_the_floor(board: Board) -> None:
+    sentences = board_verdict(board)
+    assert "Against the floor linear on cmu_mosi (area of missing:rate): better: cyin." in sentences
+    told = "Against the floor linear on ravdess (area of missing:rate): 1 of 1 entries cannot be told from it."
+    assert told in sentences
+    assert "On trial_50% the floor linear is no better than a constant guess: nothing is concluded there." in sentences
+
+
+def test_every_contrast_is_in_a_table(board: Board) -> None:
+    (table,) = (t for t in board_tables(board) if t.caption.startswith("Declared comparisons"))
+    lines = [[c.text for c in line] for line in table.lines]
+    assert lines[0] == [
+        "cmu_mosi",
+        "cyin",
+        "mult",
+        "area of missing:rate",
+        "-0.051",
+        "0.004",
+        "0.012",
+        "31",
+        "told apart",
+    ]
+    assert [line[-1] for line in lines[1::2]] == ["told apart", "not told apart", "floor at chance"]
 
 
 def test_a_board_without_figures_still_has_tables_and_words(board: Board) -> None:

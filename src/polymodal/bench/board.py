@@ -125,24 +125,34 @@ class Cost:
 
 @dataclass(frozen=True)
 class Contrast:
-    """The best entry made for absence against the best plain one, both chosen on validation, compared on test.
+    """A declared comparison of two entries on one corpus, test split.
 
     Attributes:
-        series: the curve whose area is compared.
-        aware, plain: names of the two entries.
-        difference, low, high, p: aware minus plain in the area, over groups and seeds.
-        better: whether the difference favours the aware one and its interval leaves zero out.
+        key: what is compared: ``complete``, or the area under a curve (``area of missing:rate``).
+        first, second: names of the entries.
+        difference, low, high, p: first minus second in the main metric, over groups and seeds; NaN but for the
+            difference where groups are too few.
+        p_holm: adjusted for the number of all contrasts of the board.
+        groups: groups of test samples.
+        above_chance: whether the floor is better than a constant guess there; where it is not, nothing is concluded.
     """
 
     corpus: str
-    series: str
-    aware: str
-    plain: str
+    key: str
+    first: str
+    second: str
     difference: float
     low: float
     high: float
     p: float
-    better: bool
+    p_holm: float
+    groups: int
+    above_chance: bool
+
+    @property
+    def told(self) -> bool:
+        """Whether the two can be told apart: the corrected test and the interval both say so."""
+        return self.above_chance and self.p_holm < 0.05 and self.low * self.high > 0
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ import numpy as np
 from pyarrow import parquet
 
 from polymodal.bench.board import AREA, Board, Contrast, CorpusInfo, Cost, Entry, Figure, Left
+from polymodal.bench.contrasts import Side, contrasts_on, corrected
+from polymodal.bench.figures import COMPLETE, area_key
 from polymodal.bench.job import Cell, Outcome, conditions, read_cell
 from polymodal.bench.plan import FLOOR, BenchPlan, EntryPlan
 from polymodal.core import Measure, Target
@@ -19,7 +21,6 @@ from polymodal.methods import find_method, method_id
 from polymodal.score import (
     Blocks,
     area_measures,
-    compare_tables,
     summarise_tables,
     tables_by_seed,
 )
@@ -36,12 +37,13 @@ SUMMARY = ("mean", "std", "low", "high", "count", "seeds", "groups", "least", "m
 
 @dataclass(frozen=True)
 class Results:
-    """An entry on a corpus: split -> condition -> measures; samples per split, dealt by their groups."""
+    """An entry on a corpus: split -> condition -> measures; samples per split, dealt by their groups; test labels."""
 
     entry: EntryPlan
     runs: list[Run]
     tables: dict[str, dict[str, Tables]]
     blocks: dict[str, Blocks]
+    true: Array
 
 
 def collect(
@@ -69,7 +71,7 @@ def collect(
             say()
         if found:
             corpora.append(_info(name, sources, found[0].runs))
-            contrasts += _contrast(plan, name, found)
+            contrasts += _contrasts(plan, name, found)
     return Board(
         title=plan.title,
         seeds=plan.seeds,
@@ -79,7 +81,7 @@ def collect(
         entries=tuple(_entry(entry) for entry in plan.entries),
         figures=tuple(figures),
         costs=tuple(costs),
-        contrasts=tuple(contrasts),
+        contrasts=tuple(corrected(contrasts)),
         left=tuple(left),
     )
 
@@ -101,7 +103,7 @@ def _read(plan: BenchPlan, entry: EntryPlan, sources: Sequence[str], cells: Sequ
         true = parts[0]["true"]
         blocks[split] = Blocks.of(len(true), parts[0].get("group"))
         tables.setdefault(split, {})[condition] = tables_by_seed(target, true, [p["predicted"] for p in parts], shares)
-    return Results(entry, runs, tables, blocks)
+    return Results(entry, runs, tables, blocks, columns[plan.seeds[0]]["test", COMPLETE]["true"])
 
 
 def _pooled(folders: Sequence[Path | None], target: Target) -> dict[tuple[str, str], dict[str, Array]]:
@@ -184,27 +186,16 @@ def curves(plan: BenchPlan, results: Results, split: str) -> dict[str, Tables]:
     return areas
 
 
-def _contrast(plan: BenchPlan, corpus: str, found: Sequence[Results]) -> list[Contrast]:
-    """Compare the best aware with the best plain entry, chosen on validation, in the first area there is."""
+def _contrasts(plan: BenchPlan, corpus: str, found: Sequence[Results]) -> list[Contrast]:
+    """Return the declared comparisons on a corpus, in what its entries are ordered by."""
+    areas = [curves(plan, r, "test") for r in found]
+    series = next((s for s in areas[0] if all(s in a for a in areas)), None)
+    whole = [r.tables["test"][COMPLETE] for r in found]
+    tops = [a[series] for a in areas] if series else whole
+    sides = {r.entry.name: Side(t, w, r.blocks["test"], r.true) for r, t, w in zip(found, tops, whole, strict=True)}
+    floor = next((e.name for e in plan.entries if e.method == FLOOR), "")
     target = found[0].runs[0].schema.joint_targets[0]
-    metric = target.spec.main
-    sign = 1 if target.spec.metrics[metric] else -1
-
-    def on_validation(results: Results) -> float:
-        once = np.ones((1, len(results.blocks["valid"].member)))
-        values = [t[metric].value(once)[0] for t in next(iter(curves(plan, results, "valid").values()))]
-        return sign * float(np.mean(values))
-
-    sides = [[r for r in found if r.entry.aware is aware] for aware in (True, False)]
-    if not all(sides) or not curves(plan, found[0], "test"):
-        return []
-    aware, plain = (max(side, key=on_validation) for side in sides)
-    series = next(iter(curves(plan, aware, "test")))
-    a, b = (curves(plan, r, "test")[series] for r in (aware, plain))
-    result = compare_tables(a, b, metric, aware.blocks["test"])
-    better = min(sign * result.low, sign * result.high) > 0
-    difference = (result.difference, result.low, result.high, result.p)
-    return [Contrast(corpus, series, aware.entry.name, plain.entry.name, *difference, better)]
+    return contrasts_on(corpus, area_key(series) if series else COMPLETE, target, sides, plan.contrasts, floor)
 
 
 def _cost(corpus: str, entry: EntryPlan, folders: Sequence[Path], seeds: int) -> Cost:

@@ -11,7 +11,7 @@ from polymodal.bench import plots, radar
 from polymodal.bench.board import Board
 from polymodal.bench.figures import COMPLETE, area_key, corpus_info, headline, main_figures, series_of
 from polymodal.bench.output import board_csv
-from polymodal.bench.ranks import Ranking, rank_entries
+from polymodal.bench.ranks import ENOUGH, Ranking, rank_entries
 from polymodal.bench.tables import corpus_tables, entry_table, left_table, overall_tables
 from polymodal.bench.verdict import board_verdict
 from polymodal.report.metrics import label, long_name
@@ -95,14 +95,16 @@ def _rank_plot(board: Board, ranking: Ranking) -> Plot:
     words = ", ".join(f"{n} {r:.2f}" for n, r in zip(ranking.names, ranking.ranks, strict=True))
     p = f"{ranking.p:.2g}" if ranking.p >= 0.001 else "below 0.001"
     known = f"Friedman test that all are equal: p = {p}. " if ranking.p == ranking.p else ""
-    gone = f" Not ranked, for want of a figure in some condition: {', '.join(ranking.unranked)}."
+    bars = (
+        f"Bars join entries that differ by less than Nemenyi's critical difference ({ranking.difference:.2f} at 5%). "
+    )
+    tested = bars + known if ranking.difference == ranking.difference else f"Below {ENOUGH} corpora nothing is tested."
+    gone = f" Not ranked, for want of a figure on some corpus: {', '.join(ranking.unranked)}."
     return Plot(
         "ranks",
         plots.rank_diagram(board, ranking),
-        f"Average ranks: {words}; critical difference {ranking.difference:.2f}.",
-        f"Average rank over {ranking.blocks} conditions of {', '.join(ranking.corpora)} by the main metric. Bars join "
-        f"entries that differ by less than Nemenyi's critical difference ({ranking.difference:.2f} at 5%). {known}"
-        "Conditions of one corpus share samples and weights, so the true critical difference is larger."
+        f"Average ranks: {words}.",
+        f"Average rank over {', '.join(ranking.corpora)}, one rank each by what their entries are ordered by. {tested}"
         + (gone if ranking.unranked else ""),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Union
 
@@ -95,6 +95,7 @@ class BenchPlan:
         subsets: also test every proper subset of the modalities.
         seeds: of every training.
         search: of hyper-parameters.
+        contrasts: pairs of entries that are compared, declared before anything is tested.
     """
 
     title: str
@@ -104,6 +105,7 @@ class BenchPlan:
     subsets: bool = True
     seeds: Seeds = (1111, 1112, 1113)
     search: Search = Search()
+    contrasts: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         sweeps(self.stress)
@@ -143,6 +145,7 @@ def _plan(
     stress: Texts = DEFAULT_STRESS,
     subsets: bool = True,
     seeds: Annotated[int | Seeds, Rule(describe(Seeds))] = BenchPlan.seeds,
+    contrasts: Annotated[list[list[str]], Rule("a list of pairs of entries")] | None = None,
 ) -> BenchPlan:
     """Return the plan of a file, whose keys these parameters are."""
     rows = [{"method": r} if isinstance(r, str) else r for r in ([methods] if isinstance(methods, str) else methods)]
@@ -166,7 +169,31 @@ def _plan(
         subsets=subsets,
         seeds=(seeds,) if isinstance(seeds, int) else seeds,
         search=Search(trials, space),
+        contrasts=_declared(place, entries) if contrasts is None else _checked(place, contrasts, entries),
     )
+
+
+def _declared(place: str, entries: Sequence[EntryPlan]) -> tuple[tuple[str, str], ...]:
+    """Return the pairs that are compared where the plan names none: what differs in a stress on the training data
+    alone, and every entry against the floor."""
+    pairs = []
+    for one in entries:
+        plain = {n: v for n, v in one.options.items() if n != "train_stress"}
+        same = [replace(one, name=o.name, options=plain, aware=o.aware) == o for o in entries]
+        pairs += [(one.name, o.name) for o, alike in zip(entries, same, strict=True) if alike and o is not one]
+    floors = [e.name for e in entries if e.method == FLOOR]
+    return (*pairs, *((e.name, floors[0]) for e in entries if floors and e.method != FLOOR))
+
+
+def _checked(place: str, pairs: list[list[str]], entries: Sequence[EntryPlan]) -> tuple[tuple[str, str], ...]:
+    names = [e.name for e in entries]
+    for pair in pairs:
+        if len(pair) != 2:
+            raise OptionError(f"{place}: contrasts are pairs of entries, [first, second]; got {pair}")
+        for name in pair:
+            if name not in names:
+                raise OptionError(f"{place}: contrasts names {name!r}, which is no entry{nearest(name, names)}")
+    return tuple((first, second) for first, second in pairs)
 
 
 def _entry(

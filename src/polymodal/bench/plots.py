@@ -195,7 +195,8 @@ def rank_diagram(board: Board, ranking: Ranking) -> Figure:
         ax.set_ylim(len(ranking.names) - 0.5, -1.5)
     ax.xaxis.set_major_locator(MaxNLocator(9, integer=True))
     ax.grid(axis="x", color=INK, alpha=0.2)
-    ax.set_xlabel("average rank, 1 is best; upright bars: no significant difference")
+    bars = "; upright bars: no significant difference" if ranking.groups else ""
+    ax.set_xlabel(f"average rank, 1 is best{bars}")
     _kind_legend(figure)
     figure.set_layout_engine("constrained", w_pad=0.1)  # half of the last bar is else cut off
     return figure

@@ -10,31 +10,33 @@ from dataclasses import dataclass
 import numpy as np
 
 from polymodal.bench.board import Board
-from polymodal.bench.figures import is_area, main_figures
+from polymodal.bench.figures import headline, main_figures
+
+ENOUGH = 10
+"""Corpora below which ranks are shown without a test."""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Average ranks of entries over blocks; a block is one condition of one corpus.
+    """Average ranks of entries over corpora.
 
-    Conditions of one corpus share samples and weights, so blocks are not independent as the test assumes: the critical
-    difference is optimistic (too small), and what it calls different may not be.
+    A corpus counts once, by what its entries are ordered by: its conditions share samples and weights, and are no more
+    independent of each other than the test could allow. Below ``ENOUGH`` corpora nothing is tested.
 
     Attributes:
         names: entries by average rank, best first.
         ranks: their average ranks, 1 is best.
-        blocks: how many conditions were counted.
-        corpora: where those come from.
-        p: of the Friedman test, that all entries are equally good; NaN for fewer than three entries or two blocks.
-        difference: Nemenyi's critical difference at 5%; NaN where ``names`` has fewer than two.
+        corpora: that were counted.
+        p: of the Friedman test, that all entries are equally good; NaN for fewer than three entries or ``ENOUGH``
+            corpora.
+        difference: Nemenyi's critical difference at 5%; NaN for fewer than two entries or ``ENOUGH`` corpora.
         groups: longest runs of entries whose average ranks differ by no more than that, as places in ``names``, both
             ends inside.
-        unranked: entries that lack a figure in at least one block.
+        unranked: entries that lack a figure on at least one corpus.
     """
 
     names: tuple[str, ...]
     ranks: tuple[float, ...]
-    blocks: int
     corpora: tuple[str, ...]
     p: float
     difference: float
@@ -43,10 +45,10 @@ class Ranking:
 
 
 def rank_entries(board: Board, corpora: Sequence[str] | None = None) -> Ranking:
-    """Return the ranking by the main metric over every condition of ``corpora``, areas left out.
+    """Return the ranking by the headline (the area under the first curve, else complete input) of ``corpora``.
 
-    Only entries with a figure in every block are ranked: an average over other blocks cannot be compared. A block in
-    which nobody has a figure does not count.
+    Only entries with a figure on every corpus are ranked: an average over others cannot be compared. A corpus on which
+    nobody has a figure does not count.
 
     Args:
         board: the benchmark.
@@ -54,16 +56,15 @@ def rank_entries(board: Board, corpora: Sequence[str] | None = None) -> Ranking:
     """
     chosen = tuple(c.name for c in board.corpora) if corpora is None else tuple(corpora)
     names = [e.name for e in board.entries]
+    tops = [main_figures(board, corpus).get(headline(board, corpus), {}) for corpus in chosen]
     rows = [
-        [_loss(found[n].mean, found[n].higher_is_better) if n in found else math.nan for n in names]
-        for corpus in chosen
-        for key, found in main_figures(board, corpus).items()
-        if not is_area(key)
+        [_loss(found[n].mean, found[n].higher_is_better) if n in found else math.nan for n in names] for found in tops
     ]
     losses = np.array(rows, float).reshape(len(rows), len(names))
-    losses = losses[np.isfinite(losses).any(axis=1)]
+    known = np.isfinite(losses).any(axis=1)
+    losses, counted = losses[known], tuple(c for c, k in zip(chosen, known, strict=True) if k)
     whole = np.isfinite(losses).all(axis=0) & (len(losses) > 0)
-    return _ranking(losses[:, whole], [n for n, w in zip(names, whole, strict=True) if w], chosen, names)
+    return _ranking(losses[:, whole], [n for n, w in zip(names, whole, strict=True) if w], counted, names)
 
 
 def _loss(mean: float, higher_is_better: bool) -> float:
@@ -82,13 +83,13 @@ def _ranking(
     average = rankdata(losses, axis=1).mean(axis=0) if count else np.empty(0)
     order = np.argsort(average, kind="stable")
     sorted_ranks = tuple(float(average[i]) for i in order)
-    difference = critical_difference(count, blocks) if count > 1 else math.nan
+    enough = blocks >= ENOUGH
+    difference = critical_difference(count, blocks) if count > 1 and enough else math.nan
     return Ranking(
         names=tuple(ranked[i] for i in order),
         ranks=sorted_ranks,
-        blocks=blocks,
         corpora=corpora,
-        p=friedman(losses),
+        p=friedman(losses) if enough else math.nan,
         difference=difference,
         groups=alike(sorted_ranks, difference),
         unranked=tuple(n for n in names if n not in ranked),

@@ -45,6 +45,7 @@ def board_tables(board: Board) -> list[Table]:
     made = overall_tables(board, rank_entries(board))
     for corpus in board.corpora:
         made += corpus_tables(board, corpus.name)
+    made += [contrast_table(board)] if board.contrasts else []
     made.append(entry_table(board))
     return [*made, left_table(board)] if board.left else made
 
@@ -57,8 +58,8 @@ def overall_tables(board: Board, ranking: Ranking) -> list[Table]:
     names = [*ranking.names, *ranking.unranked]
     series = list(dict.fromkeys(s for c in board.corpora for s in series_of(board, c.name)))
     legend = (
-        f"{_legend(board)} Mean rank over {ranking.blocks} conditions of {len(ranking.corpora)} corpora; entries that "
-        "lack a condition are not ranked, and conditions of one corpus are not independent. Bold: best."
+        f"{_legend(board)} Mean rank over {len(ranking.corpora)} corpora, one rank each; entries that lack one are not "
+        "ranked. Bold: best."
     )
     groups = [(key, _across(board, key)) for key in (COMPLETE, *map(area_key, series))]
     tables: list[Table] = []
@@ -246,6 +247,23 @@ def entry_table(board: Board) -> Table:
         kind = "floor" if e.floor else "aware" if e.aware else "plain"
         lines.append(tuple(map(Cell, (e.name, e.method, e.paper or MISSING, settings, kind, absent))))
     return Table("The entries and their settings.", head, tuple(lines), words=True)
+
+
+def contrast_table(board: Board) -> Table:
+    """Return every declared comparison."""
+    lines = []
+    for c in board.contrasts:
+        metric = corpus_info(board, c.corpus).metric
+        between = f"[{write_value(metric, c.low)}, {write_value(metric, c.high)}]" if math.isfinite(c.low) else ""
+        p = [f"{v:.3f}" if math.isfinite(v) else MISSING for v in (c.p, c.p_holm)]
+        says = "told apart" if c.told else "not told apart" if c.above_chance else "floor at chance"
+        value = Cell(write_value(metric, c.difference), between)
+        words = (c.corpus, c.first, c.second, c.key)
+        lines.append((*map(Cell, words), value, *map(Cell, p), Cell(str(c.groups)), Cell(says)))
+    head = ("Corpus", "First", "Second", "Compared", "First - second", "p", "p (Holm)", "Groups", "Says")
+    return Table(
+        "Declared comparisons, 95% interval over groups and seeds in brackets.", head, tuple(lines), words=True
+    )
 
 
 def left_table(board: Board) -> Table:

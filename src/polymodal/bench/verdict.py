@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from polymodal.bench.board import Board, Contrast
-from polymodal.bench.figures import area_key, corpus_info, headline, main_figures, order
+from polymodal.bench.figures import corpus_info, headline, main_figures, order
 from polymodal.report.metrics import is_percent, long_name, write_value
 
 
 def board_verdict(board: Board) -> list[str]:
-    """Return sentences: per corpus the best entry, what does not beat the floor, and every contrast."""
+    """Return sentences: per corpus the first entry, what can be told from the floor, and every other contrast."""
+    floors = {e.name for e in board.entries if e.floor}
     found = []
     for corpus in board.corpora:
-        mine = [contrast_sentence(board, c) for c in board.contrasts if c.corpus == corpus.name]
-        found += [*filter(None, (_best(board, corpus.name), _floor(board, corpus.name))), *mine]
+        mine = [c for c in board.contrasts if c.corpus == corpus.name]
+        others = [contrast_sentence(board, c) for c in mine if c.second not in floors]
+        against = [c for c in mine if c.second in floors]
+        found += [*filter(None, (_best(board, corpus.name), _floor(board, against))), *others]
     return found
 
 
@@ -38,41 +42,48 @@ def _best(board: Board, corpus: str) -> str:
     )
 
 
-def _floor(board: Board, corpus: str) -> str:
-    """Which entries are no better than the linear model; a gain inside the noise counts as one."""
-    key = headline(board, corpus)
-    found = main_figures(board, corpus).get(key, {})
-    floors = {e.name for e in board.entries if e.floor}
-    known = [f for f in found.values() if math.isfinite(f.mean)]
-    base = next((f for f in known if f.entry in floors), None)
-    rest = [f for f in known if f.entry not in floors]
-    if base is None or not rest:
+def _floor(board: Board, contrasts: Sequence[Contrast]) -> str:
+    """Which entries can be told from the linear model on a corpus."""
+    if not contrasts:
         return ""
-    sign = 1 if base.higher_is_better else -1
-    below = [f.entry for f in rest if sign * (f.mean - base.mean) <= 0]
-    what = f"the floor {base.entry} ({_say(base.metric, base.mean)})"
-    if not below:
-        return f"All {len(rest)} other entries come before {what}."
-    return f"{len(below)} of {len(rest)} other entries do not come before {what}: {', '.join(below)}."
+    corpus, floor = contrasts[0].corpus, contrasts[0].second
+    if not contrasts[0].above_chance:
+        return f"On {corpus} the floor {floor} is no better than a constant guess: nothing is concluded there."
+    sign = 1 if corpus_info(board, corpus).higher_is_better else -1
+    told = [c for c in contrasts if c.told]
+    better, worse = ([c.first for c in told if side * sign * c.difference > 0] for side in (1, -1))
+    parts = [f"{word}: {', '.join(names)}" for word, names in (("better", better), ("WORSE", worse)) if names]
+    rest = len(contrasts) - len(told)
+    parts += [f"{rest} of {len(contrasts)} entries cannot be told from it"] if rest else []
+    return f"Against the floor {floor} on {corpus} ({contrasts[0].key}): {'; '.join(parts)}."
 
 
 def contrast_sentence(board: Board, contrast: Contrast) -> str:
-    """Return whether the best entry made for absence is better than the best plain one, with the interval."""
+    """Return whether the first entry of a declared comparison is better than the second, with the interval."""
     info = corpus_info(board, contrast.corpus)
-    who = f"the best missing-aware entry ({contrast.aware})"
-    other = f"the best plain one ({contrast.plain})"
+    pair = f"On {contrast.corpus} {contrast.first}"
     if not math.isfinite(contrast.difference):
-        return f"On {contrast.corpus} {who} could not be compared with {other}."
+        return f"{pair} could not be compared with {contrast.second}."
     sign = 1 if info.higher_is_better else -1
-    worse = sign * contrast.low < 0 and sign * contrast.high < 0
-    verdict = "is better than" if contrast.better else "is WORSE than" if worse else "is NOT better than"
-    between = f"[{_signed(info.metric, contrast.low)}, {_signed(info.metric, contrast.high)}], p = {contrast.p:.3f}"
-    if math.isnan(contrast.low):
-        verdict, between = "cannot be told from", "(groups are too few for an interval)"
+    better = "is better than" if sign * contrast.difference > 0 else "is WORSE than"
+    if not contrast.above_chance:
+        verdict, why = "is not compared with", ", for the floor is no better than a constant guess there"
+    elif not math.isfinite(contrast.low):
+        verdict, why = "cannot be told from", f", for {contrast.groups} groups are too few"
+    else:
+        verdict, why = better if contrast.told else "cannot be told from", ""
     return (
-        f"On {contrast.corpus} {who} {verdict} {other}: {area_key(contrast.series)} "
-        f"{_signed(info.metric, contrast.difference)} {between}, "
-        f"{'higher' if info.higher_is_better else 'lower'} is better; both were chosen on validation."
+        f"{pair} {verdict} {contrast.second}{why}: {contrast.key} {_signed(info.metric, contrast.difference)} "
+        f"{_between(info.metric, contrast)}{'higher' if info.higher_is_better else 'lower'} is better."
+    )
+
+
+def _between(metric: str, contrast: Contrast) -> str:
+    if not math.isfinite(contrast.low):
+        return "; "
+    return (
+        f"[{_signed(metric, contrast.low)}, {_signed(metric, contrast.high)}], "
+        f"p = {contrast.p:.3f} (Holm {contrast.p_holm:.3f}) over {contrast.groups} groups; "
     )
 
 
