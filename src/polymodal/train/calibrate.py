@@ -4,8 +4,8 @@ What is calibrated is what is predicted: the mean over seeds (of values, of prob
 that a sample may have, because less input makes less sure.
 
 In a run of folds every sample is validated on by members that did not train on its group. What they say of all samples
-together calibrates the run (cross-conformal by group); the mean over all members, which is what is then predicted, is
-rather surer than its parts. What a fold's own validation part says calibrates its predictions of what it tests, so
+together calibrates the run (cross-conformal by group); the mean over all members, which is what is then predicted, errs
+no more than they do on average. What a fold's own validation part says calibrates its predictions of what it tests, so
 that no sample calibrates itself.
 """
 
