@@ -73,8 +73,19 @@ def test_a_closed_form_has_nothing_to_search(tmp_path: Path, tried: list[dict]) 
     assert tried == []
 
 
-def test_the_space_of_every_method_has_its_dropouts(tmp_path: Path) -> None:
-    assert set(search._default_space(cell(tmp_path))) == {"lr", "weight_decay", "dropout"}
+def test_the_space_of_every_method_has_its_dropouts_that_are_numbers(tmp_path: Path) -> None:
+    found = search._default_space({"dropout": 0.1, "text_dropout": 0, "dropouts": {"text": 0.1}, "width": 8})
+    assert set(found) == {"lr", "weight_decay", "dropout", "text_dropout"}
+
+
+@pytest.mark.parametrize("method", ["mult", "cyin", "mib"])
+def test_every_method_can_be_searched_with_its_own_space(
+    tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "trained_loss", lambda plan, cell: plan.recipe.lr)
+    entry = EntryPlan(method, method, preset="cpu", options={"epochs": 1}, encode={"text": "none"})
+    found = search.run_search((cell(tmp_path, entry=entry), Search(trials=3)))
+    assert found["lr"] > 0
 
 
 def test_a_trial_trains(tmp_path: Path) -> None:

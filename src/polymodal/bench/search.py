@@ -14,9 +14,7 @@ from polymodal.bench.job import Cell, prepared
 from polymodal.bench.keys import content_key
 from polymodal.bench.plan import Search
 from polymodal.core import DataError, OptionError, PolymodalError
-from polymodal.core.options import options_of
 from polymodal.data.progress import console
-from polymodal.methods import find_method
 from polymodal.train.fit import Plan, open_fabric, train_member
 from polymodal.train.members import Member
 
@@ -53,7 +51,7 @@ def run_search(task: tuple[Cell, Search]) -> dict[str, Any]:
     except (DataError, OptionError):
         return {}  # `run_cell` will say why
     own = {**plan.config["options"], **plan.config["recipe"]}
-    space = {name: what for name, what in (search.space or _default_space(cell)).items() if name in own}
+    space = {name: what for name, what in (search.space or _default_space(own)).items() if name in own}
     if not space or not method.phases():  # fitted in closed form: it chooses on validation by itself
         return {}
     digest = hashlib.sha256(json.dumps([content_key(plan, method, cell.device), space], sort_keys=True).encode())
@@ -78,10 +76,9 @@ def run_search(task: tuple[Cell, Search]) -> dict[str, Any]:
     return dict(min(finished, key=lambda t: t.value or 0.0).params) if finished else {}
 
 
-def _default_space(cell: Cell) -> dict[str, Any]:
-    """Return the space every entry has: rate, decay, and each dropout of its method."""
-    options = options_of(find_method(cell.entry.method), skip=1)
-    return DEFAULT_SPACE | {n: DROPOUT for n in options if "dropout" in n}
+def _default_space(own: dict[str, Any]) -> dict[str, Any]:
+    """Return the space every entry has: rate, decay, and each dropout of its method that is one number."""
+    return DEFAULT_SPACE | {n: DROPOUT for n, value in own.items() if "dropout" in n and isinstance(value, int | float)}
 
 
 def _try(trial: Trial, cell: Cell, space: dict[str, Any]) -> float:
