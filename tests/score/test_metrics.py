@@ -50,6 +50,7 @@ def test_mosi_metrics_match_the_values_worked_out_by_hand():
         "f1": 0.8286,
         "mae": 0.6714,
         "corr": 0.9650,
+        "ccc": 0.8961,
         "acc2_nonpos": 0.8571,
     }
     assert values(MOSI, MOSI_TRUE, MOSI_PREDICTED) == pytest.approx(expected, abs=5e-5)
@@ -132,6 +133,7 @@ def test_regression_metrics_equal_scipy_and_sklearn(seed, n):
             "mae": sk.mean_absolute_error(y, p),
             "rmse": sk.root_mean_squared_error(y, p),
             "corr": pearsonr(y, p).statistic,
+            "ccc": 2 * np.cov(y, p, bias=True)[0, 1] / (np.var(y) + np.var(p) + (np.mean(y) - np.mean(p)) ** 2),
             "spearman": spearmanr(y, p).statistic,
             "r2": sk.r2_score(y, p),
         }

@@ -11,6 +11,7 @@ _NAMES = {
     "mae": ("MAE", "mean absolute error"),
     "rmse": ("RMSE", "root mean squared error"),
     "corr": ("Corr", "correlation"),
+    "ccc": ("CCC", "concordance correlation"),
     "spearman": ("Spearman", "rank correlation"),
     "r2": ("R²", "coefficient of determination"),
     "accuracy": ("Accuracy", "accuracy"),

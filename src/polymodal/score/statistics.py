@@ -99,6 +99,26 @@ def correlation(x: Array, y: Array) -> Statistic:
     return value
 
 
+def concordance(x: Array, y: Array) -> Statistic:
+    """Concordance correlation of two columns (samples,): 1 only where they are equal (Lin, Biometrics 1989).
+
+    2 covariance / (both variances + squared difference of means); 0 where one is constant, NaN where both are the same
+    constant.
+    """
+    middle = np.median(y)
+    scale = float(np.abs(np.concatenate([x, y]) - middle).max(initial=0)) or 1.0
+    x, y = (x - middle) / scale, (y - middle) / scale
+    columns = np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y], axis=1)
+
+    def value(times: Array) -> Array:
+        count, sum_x, sum_y, xx, yy, xy = (times @ columns).T
+        spread = _spread(count, sum_x, xx) + _spread(count, sum_y, yy)
+        apart = np.nan_to_num(ratio((sum_x - sum_y) ** 2, count))
+        return ratio(2 * (xy - np.nan_to_num(ratio(sum_x * sum_y, count))), spread + apart)
+
+    return value
+
+
 def explained(true: Array, predicted: Array) -> Statistic:
     """R2, the coefficient of determination: 1 - squared errors / squared deviations of ``true`` from its mean."""
     y, scale = _centred(true), _scale(true)

@@ -14,9 +14,9 @@ from polymodal.score.metrics import accuracy, weighted_f1
 if TYPE_CHECKING:
     from torch import Tensor
 
-MOSI = ("mae", "corr", "acc2", "f1", "acc2_has0", "f1_has0", "acc3", "acc5", "acc7", "acc2_nonpos")
-SIMS = ("mae", "corr", "r2", "acc2", "f1", "acc3", "acc5", "acc2_weak")
-FREE = ("mae", "rmse", "corr", "spearman", "r2")
+MOSI = ("mae", "corr", "ccc", "acc2", "f1", "acc2_has0", "f1_has0", "acc3", "acc5", "acc7", "acc2_nonpos")
+SIMS = ("mae", "corr", "ccc", "r2", "acc2", "f1", "acc3", "acc5", "acc2_weak")
+FREE = ("mae", "rmse", "corr", "ccc", "spearman", "r2")
 
 
 class Regression(Task):
@@ -120,6 +120,7 @@ def _mosi(y: Array, p: Array) -> dict[str, Measure]:
     return {
         "mae": Measure(st.average(np.abs(p - y)), len(y)),
         "corr": Measure(st.correlation(p, y), len(y)),
+        "ccc": Measure(st.concordance(p, y), len(y)),
         "acc2": accuracy(y > 0, p > 0, rated),
         "f1": weighted_f1(y > 0, p > 0, rated),
         "acc2_has0": accuracy(y >= 0, p >= 0),
@@ -136,6 +137,7 @@ def _sims(y: Array, p: Array) -> dict[str, Measure]:
     return {
         "mae": Measure(st.average(np.abs(p - y)), len(y)),
         "corr": Measure(st.correlation(p, y), len(y)),
+        "ccc": Measure(st.concordance(p, y), len(y)),
         "r2": Measure(st.explained(y, p), len(y)),
         "acc2": accuracy(_bin(y, 0), _bin(p, 0)),
         "f1": weighted_f1(_bin(y, 0), _bin(p, 0)),
@@ -150,6 +152,7 @@ def _free(y: Array, p: Array) -> dict[str, Measure]:
         "mae": st.average(np.abs(p - y)),
         "rmse": st.root(st.average((p - y) ** 2)),
         "corr": st.correlation(p, y),
+        "ccc": st.concordance(p, y),
         "spearman": st.spearman(p, y),
         "r2": st.explained(y, p),
     }
