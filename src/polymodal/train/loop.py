@@ -74,8 +74,7 @@ class Trainer:
         name: str = "",
     ) -> None:
         self.method, self.problem, self.recipe, self.seed, self.folder = method, problem, recipe, seed, folder
-        self.fabric, self.bar, self.say, self.checkpoint_seconds = fabric, bar, say, checkpoint_seconds
-        self.name = name or f"seed {seed}"
+        self.fabric, self.bar, self.say, self.name = fabric, bar, say, name or f"seed {seed}"
         if recipe.batch_size < fabric.world_size:
             raise OptionError(f"batch_size {recipe.batch_size} is below the number of processes {fabric.world_size}")
         self.at = Progressed()
@@ -83,7 +82,7 @@ class Trainer:
         self.watch = Watch()
         self._cuda = fabric.device.type == "cuda"
         self._trainable = [p for p in method.parameters() if p.requires_grad]
-        self._saved = time.monotonic()
+        self.checkpoint_seconds, self._saved = checkpoint_seconds, time.monotonic()
 
     def fit(self) -> dict[str, Any]:
         """Train to the end and return ``best_epoch``, ``epochs``, ``best`` (validation loss) and ``stopped``.
@@ -96,8 +95,7 @@ class Trainer:
         started, phases = time.monotonic(), self.method.phases()
         for phase in phases:
             choose(self.method, phase)  # mistakes are told before the first step
-        tensors = self._start()
-        stopped = "closed form"
+        tensors, stopped = self._start(), "closed form"
         with deterministic(self.fabric.device.type == "cpu"):
             for number in range(self.at.phase, len(phases)):
                 stopped = self._phase(phases, number, tensors)
