@@ -232,7 +232,8 @@ def test_missing_text_in_a_table_of_clips(tmp_path: Path) -> None:
 
 
 def test_rows_to_predict() -> None:
-    run: Any = SimpleNamespace(schema=SCHEMA, normalizer=_made([0, 1]).normalizer, config={"data": {"encode": {}}})
+    config, normalizer = {"data": {"encode": {}}}, _made([0, 1]).normalizer
+    run: Any = SimpleNamespace(schema=SCHEMA, normalizer=normalizer, config=config, crossed=False)
     features = Features(run)
     rows = [{"text": float("nan"), "face": [0.0, 1.0]}, {"text": "hello", "face": float("nan")}]
     batch = features.batch(rows, ["x", "y"])

@@ -117,12 +117,13 @@ def test_a_file_may_import_the_files_beside_it(tmp_path: Path, module: Path, mon
 
 
 def test_function_in_a_module(module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = module.rename(module.with_name("corpora_of_mine.py"))  # a name that no other test imports
     monkeypatch.syspath_prepend(module.parent)
-    assert len(load_corpus("corpora:made")["train"]) == 4
+    assert len(load_corpus("corpora_of_mine:made")["train"]) == 4
     with pytest.raises(DataError, match="did you mean 'made'"):
-        load_corpus("corpora:mad")
+        load_corpus("corpora_of_mine:mad")
     with pytest.raises(DataError, match="returned a int"):
-        load_corpus("corpora:wrong")
+        load_corpus("corpora_of_mine:wrong")
     with pytest.raises(DataError, match="cannot be imported"):
         load_corpus("no_such_module:made")
 

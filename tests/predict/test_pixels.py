@@ -51,7 +51,7 @@ def test_frames_from_json_are_frames(run: Run) -> None:
     ("vision", "message"),
     [
         ("face.png", "row 0: vision is text, the run wants frames of 3 x 16 x 16"),
-        (["face.png"], "row 0: vision is no array of numbers; give frames of 3 x 16 x 16"),
+        (["face.png"], "row 0: vision is no array of real numbers; give frames of 3 x 16 x 16"),
         (np.full((2, 3, 16, 16), 256), r"'row 0': vision has type float32, expected uint8"),
         (np.full((2, 3, 16, 16), 0.5), r"'row 0': vision has type float32.*255 \* array"),
         (np.zeros((2, 16, 16, 3), np.uint8), r"'row 0': vision .*channels come first"),

@@ -260,9 +260,9 @@ def test_beyond_the_queue_clients_are_asked_to_come_back(make_client: Any, wav: 
 
 
 def test_an_answer_that_takes_too_long_is_given_up(make_client: Any, wav: bytes) -> None:
-    client = make_client(time_limit=0.4)
+    client = make_client(time_limit=2.5)
     response = send(client, "slow-20.wav", wav)
-    assert "not done within the time limit of 0.4 s" in sentence(response, 503)
+    assert "not done within the time limit of 2.5 s" in sentence(response, 503)
     assert int(response.headers["retry-after"]) >= 1
     assert send(client, "fine.wav", wav).status_code == 200
 
