@@ -317,7 +317,7 @@ if __name__ == "__main__":
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_extraction_leaves_no_process_and_goes_on(run: Run, tmp_path: Path, how: signal.Signals) -> None:
-    write_clips(tmp_path / "clips", {f"c{i:02}.wav": {"sleep": 0.3} for i in range(10)})
+    write_clips(tmp_path / "clips", {f"c{i:02}.wav": {"sleep": 1.0} for i in range(10)})
     (tmp_path / "job.py").write_text(SCRIPT)
     words = [sys.executable, str(tmp_path / "job.py"), str(tmp_path / "clips"), str(tmp_path / "store")]
     paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
