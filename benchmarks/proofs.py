@@ -145,8 +145,8 @@ def trained(out: Path, seeds: Sequence[int], entry: Entry, number: int) -> tuple
         resume=(folder / "run.json").is_file(),
     )  # fmt: skip
     corpus = run.corpus()
-    columns = [run.predict(corpus, seed=seed) for seed in seeds]
-    found: Row = {"columns": columns, "groups": corpus["test"].groups_of(columns[0]["id"]), "hash": corpus.hash}
+    columns = [corpus["test"].with_groups(run.predict(corpus, seed=seed)) for seed in seeds]
+    found: Row = {"columns": columns, "groups": columns[0]["group"], "hash": corpus.hash}
     found["run"] = str(folder)
     return entry.name, number, found
 
@@ -208,7 +208,7 @@ def audits(found: dict[tuple[str, int], Row]) -> list[Row]:
                 corpus = run.corpus()
                 panel = Panel([run.method(seed) for seed in run.seeds])
                 said = audit().run(panel, run.loader(corpus, "test").epoch)
-                groups = corpus["test"].groups_of(said.samples["id"])
+                groups = corpus["test"].with_groups({"id": np.array(said.samples["id"])})["group"]
                 pieces.append({"samples": said.samples, "groups": groups})
         for column in (c for c in pieces[0]["samples"] if c not in ("id", "group")):
             values = np.concatenate([np.asarray(p["samples"][column], dtype=object) for p in pieces])

@@ -1,7 +1,7 @@
 """Training steps of this checkout against those of an earlier one, in turn: processor time of the same batches.
 
-    git worktree add /tmp/earlier COMMIT
-    python benchmarks/versions.py /tmp/earlier         about 10 minutes on one core
+    git worktree add ../earlier COMMIT
+    python benchmarks/versions.py ../earlier         about 10 minutes on one core
 
 MOSI-shaped planted sequences (50 / 375 / 500 steps, widths 768 / 5 / 20), five length-bucketed batches of 16, forward,
 backward and update; one thread, a fresh process per version and round, minimum over the rounds. Written to
@@ -62,6 +62,8 @@ def main() -> None:
     if arguments.earlier is None:  # a worker
         print(json.dumps(steps()))
         return
+    if not (arguments.earlier / "src" / "polymodal").is_dir():
+        parser.error(f"{arguments.earlier} is no checkout: it has no src/polymodal; make one with git worktree add")
     rounds: dict[str, list[dict[str, float]]] = {"earlier": [], "now": []}
     for _ in range(arguments.rounds):
         for side, root in (("earlier", arguments.earlier.resolve()), ("now", HERE)):

@@ -18,6 +18,7 @@ from polymodal.bench.locks import locked
 from polymodal.bench.plan import BenchPlan, EntryPlan
 from polymodal.core import OptionError, RunError
 from polymodal.data.progress import console
+from polymodal.data.sources import load_corpus
 
 STRESS = ("missing:rate=0.2/0.6", "noise:snr=0")
 TINY = EntryPlan("late-fusion", "late-fusion", options={"width": 8, "epochs": 2})
@@ -38,12 +39,12 @@ def one_run(outcome: Outcome) -> Path:
     return outcome.run
 
 
-def test_a_cell_is_tested_in_every_condition_on_validation_and_test(tmp_path: Path) -> None:
+def test_a_cell_is_tested_in_every_condition_on_the_test_split(tmp_path: Path) -> None:
     folder = one_run(run_cell(cell(tmp_path)))
     table = parquet.read_table(folder / "conditions.parquet").to_pandas()
     names = ["complete", "subset:audio", "subset:vision", "missing:rate=0.2", "missing:rate=0.6", "noise:snr=0"]
     assert set(table["condition"]) == set(names)
-    assert set(table["split"]) == {"valid", "test"}
+    assert set(table["id"]) == set(load_corpus("synthetic:xor?n=24")["test"].ids)
     facts = json.loads((folder / "cell.json").read_text())
     assert facts["parameters"] > 0
     assert facts["latency_ms"] > 0
@@ -182,7 +183,7 @@ def test_figures_follow_from_the_predictions_of_the_cells(done: tuple[Board, Pat
     right = []
     for run in folder.glob("runs/linear-*"):
         table = parquet.read_table(run / "conditions.parquet").to_pandas()
-        part = table[(table["split"] == "test") & (table["condition"] == "noise:snr=0")]
+        part = table[table["condition"] == "noise:snr=0"]
         right.append((part["agreement/true"] == part["agreement/predicted"]).mean())
     found = next(f for f in board.figures if (f.entry, f.condition, f.metric) == ("linear", "noise:snr=0", "accuracy"))
     assert len(right) == 4

@@ -37,12 +37,12 @@ SUMMARY = ("mean", "std", "low", "high", "count", "seeds", "groups", "least", "m
 
 @dataclass(frozen=True)
 class Results:
-    """An entry on a corpus: split -> condition -> measures; samples per split, dealt by their groups; test labels."""
+    """An entry on a corpus: condition -> measures; test samples dealt by their groups; their labels."""
 
     entry: EntryPlan
     runs: list[Run]
-    tables: dict[str, dict[str, Tables]]
-    blocks: dict[str, Blocks]
+    tables: dict[str, Tables]
+    blocks: Blocks
     true: Array
 
 
@@ -92,36 +92,29 @@ def _read(plan: BenchPlan, entry: EntryPlan, sources: Sequence[str], cells: Sequ
     runs = [Run.load(place[s, plan.seeds[0]]) for s in sources]  # type: ignore[arg-type]
     target = runs[0].schema.joint_targets[0]
     columns = {seed: _pooled([place[s, seed] for s in sources], target) for seed in plan.seeds}
-    tables: dict[str, dict[str, Tables]] = {}
-    blocks = {}
-    wanted = set(conditions(runs[0].schema, plan.stress, subsets=plan.subsets))
-    for split, condition in columns[plan.seeds[0]]:
-        if condition not in wanted:  # another benchmark's, which shares the cell
-            continue
-        parts = [columns[seed][split, condition] for seed in plan.seeds]
+    wanted = [c for c in conditions(runs[0].schema, plan.stress, subsets=plan.subsets) if c in columns[plan.seeds[0]]]
+    tables = {}
+    for condition in wanted:
+        parts = [columns[seed][condition] for seed in plan.seeds]
         shares = [p["probability"] for p in parts] if "probability" in parts[0] else None
-        true = parts[0]["true"]
-        blocks[split] = Blocks.of(len(true), parts[0].get("group"))
-        tables.setdefault(split, {})[condition] = tables_by_seed(target, true, [p["predicted"] for p in parts], shares)
-    return Results(entry, runs, tables, blocks, columns[plan.seeds[0]]["test", COMPLETE]["true"])
+        tables[condition] = tables_by_seed(target, parts[0]["true"], [p["predicted"] for p in parts], shares)
+    whole = columns[plan.seeds[0]][COMPLETE]
+    return Results(entry, runs, tables, Blocks.of(len(whole["true"]), whole.get("group")), whole["true"])
 
 
-def _pooled(folders: Sequence[Path | None], target: Target) -> dict[tuple[str, str], dict[str, Array]]:
-    """Return (split, condition) -> columns of one seed, in an order that does not depend on the entry."""
+def _pooled(folders: Sequence[Path | None], target: Target) -> dict[str, dict[str, Array]]:
+    """Return condition -> columns of one seed, in an order that does not depend on the entry."""
     names = {part: f"{target.name}/{part}" for part in ("true", "predicted", "probability")} | {"group": "group"}
-    pooled: dict[tuple[str, str], list[dict[str, Array]]] = {}
+    pooled: dict[str, list[dict[str, Array]]] = {}
     for folder in folders:
         table = parquet.read_table(Path(str(folder)) / "conditions.parquet")
-        keys = np.char.add(
-            np.char.add(table["split"].to_numpy().astype(str), "\n"), table["condition"].to_numpy().astype(str)
-        )
+        keys = table["condition"].to_numpy().astype(str)
         ids = np.array(table["id"].to_pylist())
         values = {p: _matrix(table[n]) for p, n in names.items() if n in table.column_names}
-        for key in dict.fromkeys(keys.tolist()):
-            rows = np.flatnonzero(keys == key)
+        for condition in dict.fromkeys(keys.tolist()):
+            rows = np.flatnonzero(keys == condition)
             rows = rows[np.argsort(ids[rows], kind="stable")]
-            split, _, condition = key.partition("\n")
-            pooled.setdefault((split, condition), []).append({p: v[rows] for p, v in values.items()})
+            pooled.setdefault(condition, []).append({p: v[rows] for p, v in values.items()})
     return {key: {p: np.concatenate([c[p] for c in parts]) for p in parts[0]} for key, parts in pooled.items()}
 
 
@@ -134,11 +127,11 @@ def _figures(plan: BenchPlan, corpus: str, results: Results) -> list[Figure]:
     target = results.runs[0].schema.joint_targets[0]
     points = {point.text: point for point in sweeps(plan.stress)}
     found = []
-    for condition, tables in results.tables["test"].items():
+    for condition, tables in results.tables.items():
         point = points.get(condition)
         place = (condition, point.series, point.value) if point else (condition, "", math.nan)
         found += _rows(results, corpus, target, tables, place)
-    for series, areas in curves(plan, results, "test").items():
+    for series, areas in curves(plan, results).items():
         found += _rows(results, corpus, target, areas, (AREA, series, math.nan))
     return found
 
@@ -151,7 +144,7 @@ def _rows(
     place: tuple[str, str, float],
 ) -> list[Figure]:
     main, better = target.spec.main, target.spec.metrics
-    summaries = summarise_tables(tables, results.blocks["test"])
+    summaries = summarise_tables(tables, results.blocks)
     condition, series, value = place
     return [
         Figure(
@@ -169,7 +162,7 @@ def _rows(
     ]
 
 
-def curves(plan: BenchPlan, results: Results, split: str) -> dict[str, Tables]:
+def curves(plan: BenchPlan, results: Results) -> dict[str, Tables]:
     """Return the area under each curve that has one: series -> measures per seed."""
     by_series: dict[str, list[Point]] = {}
     for point in sweeps(plan.stress):
@@ -181,18 +174,18 @@ def curves(plan: BenchPlan, results: Results, split: str) -> dict[str, Tables]:
             continue
         names = [p.text for p in points]
         names = ["complete", *names] if len(places) > len(names) else names
-        tables = [results.tables[split][name] for name in names]
+        tables = [results.tables[name] for name in names]
         areas[series] = [area_measures(places, [t[seed] for t in tables]) for seed in range(len(plan.seeds))]
     return areas
 
 
 def _contrasts(plan: BenchPlan, corpus: str, found: Sequence[Results]) -> list[Contrast]:
     """Return the declared comparisons on a corpus, in what its entries are ordered by."""
-    areas = [curves(plan, r, "test") for r in found]
+    areas = [curves(plan, r) for r in found]
     series = next((s for s in areas[0] if all(s in a for a in areas)), None)
-    whole = [r.tables["test"][COMPLETE] for r in found]
+    whole = [r.tables[COMPLETE] for r in found]
     tops = [a[series] for a in areas] if series else whole
-    sides = {r.entry.name: Side(t, w, r.blocks["test"], r.true) for r, t, w in zip(found, tops, whole, strict=True)}
+    sides = {r.entry.name: Side(t, w, r.blocks, r.true) for r, t, w in zip(found, tops, whole, strict=True)}
     floor = next((e.name for e in plan.entries if e.method == FLOOR), "")
     target = found[0].runs[0].schema.joint_targets[0]
     return contrasts_on(corpus, area_key(series) if series else COMPLETE, target, sides, plan.contrasts, floor)

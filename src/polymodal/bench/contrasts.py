@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from polymodal.bench.board import Contrast
-from polymodal.core import Measure, Target
+from polymodal.core import Measure, Target, numpy_rng
 from polymodal.score import Blocks, compare_tables, holm
 from polymodal.score.metrics import measures
 
@@ -49,7 +49,7 @@ def contrasts_on(
         key: what is compared: ``complete``, or the area under a curve.
         sides: entry -> what it reached.
         pairs: (first, second): first minus second.
-        floor: name of the linear model; where it is not better than a constant guess, nothing is concluded.
+        floor: name of the linear model; where it is not better than a blind guess, nothing is concluded.
     """
     metric = target.spec.main
     told = floor not in sides or above_chance(target, sides[floor])
@@ -69,18 +69,22 @@ def corrected(contrasts: Sequence[Contrast]) -> list[Contrast]:
 
 
 def above_chance(target: Target, floor: Side) -> bool:
-    """Whether ``floor`` is better on complete input than the best constant guess, by more than luck.
+    """Whether ``floor`` is better on complete input than guesses that see nothing, by more than luck.
 
-    True where no constant is known: for several classes at once, and for retrieval.
+    Such a guess is the best constant; for classes also a draw by their shares, which F1 prefers to a constant. True
+    where that cannot be asked: no guess is known (several classes at once, and retrieval), or groups are too few.
     """
     known = floor.true[target.spec.known(floor.true)]
-    guesses: dict[str, Callable[[Array], Any]] = {
-        "number": np.median,
-        "class": lambda y: np.bincount(y.astype(int)).argmax(),
-    }
-    if target.spec.answer not in guesses or not len(known):
+    if target.spec.answer not in ("number", "class") or not len(known):
         return True
-    guess = measures(target, floor.true, np.full(len(floor.true), guesses[target.spec.answer](known)))
-    result = compare_tables(floor.complete, [guess], target.spec.main, floor.blocks)
-    better = result.low > 0 if target.spec.metrics[target.spec.main] else result.high < 0
-    return bool(better)
+    shape = len(floor.true)
+    if target.spec.answer == "number":
+        guesses = [np.full(shape, np.median(known))]
+    else:
+        drawn = numpy_rng("guess", shape).choice(known, shape)
+        guesses = [np.full(shape, np.bincount(known.astype(int)).argmax()), drawn]
+    metric = target.spec.main
+    sign = 1 if target.spec.metrics[metric] else -1
+    against = [[measures(target, floor.true, guess)] for guess in guesses]
+    results = [compare_tables(floor.complete, guess, metric, floor.blocks) for guess in against]
+    return not any((r.low if sign > 0 else -r.high) <= 0 for r in results)

@@ -188,7 +188,7 @@ def conditions(schema: Schema, stress: Sequence[str], *, subsets: bool) -> Itera
 
 
 def _predict(run: Run, corpus: Corpus, asked: list[str], seed: int) -> None:
-    """Write the predictions of every condition, on validation (to choose by) and on the test split."""
+    """Write the predictions of every condition on the test split."""
     import os
 
     import pyarrow as pa
@@ -197,32 +197,29 @@ def _predict(run: Run, corpus: Corpus, asked: list[str], seed: int) -> None:
     method = run.method(seed)
     points = {point.text: point.stress for text in asked if text != "complete" for point in sweeps([text])}
     tables = []
-    for split in ("valid", "test" if "test" in corpus.splits else corpus.test_splits[0]):
-        loader = run.loader(corpus, split)
-        # Batches are made once and kept: a small corpus is tested twenty times.
-        batches = list(loader.epoch())
-        for text in asked:
-            change = stressed(loader, points[text], seed=seed) if text in points else None
-            columns = infer(method, map(change, batches) if change else batches)[0]
-            groups = corpus[split].groups_of(columns["id"])
-            if groups is not None:
-                columns["group"] = groups
-            rows = len(columns["id"])
-            data: dict[str, Any] = {
-                "split": ["valid" if split == "valid" else "test"] * rows,
-                "condition": [text] * rows,
-            }
-            data |= {n: list(v) if v.ndim > 1 else v for n, v in columns.items()}
-            tables.append(pa.table(data))
+    split = corpus[_tested(corpus)]
+    loader = run.loader(corpus, split)
+    batches = list(loader.epoch())  # made once and kept: a small corpus is tested twenty times
+    for text in asked:
+        change = stressed(loader, points[text], seed=seed) if text in points else None
+        columns = split.with_groups(infer(method, map(change, batches) if change else batches)[0])
+        data: dict[str, Any] = {"condition": [text] * len(split)}
+        data |= {n: list(v) if v.ndim > 1 else v for n, v in columns.items()}
+        tables.append(pa.table(data))
     partial = run.path / ".conditions.partial"
     parquet.write_table(pa.concat_tables(tables), partial)
     os.replace(partial, run.path / "conditions.parquet")
 
 
+def _tested(corpus: Corpus) -> str:
+    """Return the split that entries are compared on: ``test``, or the first that there is."""
+    return "test" if "test" in corpus.splits else corpus.test_splits[0]
+
+
 def _latency(run: Run, corpus: Corpus) -> float:
     """Return the median milliseconds of one sample alone, features to prediction."""
     method = run.method()
-    loader = run.loader(corpus, corpus.test_splits[0])
+    loader = run.loader(corpus, _tested(corpus))
     rows = [r for batch in loader.plan(0) for r in batch]
     spread = rows[:: max(1, len(rows) // TIMED)][:TIMED]
     singles: list[Batch] = [loader.batch(torch.tensor([r]).numpy()) for r in spread]

@@ -54,7 +54,8 @@ def _floor(board: Board, contrasts: Sequence[Contrast]) -> str:
     better, worse = ([c.first for c in told if side * sign * c.difference > 0] for side in (1, -1))
     parts = [f"{word}: {', '.join(names)}" for word, names in (("better", better), ("WORSE", worse)) if names]
     rest = len(contrasts) - len(told)
-    parts += [f"{rest} of {len(contrasts)} entries cannot be told from it"] if rest else []
+    few = "" if math.isfinite(contrasts[0].low) else f", for {contrasts[0].groups} groups are too few"
+    parts += [f"{rest} of {len(contrasts)} entries cannot be told from it{few}"] if rest else []
     return f"Against the floor {floor} on {corpus} ({contrasts[0].key}): {'; '.join(parts)}."
 
 

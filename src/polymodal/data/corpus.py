@@ -55,12 +55,12 @@ class Split:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def groups_of(self, ids: Sequence[str] | Array) -> Array | None:
-        """Return the group of each of ``ids``; None where groups are unknown."""
+    def with_groups(self, columns: dict[str, Array]) -> dict[str, Array]:
+        """Return prediction columns, which name samples of this split in ``id``, with the column ``group`` if known."""
         if not len(self.groups):
-            return None
+            return columns
         known = dict(zip(self.ids, self.groups, strict=True))
-        return np.array([known[str(i)] for i in ids], dtype=str)
+        return columns | {"group": np.array([known[str(i)] for i in columns["id"]], dtype=str)}
 
     def select(self, rows: Sequence[int] | Array) -> Split:
         """Return a copy that holds only ``rows``, in that order."""

@@ -57,7 +57,8 @@ class Answers:
         stress: Stress | None = None,
         keep: Collection[str] = (),
     ) -> Columns:
-        """Return the prediction columns of ``seed``, in a run of folds with ``fold``, the one that a sample is of.
+        """Return the prediction columns of ``seed``, with ``group`` where groups are known, and in a run of folds with
+        ``fold``, the one that a sample is of.
 
         Args:
             split: of ``self.corpus``.
@@ -75,6 +76,10 @@ class Answers:
             if kept:
                 self.fused = {**found, "id": columns["id"]}
             parts.append(columns)
+        return self.corpus[split].with_groups(self._merged(split, parts))
+
+    def _merged(self, split: str, parts: Sequence[Columns]) -> Columns:
+        """Return what the members of all folds say of ``split`` as columns of one run."""
         if not self._run.crossed:
             return parts[0]
         if self._out_of_fold(split):

@@ -168,7 +168,6 @@ class _Evaluation:
         for seed in self.run.seeds:
             keep = ("fused",) if complete and not self.answers.fused else ()
             by_seed.append(self.answers.of(seed, split, absent=absent, keep=keep))
-            self._with_groups(split, by_seed[-1])
             self.tables.append(_table(by_seed[-1], seed, split, present="+".join(kept)))
         if complete:
             rows = reliability(self.run, self.corpus[split], by_seed)
@@ -181,17 +180,10 @@ class _Evaluation:
         by_seed = []
         for seed in self.run.seeds:
             by_seed.append(self.answers.of(seed, split, stress=point.stress))
-            self._with_groups(split, by_seed[-1])
             self.stressed.append(_table(by_seed[-1], seed, split, stress=point.text))
         place = {"split": split, "stress": point.text, "series": point.series, "value": _number(point.value)}
         self.stress += self._score(by_seed, place)
         return by_seed
-
-    def _with_groups(self, split: str, columns: Columns) -> None:
-        """Add the column ``group`` where groups are known."""
-        groups = self.corpus[split].groups_of(columns["id"])
-        if groups is not None:
-            columns["group"] = groups
 
     def _score(self, by_seed: list[Columns], place: dict[str, Any]) -> list[dict[str, Any]]:
         from polymodal.score import summarise_tables
