@@ -25,6 +25,7 @@ from polymodal.train.calibration import FILE, LEVELS
 from polymodal.train.infer import infer
 from polymodal.train.loop import Trainer
 from polymodal.train.members import Member
+from polymodal.train.predictions import read_table
 
 DATA = "synthetic:talk?n=50"
 FAST: dict[str, Any] = {"options": {"width": 4}, "epochs": 2, "batch_size": 16}
@@ -44,15 +45,9 @@ def run(_run: Path, tmp_path: Path) -> Run:
     return Run.load(shutil.copytree(_run, tmp_path / "run"))
 
 
-def _table(run: Run, split: str = "test", file: str = "predictions.parquet") -> dict[str, list[Any]]:
-    table = parquet.read_table(run.path / "evaluation" / file).to_pydict()
-    complete = "+".join(run.schema.names)
-    rows = [
-        i
-        for i, s in enumerate(table["split"])
-        if s == split and table.get("present", [complete] * len(table["split"]))[i] == complete
-    ]
-    return {name: [values[i] for i in rows] for name, values in table.items()}
+def _table(run: Run, split: str = "test", condition: str = "complete") -> dict[str, list[Any]]:
+    table = read_table(run.path / "evaluation/predictions.parquet", split=split, condition=condition)
+    return dict(table.to_pydict())
 
 
 def test_a_run_of_folds_has_a_place_and_statistics_for_each(run: Run) -> None:
@@ -126,7 +121,7 @@ def test_scores_pool_the_folds_and_say_so(run: Run) -> None:
     table, main = _table(run), next(r for r in scores["rows"] if r["main"] and r["complete"])
     error = np.abs(np.array(table["sentiment/predicted"]) - np.array(table["sentiment/true"]))
     assert main["mean"] == pytest.approx(error.mean(), abs=1e-5)
-    stressed = _table(run, file="stressed.parquet")
+    stressed = _table(run, condition="missing:rate=0.5")
     assert sorted(set(stressed["fold"])) == [0, 1, 2]
 
 
