@@ -27,8 +27,9 @@ from polymodal.methods import build, find_method
 from polymodal.methods.base import Method
 from polymodal.stress import COMPLETE, Point, conditions, sweeps
 from polymodal.train.checkpoint import write_json
-from polymodal.train.fit import Plan, prepare, train
+from polymodal.train.fit import train
 from polymodal.train.infer import infer
+from polymodal.train.plan import Plan, prepare
 from polymodal.train.predictions import FILE, as_table, write_table
 from polymodal.train.run import Run
 from polymodal.train.stressed import stressed
