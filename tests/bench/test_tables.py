@@ -74,7 +74,7 @@ def test_shares_are_percent_and_the_best_is_bold_in_the_right_direction(board: B
 def test_floor_and_aware_entries_are_marked(board: Board) -> None:
     marks = {line[0].text: line[0].detail for line in corpus_tables(board, "cmu_mosi")[0].lines}
     assert marks["linear"] == "(floor)"
-    assert {n for n, mark in marks.items() if mark == "(aware)"} == {e.name for e in board.entries if e.aware}
+    assert {n for n, mark in marks.items() if mark in ("(own)", "(told)")} == {e.name for e in board.entries if e.aware}
 
 
 def test_the_mean_of_subsets_is_taken_seed_by_seed(board: Board) -> None:
@@ -136,7 +136,7 @@ def test_what_failed_and_what_does_not_fit_is_listed_with_its_reason(board: Boar
 
 def test_the_entries_say_what_was_changed_and_how_absence_is_fed(board: Board) -> None:
     cells = {line[0].text: [c.text for c in line] for line in entry_table(board).lines}
-    assert cells["cyin"][3:] == ["preset cpu; width=32", "aware", "handled"]
+    assert cells["cyin"][3:] == ["preset cpu; width=32", "own", "handled"]
     assert cells["linear"][3:] == ["defaults", "floor", "fed as zeros"]
 
 

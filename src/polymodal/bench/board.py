@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.core import RunError
+from polymodal.stress import Prior
 
 AREA = "area"
 """``Figure.condition`` of the area under a curve."""
@@ -50,7 +51,8 @@ class Entry:
         paper: its reference.
         preset: what its settings came from; empty for defaults.
         settings: what was changed beyond that.
-        aware: made or trained for absent or broken input, as the board's author declares.
+        prior: what its training knew of absence: ``none``, ``own`` (its method drops modalities by itself) or ``told``
+            (it was trained on samples with something taken away).
         floor: the linear model that is always there.
         handles_absence: False: absent modalities are fed to it as zeros.
     """
@@ -60,9 +62,14 @@ class Entry:
     paper: str
     preset: str
     settings: dict[str, Any]
-    aware: bool
+    prior: Prior
     floor: bool
     handles_absence: bool
+
+    @property
+    def aware(self) -> bool:
+        """Whether its training knew of absence."""
+        return self.prior != "none"
 
 
 @dataclass(frozen=True)
@@ -156,6 +163,24 @@ class Contrast:
 
 
 @dataclass(frozen=True)
+class Searched:
+    """What a search of hyper-parameters found for an entry on a source, and what it cost.
+
+    Attributes:
+        options: the best by validation loss; empty where there is nothing to search.
+        trials: trainings that were begun.
+        epochs: that they took, all together.
+    """
+
+    entry: str
+    corpus: str
+    source: str
+    options: dict[str, Any]
+    trials: int
+    epochs: int
+
+
+@dataclass(frozen=True)
 class Left:
     """A pair that has no figures, and why; ``failed``: it should have had some."""
 
@@ -186,6 +211,7 @@ class Board:
     costs: tuple[Cost, ...] = ()
     contrasts: tuple[Contrast, ...] = ()
     left: tuple[Left, ...] = field(default=())
+    searches: tuple[Searched, ...] = ()
 
     def save(self, file: Path) -> None:
         """Write it as JSON."""
@@ -201,10 +227,18 @@ class Board:
     @classmethod
     def load(cls, file: Path) -> Board:
         """Read it; RunError where it is missing or damaged."""
-        kinds = {"corpora": CorpusInfo, "entries": Entry, "figures": Figure, "costs": Cost, "contrasts": Contrast}
+        kinds = {
+            "corpora": CorpusInfo,
+            "entries": Entry,
+            "figures": Figure,
+            "costs": Cost,
+            "contrasts": Contrast,
+            "left": Left,
+            "searches": Searched,
+        }
         try:
             stored = json.loads(file.read_text())
-            lists: dict[str, Any] = {n: _typed(kind, stored[n]) for n, kind in (kinds | {"left": Left}).items()}
+            lists: dict[str, Any] = {name: _typed(kind, stored[name]) for name, kind in kinds.items()}
             plain = {"title": stored["title"], "made": stored["made"]}
             return cls(**plain, seeds=tuple(stored["seeds"]), notes=tuple(stored["notes"]), **lists)
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.bench.board import AREA, Board, Contrast, CorpusInfo, Cost, Entry, Figure, Left
+from polymodal.bench.board import AREA, Board, Contrast, CorpusInfo, Cost, Entry, Figure, Left, Searched
 from polymodal.bench.contrasts import Side, contrasts_on, corrected
 from polymodal.bench.figures import area_key
 from polymodal.bench.job import Cell, Outcome, read_cell
@@ -24,7 +24,7 @@ from polymodal.score import (
     tables_by_seed,
 )
 from polymodal.score.intervals import FEW
-from polymodal.stress import COMPLETE, Point, conditions, curve_places, sweeps
+from polymodal.stress import COMPLETE, Point, curve_places, named, prior
 from polymodal.train.predictions import FILE, column, read_table
 from polymodal.train.run import Run
 
@@ -47,7 +47,11 @@ class Results:
 
 
 def collect(
-    plan: BenchPlan, outcomes: Sequence[tuple[Cell, Outcome]], made: dict[str, Any], say: Callable[[], None]
+    plan: BenchPlan,
+    outcomes: Sequence[tuple[Cell, Outcome]],
+    made: dict[str, Any],
+    say: Callable[[], None],
+    searches: tuple[Searched, ...] = (),
 ) -> Board:
     """Return the board of all cells that have results.
 
@@ -83,6 +87,7 @@ def collect(
         costs=tuple(costs),
         contrasts=tuple(corrected(contrasts)),
         left=tuple(left),
+        searches=searches,
     )
 
 
@@ -93,7 +98,7 @@ def _read(plan: BenchPlan, entry: EntryPlan, sources: Sequence[str], cells: Sequ
     target = runs[0].schema.joint_targets[0]
     columns = {seed: _pooled([place[s, seed] for s in sources], target) for seed in plan.seeds}
     tables = {}
-    for condition in (point.text for point in conditions(runs[0].schema, plan.stress, subsets=plan.subsets)):
+    for condition in (point.text for point in plan.tests.of(runs[0].schema)):
         parts = [columns[seed][condition] for seed in plan.seeds]
         shares = [p["probability"] for p in parts] if "probability" in parts[0] else None
         tables[condition] = tables_by_seed(target, parts[0]["true"], [p["predicted"] for p in parts], shares)
@@ -118,11 +123,10 @@ def _pooled(folders: Sequence[Path | None], target: Target) -> dict[str, dict[st
 
 def _figures(plan: BenchPlan, corpus: str, results: Results) -> list[Figure]:
     target = results.runs[0].schema.joint_targets[0]
-    points = {point.text: point for point in sweeps(plan.stress)}
+    points = {point.text: point for point in plan.tests.of(results.runs[0].schema)}
     found = []
     for condition, tables in results.tables.items():
-        point = points.get(condition)
-        place = (condition, point.series, point.value) if point else (condition, "", math.nan)
+        place = (condition, points[condition].series, points[condition].value)
         found += _rows(results, corpus, target, tables, place)
     for series, areas in curves(plan, results).items():
         found += _rows(results, corpus, target, areas, (AREA, series, math.nan))
@@ -158,7 +162,7 @@ def _rows(
 def curves(plan: BenchPlan, results: Results) -> dict[str, Tables]:
     """Return the area under each curve that has one: series -> measures per seed."""
     by_series: dict[str, list[Point]] = {}
-    for point in sweeps(plan.stress):
+    for point in plan.tests.of(results.runs[0].schema):
         by_series.setdefault(point.series, []).append(point)
     areas = {}
     for series, points in by_series.items():
@@ -223,7 +227,7 @@ def _entry(plan: EntryPlan) -> Entry:
         paper=kind.paper,
         preset=plan.preset,
         settings=plan.options | {n: e for n, e in (("encoder", plan.encoder), ("encode", plan.encode)) if e},
-        aware=plan.aware,
+        prior=prior(plan.options.get("train_stress", ""), kind.drops),
         floor=plan.method == FLOOR,
         handles_absence=kind.handles_absence,
     )
@@ -232,8 +236,9 @@ def _entry(plan: EntryPlan) -> Entry:
 def _notes(plan: BenchPlan) -> list[str]:
     seeds = ", ".join(map(str, plan.seeds))
     search = (
-        f"Hyper-parameters: {plan.search.trials} trials of Optuna for every entry and corpus, chosen by the validation "
-        f"loss of seed {plan.seeds[0]}, the entry's own settings first."
+        f"Hyper-parameters: {plan.search.trials} trials of Optuna for every entry and training split, chosen by the "
+        f"validation loss of seed {plan.seeds[0]}, the entry's own settings first; what is worse than the median before "
+        "it is given up. The linear floor chooses among eight penalties by itself."
         if plan.search.trials
         else "Hyper-parameters: the presets as they are, no search."
     )
@@ -243,8 +248,9 @@ def _notes(plan: BenchPlan) -> list[str]:
         f"seeds; below {FEW} groups the range over groups stands in their place.",
         "The epoch with the lowest validation task loss is tested; the test split chooses nothing.",
         search,
-        "Stress acts on standardised features, the same masks for every entry: a sample's mask follows from its id "
-        "and the training seed.",
+        *([f"Protocol {plan.tests.protocol}: {named(plan.tests.protocol).says}"] if plan.tests.protocol else []),
+        "Stress acts on standardised features, the same masks for every entry and seed: a sample's mask follows from "
+        "its id.",
         "Areas: under the line through the points (trapezoids, complete input at 0), divided by the width. With two "
         "modalities a missing rate ends at 0.5, where one of them is left; with three at 0.667.",
         "Where a corpus comes in folds, their test samples are pooled.",

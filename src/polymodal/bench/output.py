@@ -90,7 +90,7 @@ def print_tables(board: Board, format: Literal["terminal", "markdown", "latex", 
 
 
 _CSV_HEAD = (
-    *("corpus", "entry", "method", "preset", "aware", "floor", "condition", "series", "value"),
+    *("corpus", "entry", "method", "preset", "prior", "floor", "condition", "series", "value"),
     *("metric", "higher_is_better", "main", "mean", "std", "low", "high", "least", "most", "groups", "count", "seeds"),
 )
 
@@ -108,7 +108,7 @@ def board_csv(board: Board) -> str:
 
     def write(corpus: str, entry: str, values: dict[str, object]) -> None:
         e = entries[entry]
-        who = {"method": e.method, "preset": e.preset, "aware": e.aware, "floor": e.floor}
+        who = {"method": e.method, "preset": e.preset, "prior": e.prior, "floor": e.floor}
         row = {"corpus": corpus, "entry": entry, **who, **values}
         writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()})
 

@@ -227,24 +227,27 @@ def _table(caption: str, names: Sequence[str], columns: Sequence[_Column], board
     entries = entry_info(board)
 
     def kind(name: str) -> str:
-        return "(floor)" if entries[name].floor else "(aware)" if entries[name].aware else ""
+        return "(floor)" if entries[name].floor else f"({entries[name].prior})" if entries[name].aware else ""
 
     stub = {name: Cell(name, kind(name) if mark else "") for name in names}
     lines = tuple((stub[n], *(c.cells.get(n, Cell(MISSING)) for c in columns)) for n in names)
     if mark:
-        caption += " aware: made or trained for absent or broken input; floor: the linear model."
+        caption += (
+            " floor: the linear model; own: the method drops modalities or steps in training; told: trained on samples "
+            "with something taken away."
+        )
     return Table(caption, ("Entry", *(c.head for c in columns)), lines)
 
 
 def entry_table(board: Board) -> Table:
     """Return what every entry is and how it was set."""
-    head = ("Entry", "Method", "Paper", "Settings", "Kind", "Absent modalities")
+    head = ("Entry", "Method", "Paper", "Settings", "Prior", "Absent modalities")
     lines = []
     for e in board.entries:
         changed = ", ".join(f"{k}={v}" for k, v in e.settings.items())
         settings = "; ".join(filter(None, (e.preset and f"preset {e.preset}", changed))) or "defaults"
         absent = "handled" if e.handles_absence else "fed as zeros"
-        kind = "floor" if e.floor else "aware" if e.aware else "plain"
+        kind = "floor" if e.floor else e.prior
         lines.append(tuple(map(Cell, (e.name, e.method, e.paper or MISSING, settings, kind, absent))))
     return Table("The entries and their settings.", head, tuple(lines), words=True)
 

@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 from polymodal.cli.lists import Names, Sources, Stresses
 from polymodal.cli.text import print_json
-from polymodal.core.options import Count, Natural, Seeds
+from polymodal.core.options import Count, FoldScheme, Natural, Seeds
 
 EXAMPLES = {
     "bench": """\
   polymodal bench leaderboard.yaml
   polymodal bench --methods late-fusion mmcl cyin --corpora 'mosi.pkl?text=raw' synthetic:talk --out runs/board
   polymodal bench leaderboard.yaml --seeds 1111 --stress missing:rate=0.1/0.3/0.5 noise:audio,snr=0
+  polymodal bench --methods mib umq --corpora synthetic:talk --protocol missmac --folds 5
   polymodal bench leaderboard.yaml --trials 20            search hyper-parameters first, on validation
   polymodal bench leaderboard.yaml --ray auto --format latex > table.tex"""
 }
@@ -25,6 +26,8 @@ def bench(
     methods: Names = [],  # noqa: B006 (never changed)
     corpora: Sources = [],  # noqa: B006
     stress: Stresses = [],  # noqa: B006
+    protocol: Literal["complete", "missmac", "missbench", "cyin"] | None = None,
+    folds: FoldScheme | None = None,
     seeds: Seeds | None = None,
     preset: str | None = None,
     trials: Natural | None = None,
@@ -44,6 +47,8 @@ def bench(
         methods: ids; linear, the floor, is always added
         corpora: sources as for fit
         stress: what to test under, several strengths separated by slashes (docs/stress.md)
+        protocol: what to test under, by name, in the place of stress (docs/stress.md)
+        folds: of every corpus, or leave-one-group-out: cross-validation by groups; default the corpora's own splits
         seeds: whole numbers, one training each; default 1111 1112 1113
         preset: of every method that has it; default cpu
         trials: of a search of hyper-parameters, for every method and corpus
@@ -56,7 +61,7 @@ def bench(
     """
     from polymodal.bench.output import print_tables
     from polymodal.bench.page import write_board
-    from polymodal.bench.plan import read_plan
+    from polymodal.bench.read import read_plan
     from polymodal.bench.run import bench as run
     from polymodal.data.progress import console
 
@@ -64,6 +69,8 @@ def bench(
         "methods": methods,
         "corpora": corpora,
         "stress": stress,
+        "protocol": protocol,
+        "folds": folds,
         "preset": preset,
         "trials": trials,
         "seeds": seeds,
