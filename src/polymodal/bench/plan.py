@@ -123,6 +123,7 @@ class BenchPlan:
         tests: what entries are tested under.
         folds: scheme of cross-validation by groups, of every corpus with one source; None to keep its splits.
         seeds: of every training.
+        corpus_seeds: of those on single corpora, in their place: where every group is tested by some fold, one may do.
         search: of hyper-parameters.
         contrasts: pairs of entries that are compared, declared before anything is tested.
     """
@@ -135,6 +136,7 @@ class BenchPlan:
     seeds: Seeds = (1111, 1112, 1113)
     search: Search = Search()
     contrasts: tuple[tuple[str, str], ...] = ()
+    corpus_seeds: dict[str, Seeds] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.entries or not self.corpora:
@@ -147,7 +149,14 @@ class BenchPlan:
             for name in entry.only:
                 if name not in self.corpora:
                     raise OptionError(f"{entry.name} is to run on corpus {name!r}{nearest(name, self.corpora)}")
+        for name in self.corpus_seeds:
+            if name not in self.corpora:
+                raise OptionError(f"corpus_seeds names {name!r}, which is no corpus{nearest(name, self.corpora)}")
         self.search.check(self.entries)
+
+    def seeds_of(self, corpus: str) -> Seeds:
+        """Return the seeds of the trainings on ``corpus``."""
+        return self.corpus_seeds.get(corpus, self.seeds)
 
     def dealt(self, count: Callable[[str], int]) -> BenchPlan:
         """Return the plan with a source for each fold.

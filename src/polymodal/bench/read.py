@@ -33,6 +33,8 @@ def _plan(
     corpora: Annotated[dict[str | int, Texts] | Texts, Rule("a list of sources or lines 'name: source'")] = (),
     preset: str = "cpu",
     training: dict[str, Any] = {},  # noqa: B006
+    encoder: dict[str, str] = {},  # noqa: B006
+    encode: dict[str, str] = {},  # noqa: B006
     trials: Natural = 0,
     space: dict[str, Any] = {},  # noqa: B006
     title: str = "Leaderboard",
@@ -41,6 +43,7 @@ def _plan(
     protocol: str = "",
     folds: FoldScheme | None = None,
     seeds: Annotated[int | Seeds, Rule(describe(Seeds))] = BenchPlan.seeds,
+    corpus_seeds: dict[str, Seeds] = {},  # noqa: B006
     contrasts: Annotated[list[list[str]], Rule("a list of pairs of entries")] | None = None,
 ) -> BenchPlan:
     """Return the plan of a file, whose keys these parameters are."""
@@ -49,6 +52,8 @@ def _plan(
         rows.insert(0, {"method": FLOOR})
     keys = [read_options(f"{place}: entry {r.get('method', r)}", r, options_of(_entry, skip=2)) for r in rows]
     Recipe().with_options(training)
+    for row in keys:
+        row |= {"encoder": encoder | row.get("encoder", {}), "encode": encode | row.get("encode", {})}
     entries = [_entry(preset, training, **row) for row in keys]
     if entries and preset and not any(_has_preset(e.method, preset) for e in entries):
         known = {own for e in entries for own in preset_names(method_id(find_method(e.method)))}
@@ -60,6 +65,7 @@ def _plan(
         tests=_tests(place, stress, subsets, protocol),
         folds=folds,
         seeds=(seeds,) if isinstance(seeds, int) else seeds,
+        corpus_seeds=corpus_seeds,
         search=Search(trials, space),
         contrasts=_declared(place, entries) if contrasts is None else _checked(place, contrasts, entries),
     )

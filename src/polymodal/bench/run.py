@@ -106,7 +106,7 @@ def _cells(plan: BenchPlan, folder: Path, device: str) -> list[Cell]:
         for source in sources
         for entry in plan.entries
         if not entry.only or corpus in entry.only
-        for seed in plan.seeds
+        for seed in plan.seeds_of(corpus)
     ]
 
 
@@ -114,7 +114,7 @@ def _searched(
     plan: BenchPlan, cells: Sequence[Cell], workers: int, ray: str | None
 ) -> tuple[list[Cell], tuple[Searched, ...]]:
     """Return the cells with the options that a search found for their entry and source, and what the searches cost."""
-    first = [(c, plan.search) for c in cells if c.seed == plan.seeds[0]]
+    first = [(c, plan.search) for c in cells if c.seed == plan.seeds_of(c.corpus)[0]]
     found = {
         (c.entry.name, c.source): (c, result)
         for (c, _), result in _all(run_search, first, workers, ray, lambda error: Found(), "searching", _tuned_line)
