@@ -154,6 +154,11 @@ class BenchPlan:
                 raise OptionError(f"corpus_seeds names {name!r}, which is no corpus{nearest(name, self.corpora)}")
         self.search.check(self.entries)
 
+    @property
+    def floor(self) -> str:
+        """Name of the entry that every other must beat; empty where there is none."""
+        return next((e.name for e in self.entries if e.method == FLOOR), "")
+
     def seeds_of(self, corpus: str) -> Seeds:
         """Return the seeds of the trainings on ``corpus``."""
         return self.corpus_seeds.get(corpus, self.seeds)
