@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from polymodal.core import Target
-from polymodal.score.raters import consensus, of_others, one_rater, shares, soft_scores
+from polymodal.score.raters import consensus, held_against_others, one_rater, shares, soft_scores
 
 SCORE = Target("score", "regression")
 MOOD = Target("mood", "classification", classes=("sad", "calm", "glad"))
@@ -23,11 +23,28 @@ def test_numbers_have_their_mean_and_classes_their_majority() -> None:
 
 
 def test_the_others_leave_out_the_rating_itself() -> None:
-    ratings = np.array([[1, 2, 0], [2, 2, 0], [1, NOT, 2], [1, NOT, NOT]])
-    np.testing.assert_allclose(of_others(SCORE, ratings), [[1, 0.5, 1.5], [1, 1, 2], [2, NOT, 1], [NOT, NOT, NOT]])
-    np.testing.assert_array_equal(
-        of_others(MOOD, ratings), [[NOT, NOT, NOT], [NOT, NOT, 2], [2, NOT, 1], [NOT, NOT, NOT]]
-    )
+    ratings = np.array([[1, 2, 0], [1, NOT, 2], [1, NOT, NOT]])
+    rows, raters, labels, weights = held_against_others(SCORE, ratings)
+    assert list(zip(rows, raters, labels, weights, strict=True)) == [
+        (0, 0, 1, 1),
+        (0, 1, 0.5, 1),
+        (0, 2, 1.5, 1),
+        (1, 0, 2, 1),
+        (1, 2, 1, 1),
+    ]
+
+
+def test_others_who_tie_stand_for_all_that_they_name() -> None:
+    rows, raters, labels, weights = held_against_others(MOOD, np.array([[2, 2, 0], [1, NOT, NOT], [1, NOT, 2]]))
+    assert list(zip(rows, raters, labels, weights, strict=True)) == [
+        (0, 0, 0, 0.5),
+        (0, 0, 2, 0.5),
+        (0, 1, 0, 0.5),
+        (0, 1, 2, 0.5),
+        (0, 2, 2, 1),
+        (2, 0, 2, 1),
+        (2, 2, 1, 1),
+    ]
 
 
 def test_shares_count_the_raters_who_rated() -> None:
@@ -54,13 +71,15 @@ def test_one_rater_of_classes_lies_where_the_closed_form_says() -> None:
     mood = Target("mood", "classification", classes=("sad", "glad"))
     truth = rng.integers(0, 2, (6000, 1))
     ratings = np.where(rng.random((6000, 3)) < right, truth, 1 - truth).astype(float)
-    # Two others agree or are no majority: what they agree on is right with odds of right^2 to wrong^2.
-    sure = right**2 / (right**2 + (1 - right) ** 2)
-    expected = sure * right + (1 - sure) * (1 - right)
+    # The two others agree, or each of them counts by half: either way one rater meets another.
+    expected = right**2 + (1 - right) ** 2
     found = one_rater(mood, ratings)
-    assert found["accuracy"].mean == pytest.approx(expected, abs=0.02)
+    assert found["accuracy"].mean == pytest.approx(expected, abs=0.01)
     assert found["accuracy"].low < expected < found["accuracy"].high
+    assert found["accuracy"].count == 18000
     assert {"auc", "eer"}.isdisjoint(found)
+    many = np.where(rng.random((6000, 301)) < right, truth, 1 - truth).astype(float)[:600]
+    assert one_rater(mood, many)["accuracy"].mean == pytest.approx(right, abs=0.01)  # three hundred are always right
 
 
 def test_groups_hold_ratings_of_their_samples_together() -> None:

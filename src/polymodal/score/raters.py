@@ -13,7 +13,7 @@ from polymodal.core import Measure, Target
 from polymodal.score import statistics as st
 from polymodal.score.intervals import Blocks, Summary, group_numbers, summarise_tables
 from polymodal.score.metrics import measures
-from polymodal.score.statistics import Array
+from polymodal.score.statistics import Array, Statistic
 
 LEAST = 1e-12
 """Probability below which a prediction is not held: the logarithm of 0 would outweigh all other samples."""
@@ -32,20 +32,27 @@ def consensus(target: Target, ratings: Array) -> Array:
     rated = ~np.isnan(ratings)
     if target.spec.answer == "number":
         return st.ratio(np.where(rated, ratings, 0.0).sum(axis=1), rated.sum(axis=1))
-    return _majority(_votes(target, ratings).sum(axis=1))
+    first = _first(_votes(target, ratings).sum(axis=1))
+    return np.where(first.sum(axis=1) == 1, first.argmax(axis=1), np.nan)
 
 
-def of_others(target: Target, ratings: Array) -> Array:
-    """Return for each rating the ``consensus`` of the sample's others, ``(samples, raters)``; NaN without any."""
+def held_against_others(target: Target, ratings: Array) -> tuple[Array, Array, Array, Array]:
+    """Return sample, rater, label and weight of every rating that others can be held against, each ``(n,)``.
+
+    The label is what the sample's other raters say together. Where these name several classes equally often, the rating
+    stands once for each of them, with weights that add up to 1: without it, easy samples would count for more.
+    """
     rated = ~np.isnan(ratings)
     if target.spec.answer == "number":
         values = np.where(rated, ratings, 0.0)
         left = rated.sum(axis=1, keepdims=True) - rated
-        found = st.ratio(values.sum(axis=1, keepdims=True) - values, left)
-    else:
-        votes = _votes(target, ratings)
-        found = _majority(votes.sum(axis=1, keepdims=True) - votes)
-    return np.where(rated, found, np.nan)
+        mean = st.ratio(values.sum(axis=1, keepdims=True) - values, left)
+        rows, raters = np.nonzero(rated & ~np.isnan(mean))
+        return rows, raters, mean[rows, raters], np.ones(len(rows))
+    votes = _votes(target, ratings)
+    first = _first(votes.sum(axis=1, keepdims=True) - votes) & rated[..., None]
+    rows, raters, labels = np.nonzero(first)
+    return rows, raters, labels.astype(float), 1 / first.sum(axis=-1)[rows, raters]
 
 
 def shares(target: Target, ratings: Array) -> Array:
@@ -57,11 +64,12 @@ def shares(target: Target, ratings: Array) -> Array:
 def one_rater(
     target: Target, ratings: Array, groups: Sequence[str] | Array | None = None, *, level: float = 0.95
 ) -> dict[str, Summary]:
-    """Return the target's own metrics of people: every rating held against the ``consensus`` of the others.
+    """Return the target's own metrics of people: every rating held against what the others say together.
 
     All ratings count together, so that raters who rated few samples do no harm; ratings of one sample, and of one
     group, stay together in the interval, which says how much the figures would move with other samples, not with other
-    raters. Metrics of probabilities are left out: a rater names a class. Nothing where no sample has two ratings.
+    raters. Counts are of ratings. Metrics of probabilities are left out: a rater names a class. Nothing where no sample
+    has two ratings.
 
     Args:
         groups: the group of each sample; None where samples are independent.
@@ -70,14 +78,16 @@ def one_rater(
         DataError: other numbers of groups and samples.
         OptionError: as ``score``.
     """
-    others = of_others(target, ratings)
-    rows, raters = np.nonzero(~np.isnan(others))
+    rows, raters, labels, weights = held_against_others(target, ratings)
     if not len(rows):
         return {}
-    table = measures(target, others[rows, raters], ratings[rows, raters])
-    kept = {name: measure for name, measure in table.items() if measure.count}
+    table = {
+        name: Measure(_weighted(measure.value, weights), round(measure.count * weights.sum() / len(weights)))
+        for name, measure in measures(target, labels, ratings[rows, raters]).items()
+        if measure.count
+    }
     owner = group_numbers(len(ratings), groups)[rows]
-    return summarise_tables([kept], Blocks.of(len(rows), owner), level=level)
+    return summarise_tables([table], Blocks.of(len(rows), owner), level=level)
 
 
 def soft_scores(
@@ -103,7 +113,7 @@ def soft_scores(
         DataError, OptionError: as ``one_rater``.
     """
     said = shares(target, ratings)
-    rated = ~np.isnan(said).any(axis=1)
+    rated: Array = ~np.isnan(said[:, 0])
     said = np.where(rated[:, None], said, 0.0)
     count, blocks = int(rated.sum()), Blocks.of(len(said), groups)
 
@@ -123,8 +133,10 @@ def _votes(target: Target, ratings: Array) -> Array:
     return (ratings[..., None] == np.arange(len(target.classes))).astype(float)
 
 
-def _majority(votes: Array) -> Array:
-    """Return the class with most ``votes`` (..., classes); NaN without votes, or where several have as many."""
-    most = votes.max(axis=-1, keepdims=True)
-    alone = (votes == most).sum(axis=-1) == 1
-    return np.where(alone & (most[..., 0] > 0), votes.argmax(axis=-1), np.nan)
+def _first(votes: Array) -> Array:
+    """Return the classes with most ``votes`` (..., classes), bool of the same shape; none without votes."""
+    return (votes == votes.max(axis=-1, keepdims=True)) & (votes > 0)
+
+
+def _weighted(statistic: Statistic, weights: Array) -> Statistic:
+    return lambda times: statistic(times * weights)

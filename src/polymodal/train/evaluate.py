@@ -55,7 +55,8 @@ def evaluate(
         ``method``, ``data``, ``protocol``, ``seeds``, ``rows``, one per split, subset, target and metric,
         ``calibration``, one per split and target (see ``train.calibrate.reliability``), and ``stress``, like ``rows``
         with ``stress``, ``series`` and ``value`` (see ``stress.Point``); the area under the curve of a series has
-        ``stress`` ``area``. Predictions are in ``predictions.parquet`` and ``stressed.parquet`` beside it.
+        ``stress`` ``area``; ``agreement`` of the raters of each split, where they are known (see
+        ``train.agreement.rater_rows``). Predictions are in ``predictions.parquet`` and ``stressed.parquet`` beside it.
 
     Raises:
         RunError, DataError: as ``Run.load``, ``Run.corpus``; no test split.
@@ -106,6 +107,7 @@ class _Evaluation:
         self.rows: list[dict[str, Any]] = []
         self.stress: list[dict[str, Any]] = []
         self.calibration: list[dict[str, Any]] = []
+        self.agreement: list[dict[str, Any]] = []
         self.tables: list[Any] = []
         self.stressed: list[Any] = []
 
@@ -152,6 +154,7 @@ class _Evaluation:
             "rows": self.rows,
             "stress": self.stress,
             "calibration": self.calibration,
+            "agreement": self.agreement,
         }
         self._write_tables()
         write_json(self.folder / "scores.json", scores)
@@ -159,6 +162,7 @@ class _Evaluation:
 
     def _condition(self, split: str, kept: tuple[str, ...]) -> list[Columns]:
         """Predict ``split`` with only ``kept`` present, for every seed, and score it."""
+        from polymodal.train.agreement import rater_rows
         from polymodal.train.calibrate import reliability
 
         names = self.corpus.schema.names
@@ -172,6 +176,7 @@ class _Evaluation:
         if complete:
             rows = reliability(self.run, self.corpus[split], by_seed)
             self.calibration += [{"split": split, **row} for row in rows]
+            self.agreement += rater_rows(self.corpus, split, by_seed)
         self.rows += self._score(by_seed, {"split": split, "present": list(kept), "complete": complete})
         return by_seed
 
