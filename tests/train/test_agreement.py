@@ -12,6 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from polymodal import evaluate, fit
+from polymodal.cli.evaluate import print_scores
 from polymodal.core import Modality, Schema, Target
 from polymodal.data.corpus import Corpus, Split, build_split
 from polymodal.report.page import write_report
@@ -73,6 +74,14 @@ def test_soft_labels_are_scored_with_the_predictions_that_were_saved(run: Path) 
         found = -sum(s @ np.log(p) for s, p in zip(map(shares.get, part["id"]), said, strict=True)) / 1000
         assert rows["cross_entropy"]["seeds"][place] == pytest.approx(found, rel=1e-5)
     assert rows["entropy"]["mean"] < rows["cross_entropy"]["mean"]
+
+
+def test_one_rater_is_printed_below_the_subsets(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scores = _scores(run)
+    print_scores(scores)
+    mae = next(r for r in scores["agreement"] if r["main"] and r["target"] == "valence")
+    last = capsys.readouterr().out.splitlines()[-1].split()
+    assert last[:8] == ["test", "one", "rater,", "not", "the", "method", f"{mae['mean']:.3f}", f"{mae['std']:.3f}"]
 
 
 def test_the_report_shows_people_beside_the_run(run: Path) -> None:

@@ -215,8 +215,8 @@ def _label_table(description: dict[str, Any]) -> Table:
 
 def _rater_table(agreement: list[dict[str, Any]]) -> Table:
     """Return how far raters agree, and what one of them reaches in the main metric."""
-    table = _table("raters of", "split", "raters", "figure", "value", "95% interval", "samples", "groups")
-    table.columns[3].justify = "left"
+    table = _table("raters of", "split", "raters", "figure", "value", "95% interval", "n", "groups")
+    table.columns[3].justify, table.columns[3].no_wrap = "left", True
     for row in agreement:
         if row["what"] != "agreement" and not row["main"]:
             continue
