@@ -34,6 +34,14 @@ def test_the_others_leave_out_the_rating_itself() -> None:
     ]
 
 
+def test_a_mean_of_zero_is_zero_whatever_rounding_says() -> None:
+    ratings = np.array([[0.1, 0.2, -0.3], [0.2, 0.7, -0.2]])
+    assert consensus(SCORE, ratings)[0] == 0.0
+    rows, raters, labels, _ = held_against_others(SCORE, ratings)
+    assert labels[(rows == 1) & (raters == 1)].tolist() == [0.0]
+    assert consensus(SCORE, np.full((2, 2), NOT)).tolist() == pytest.approx([NOT, NOT], nan_ok=True)
+
+
 def test_others_who_tie_stand_for_all_that_they_name() -> None:
     rows, raters, labels, weights = held_against_others(MOOD, np.array([[2, 2, 0], [1, NOT, NOT], [1, NOT, 2]]))
     assert list(zip(rows, raters, labels, weights, strict=True)) == [

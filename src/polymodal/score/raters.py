@@ -19,6 +19,10 @@ LEAST = 1e-12
 """Probability below which a prediction is not held: the logarithm of 0 would outweigh all other samples."""
 
 
+NEUTRAL = 1e-12
+"""Share of the largest rating below which a mean is rounding noise of zero."""
+
+
 def can_be_rated(target: Target) -> bool:
     """Whether several raters of ``target`` have a label together: numbers have a mean, single classes a majority."""
     return target.spec.answer in ("number", "class")
@@ -31,7 +35,7 @@ def consensus(target: Target, ratings: Array) -> Array:
     """
     rated = ~np.isnan(ratings)
     if target.spec.answer == "number":
-        return st.ratio(np.where(rated, ratings, 0.0).sum(axis=1), rated.sum(axis=1))
+        return _mean(np.where(rated, ratings, 0.0).sum(axis=1), rated.sum(axis=1), ratings)
     first = _first(_votes(target, ratings).sum(axis=1))
     return np.where(first.sum(axis=1) == 1, first.argmax(axis=1), np.nan)
 
@@ -46,7 +50,7 @@ def held_against_others(target: Target, ratings: Array) -> tuple[Array, Array, A
     if target.spec.answer == "number":
         values = np.where(rated, ratings, 0.0)
         left = rated.sum(axis=1, keepdims=True) - rated
-        mean = st.ratio(values.sum(axis=1, keepdims=True) - values, left)
+        mean = _mean(values.sum(axis=1, keepdims=True) - values, left, ratings)
         rows, raters = np.nonzero(rated & ~np.isnan(mean))
         return rows, raters, mean[rows, raters], np.ones(len(rows))
     votes = _votes(target, ratings)
@@ -126,6 +130,12 @@ def soft_scores(
 
 def _cross_entropy(said: Array, predicted: Array) -> Array:
     return -(said * np.log(np.clip(predicted.astype(float), LEAST, 1.0))).sum(axis=1)
+
+
+def _mean(total: Array, count: Array, ratings: Array) -> Array:
+    """Return means in which what only rounding keeps from zero is zero: metrics ask which labels are neutral."""
+    mean = st.ratio(total, count)
+    return np.where(np.abs(mean) < NEUTRAL * np.nanmax(np.abs(ratings), initial=0), 0.0, mean)
 
 
 def _votes(target: Target, ratings: Array) -> Array:
