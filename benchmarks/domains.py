@@ -5,7 +5,6 @@ polymodal data info "benchmarks/domains.py:ravdess?sex=female&fold=1"
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -64,8 +63,8 @@ def trial(fold: int = 0, domain: Literal["a", "b", "c", "target"] = "target") ->
 
 @cache
 def _cases() -> dict[str, int]:
-    with (corpora_tools.data_folder("real_life_trial") / "clips.csv").open(encoding="utf-8", newline="") as stream:
-        return {row["case"]: int(row["fold"]) for row in csv.DictReader(stream)}
+    table = corpora_tools.read_table(corpora_tools.data_folder("real_life_trial") / "clips.csv")
+    return dict(zip(table["case"], map(int, table["fold"]), strict=True))
 
 
 def fold_of(case: str) -> int:
@@ -153,29 +152,14 @@ def _part(place: int | None, fold: int) -> str:
 
 def _dealt(corpus: Corpus, call: str, part_of: Callable[[str], str]) -> Corpus:
     """Return ``corpus`` with its samples dealt to splits by their group; those of part '' are left out."""
-    whole = [(split, row) for split in corpus.splits.values() for row in range(len(split))]
-    parts: dict[str, list[tuple[Split, int]]] = {}
-    for split, row in whole:
-        parts.setdefault(part_of(split.groups[row]), []).append((split, row))
+    whole = Split.joined(list(corpus.splits.values()))
+    parts = [part_of(group) for group in whole.groups]
     splits = {}
     for part in ("train", "valid", "test"):
-        rows = parts.get(part, [])
+        rows = [i for i, own in enumerate(parts) if own == part]
         if rows:
-            splits[part] = build_split(
-                corpus.schema,
-                [s.ids[r] for s, r in rows],
-                {n: [_row(s, n, r, corpus.schema.modality(n)) for s, r in rows] for n in corpus.schema.names},
-                {t.name: np.array([s.targets[t.name][r] for s, r in rows]) for t in corpus.schema.targets},
-                [s.groups[r] for s, r in rows],
-            )
+            splits[part] = whole.select(rows)
     return Corpus(corpus.name, f"{FILE}:{call}", corpus.schema, splits, corpus.notes)
-
-
-def _row(split: Split, name: str, row: int, modality: Modality) -> Any:
-    if not split.present[name][row]:
-        return None
-    value: Any = split.columns[name][row]
-    return value[0] if modality.kind == "vector" else value
 
 
 def _renamed(split: Split, prefix: str) -> Split:

@@ -26,11 +26,12 @@ from rows import ROWS, Row
 
 from polymodal.core import Batch, seed_torch
 from polymodal.data import mmsa
-from polymodal.data.corpus import Corpus, Normalizer
+from polymodal.data.corpus import Corpus
 from polymodal.data.loader import Loader
 from polymodal.data.pickles import read_pickle
 from polymodal.data.ragged import Array
 from polymodal.data.sources import load_corpus
+from polymodal.data.standardise import Normalizer
 from polymodal.methods import build, find_method
 from polymodal.score import evaluate
 from polymodal.train.checkpoint import load_weights

@@ -12,13 +12,14 @@ import pytest
 from pyarrow import parquet
 
 from polymodal.bench import Board, bench, read_plan
-from polymodal.bench.job import Cell, Outcome, broken, conditions, prepared, run_cell
+from polymodal.bench.job import Cell, Outcome, broken, prepared, run_cell
 from polymodal.bench.keys import content_key
 from polymodal.bench.locks import locked
 from polymodal.bench.plan import BenchPlan, EntryPlan
 from polymodal.core import OptionError, RunError
 from polymodal.data.progress import console
 from polymodal.data.sources import load_corpus
+from polymodal.stress import conditions
 
 STRESS = ("missing:rate=0.2/0.6", "noise:snr=0")
 TINY = EntryPlan("late-fusion", "late-fusion", options={"width": 8, "epochs": 2})
@@ -41,7 +42,7 @@ def one_run(outcome: Outcome) -> Path:
 
 def test_a_cell_is_tested_in_every_condition_on_the_test_split(tmp_path: Path) -> None:
     folder = one_run(run_cell(cell(tmp_path)))
-    table = parquet.read_table(folder / "conditions.parquet").to_pandas()
+    table = parquet.read_table(folder / "predictions.parquet").to_pandas()
     names = ["complete", "subset:audio", "subset:vision", "missing:rate=0.2", "missing:rate=0.6", "noise:snr=0"]
     assert set(table["condition"]) == set(names)
     assert set(table["id"]) == set(load_corpus("synthetic:xor?n=24")["test"].ids)
@@ -55,7 +56,7 @@ def test_a_cell_is_tested_in_every_condition_on_the_test_split(tmp_path: Path) -
 def test_a_finished_cell_is_not_run_again_and_a_new_condition_costs_no_training(tmp_path: Path) -> None:
     first = cell(tmp_path)
     folder = one_run(run_cell(first))
-    weights, predictions = folder / "seed-1/best.safetensors", folder / "conditions.parquet"
+    weights, predictions = folder / "seed-1/best.safetensors", folder / "predictions.parquet"
     before = weights.stat().st_mtime_ns, predictions.stat().st_mtime_ns
     again = run_cell(first)
     assert (again.run, again.reused) == (folder, True)
@@ -75,7 +76,7 @@ def test_a_cell_without_a_known_peak_of_memory_takes_further_conditions(tmp_path
     facts = json.loads((folder / "cell.json").read_text()) | {"memory_mib": None}
     (folder / "cell.json").write_text(json.dumps(facts))
     assert one_run(run_cell(replace(first, stress=("swap:p=0.5",)))) == folder
-    kept = set(parquet.read_table(folder / "conditions.parquet")["condition"].to_pylist())
+    kept = set(parquet.read_table(folder / "predictions.parquet")["condition"].to_pylist())
     assert {"missing:rate=0.2", "swap:p=0.5"} <= kept
 
 
@@ -116,10 +117,10 @@ def test_another_encoder_is_another_cell_and_one_of_an_absent_modality_is_no_mis
 def test_a_killed_cell_goes_on(tmp_path: Path) -> None:
     first = cell(tmp_path)
     folder = one_run(run_cell(first))
-    expected = parquet.read_table(folder / "conditions.parquet")
+    expected = parquet.read_table(folder / "predictions.parquet")
     (folder / "cell.json").unlink()  # killed while it was tested
     assert one_run(run_cell(first)) == folder
-    assert parquet.read_table(folder / "conditions.parquet").equals(expected)
+    assert parquet.read_table(folder / "predictions.parquet").equals(expected)
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +183,7 @@ def test_figures_follow_from_the_predictions_of_the_cells(done: tuple[Board, Pat
     assert entries["augmented"].settings["train_stress"] == "missing:rate=0.5"
     right = []
     for run in folder.glob("runs/linear-*"):
-        table = parquet.read_table(run / "conditions.parquet").to_pandas()
+        table = parquet.read_table(run / "predictions.parquet").to_pandas()
         part = table[table["condition"] == "noise:snr=0"]
         right.append((part["agreement/true"] == part["agreement/predicted"]).mean())
     found = next(f for f in board.figures if (f.entry, f.condition, f.metric) == ("linear", "noise:snr=0", "accuracy"))
@@ -220,10 +221,8 @@ def test_nothing_to_run_is_an_error(tmp_path: Path) -> None:
 
 
 def test_conditions_are_named_as_stresses() -> None:
-    from polymodal import load_corpus
-
     schema = load_corpus("synthetic:talk?n=20").schema
-    names = list(conditions(schema, (), subsets=True))
+    names = [point.text for point in conditions(schema)]
     assert names[:4] == ["complete", "subset:text,audio", "subset:text,vision", "subset:audio,vision"]
     assert len(names) == 7
 

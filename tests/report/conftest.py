@@ -113,7 +113,12 @@ def _write_predictions(folder: Path, targets: list[Target], rng: np.random.Gener
     parts = []
     first: np.ndarray[Any, Any] | None = None
     for seed, subset in itertools.product(SEEDS, (NAMES, ("text",))):
-        columns = {"seed": [seed] * count, "split": ["test"] * count, "present": ["+".join(subset)] * count, "id": ids}
+        columns = {
+            "seed": [seed] * count,
+            "split": ["test"] * count,
+            "condition": ["complete" if subset == NAMES else f"subset:{','.join(subset)}"] * count,
+            "id": ids,
+        }
         for target in targets:
             columns[f"{target.name}/true"], columns[f"{target.name}/predicted"] = _labels(target, count, rng)
         if first is None:

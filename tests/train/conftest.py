@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,33 @@ def train(tmp_path: Path) -> Callable[..., Trained]:
             ).fit()
         records = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
         return Trained(result, place, weights, records)
+
+    return run
+
+
+@pytest.fixture
+def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[int], Callable[[bool], object]], None]:
+    """Call ``start(resume)`` once per number of ``stops``; each training is interrupted right after that checkpoint.
+
+    Checkpoints are numbered from 1 over all of these trainings, ``stops`` rise, and all but the first resume.
+    """
+
+    def run(stops: Sequence[int], start: Callable[[bool], object]) -> None:
+        save, saved = Trainer._save_last, 0
+
+        def stopping(self: Trainer, *arguments: Any) -> None:
+            nonlocal saved
+            saved += 1
+            save(self, *arguments)
+            if saved in stops:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Trainer, "_save_last", stopping)
+            for number in range(len(stops)):
+                with pytest.raises(KeyboardInterrupt):
+                    start(number > 0)
+        assert saved == stops[-1]
 
     return run
 

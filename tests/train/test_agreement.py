@@ -16,6 +16,7 @@ from polymodal.cli.evaluate import print_scores
 from polymodal.core import Modality, Schema, Target
 from polymodal.data.corpus import Corpus, Split, build_split
 from polymodal.report.page import write_report
+from polymodal.stress import COMPLETE
 
 NOISE, RATERS = 0.6, 4
 SCHEMA = Schema(
@@ -63,7 +64,7 @@ def test_one_rater_lies_where_the_closed_form_says(run: Path) -> None:
 def test_soft_labels_are_scored_with_the_predictions_that_were_saved(run: Path) -> None:
     rows = {r["metric"]: r for r in _scores(run)["agreement"] if r["what"] == "soft labels"}
     assert set(rows) == {"cross_entropy", "entropy"}
-    complete = [("present", "==", "face+voice")]
+    complete = [("condition", "==", COMPLETE)]
     table = parquet.read_table(run / "evaluation" / "predictions.parquet", filters=complete).to_pandas()
     test = _split("c", 1000)
     glad = np.mean(list(test.ratings["mood"].values()), axis=0)

@@ -37,7 +37,7 @@ def plant(trained: Path, tmp_path: Path) -> Plant:
                     {
                         "seed": np.full(200, seed),
                         "split": ["test"] * 200,
-                        "present": ["audio+vision"] * 200,
+                        "condition": ["complete"] * 200,
                         "id": [f"s{i}" for i in order],
                         "agreement/true": true[order],
                         "agreement/predicted": predicted[order],

@@ -37,7 +37,7 @@ def test_scores_on_disk_are_those_returned(trained: Path) -> None:
 
 def test_figures_follow_from_the_stored_predictions(trained: Path) -> None:
     table = parquet.read_table(trained / "evaluation/predictions.parquet").to_pandas()
-    assert set(table["present"]) == {"audio+vision", "audio", "vision"}
+    assert set(table["condition"]) == {"complete", "subset:audio", "subset:vision"}
     assert len(table) == 3 * 2 * 20
     scores = json.loads((trained / "evaluation/scores.json").read_text())
     for row in scores["rows"]:
@@ -45,7 +45,8 @@ def test_figures_follow_from_the_stored_predictions(trained: Path) -> None:
         assert row["mean"] == pytest.approx(np.mean(row["seeds"]))
         assert row["std"] == pytest.approx(np.std(row["seeds"]))
         if row["metric"] == "accuracy":
-            part = table[table["present"] == "+".join(row["present"])]
+            name = "complete" if row["complete"] else f"subset:{','.join(row['present'])}"
+            part = table[table["condition"] == name]
             right = part["agreement/true"] == part["agreement/predicted"]
             assert row["seeds"] == pytest.approx([right[part["seed"] == s].mean() for s in (1, 2)])
     assert sum(row["main"] for row in scores["rows"]) == 3
@@ -78,12 +79,11 @@ def test_stress_has_its_own_rows_predictions_and_areas(tmp_path: Path) -> None:
     )
     low, high = mae[0]["mean"], mae[1]["mean"]
     assert mae[3]["mean"] == pytest.approx(((complete + low) / 2 * 0.3 + (low + high) / 2 * 0.3) / 0.6)
-    table = parquet.read_table(run.path / "evaluation/stressed.parquet").to_pandas()
-    assert set(table["stress"]) == set(names[:3])
-    part = table[(table["stress"] == names[1]) & (table["split"] == "test")]
+    table = parquet.read_table(run.path / "evaluation/predictions.parquet").to_pandas()
+    assert set(names[:3]) < set(table["condition"])
+    part = table[(table["condition"] == names[1]) & (table["split"] == "test")]
     assert (part["sentiment/true"] - part["sentiment/predicted"]).abs().mean() == pytest.approx(high, abs=1e-6)
     assert evaluate(run, subsets=False)["stress"] == []
-    assert not (run.path / "evaluation/stressed.parquet").exists()
 
 
 def test_masks_at_test_do_not_depend_on_the_batch_size(tmp_path: Path) -> None:

@@ -157,15 +157,15 @@ def test_a_folder_in_use_is_refused_and_left_alone(trained: Path, tmp_path: Path
 
 
 def test_the_code_digest_follows_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import polymodal.train.fit as module
+    import polymodal.train.plan as module
 
     package = tmp_path / "polymodal" / "train"
     package.mkdir(parents=True)
-    (package / "fit.py").write_text("a = 1\n")
-    monkeypatch.setattr(module, "__file__", str(package / "fit.py"))
+    (package / "plan.py").write_text("a = 1\n")
+    monkeypatch.setattr(module, "__file__", str(package / "plan.py"))
     first = module.code_digest()
     assert module.code_digest() == first
-    (package / "fit.py").write_text("a = 2\n")
+    (package / "plan.py").write_text("a = 2\n")
     assert module.code_digest() != first
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ from polymodal.train.answers import Answers, averaged
 from polymodal.train.calibrate import reliability
 from polymodal.train.calibration import FILE, LEVELS
 from polymodal.train.infer import infer
-from polymodal.train.loop import Trainer
 from polymodal.train.members import Member
+from polymodal.train.predictions import read_table
 
 DATA = "synthetic:talk?n=50"
 FAST: dict[str, Any] = {"options": {"width": 4}, "epochs": 2, "batch_size": 16}
@@ -44,15 +45,9 @@ def run(_run: Path, tmp_path: Path) -> Run:
     return Run.load(shutil.copytree(_run, tmp_path / "run"))
 
 
-def _table(run: Run, split: str = "test", file: str = "predictions.parquet") -> dict[str, list[Any]]:
-    table = parquet.read_table(run.path / "evaluation" / file).to_pydict()
-    complete = "+".join(run.schema.names)
-    rows = [
-        i
-        for i, s in enumerate(table["split"])
-        if s == split and table.get("present", [complete] * len(table["split"]))[i] == complete
-    ]
-    return {name: [values[i] for i in rows] for name, values in table.items()}
+def _table(run: Run, split: str = "test", condition: str = "complete") -> dict[str, list[Any]]:
+    table = read_table(run.path / "evaluation/predictions.parquet", split=split, condition=condition)
+    return dict(table.to_pydict())
 
 
 def test_a_run_of_folds_has_a_place_and_statistics_for_each(run: Run) -> None:
@@ -126,7 +121,7 @@ def test_scores_pool_the_folds_and_say_so(run: Run) -> None:
     table, main = _table(run), next(r for r in scores["rows"] if r["main"] and r["complete"])
     error = np.abs(np.array(table["sentiment/predicted"]) - np.array(table["sentiment/true"]))
     assert main["mean"] == pytest.approx(error.mean(), abs=1e-5)
-    stressed = _table(run, file="stressed.parquet")
+    stressed = _table(run, condition="missing:rate=0.5")
     assert sorted(set(stressed["fold"])) == [0, 1, 2]
 
 
@@ -196,20 +191,6 @@ def test_who_remembers_groups_scores_chance_out_of_fold(tmp_path: Path) -> None:
     assert reached[False] > 0.95
 
 
-def _stop_after(monkeypatch: pytest.MonkeyPatch, stops: set[int]) -> None:
-    """Interrupt training right after the checkpoints with these numbers."""
-    save, saved = Trainer._save_last, 0
-
-    def stopping(self: Trainer, *arguments: Any) -> None:
-        nonlocal saved
-        saved += 1
-        save(self, *arguments)
-        if saved in stops:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Trainer, "_save_last", stopping)
-
-
 def _weights(folder: Path) -> dict[str, bytes]:
     kept = ("best.safetensors", "last.safetensors", "run.json", "normalizer.json", FILE)
     found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.name in kept}
@@ -218,26 +199,28 @@ def _weights(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_run_that_was_stopped_in_three_folds_ends_where_an_uninterrupted_one_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    stop_after: Callable[[Sequence[int], Callable[[bool], object]], None],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings: dict[str, Any] = {"folds": 3, "checkpoint_seconds": 0, **FAST}
     data = "synthetic:xor?n=110"
     whole = fit("late-fusion", data, out=tmp_path / "whole", **settings)
-    with monkeypatch.context() as patched:
-        _stop_after(patched, {2, 16, 18})  # eight of a training: within an epoch, behind the last one, within the first
-        for number in range(3):
-            with pytest.raises(KeyboardInterrupt):
-                fit("late-fusion", data, out=tmp_path / "stopped", resume=number > 0, **settings)
+
+    def start(resume: bool) -> Run:
+        return fit("late-fusion", data, out=tmp_path / "stopped", resume=resume, **settings)
+
+    stop_after((2, 16, 18), start)  # eight of a training: within an epoch, behind the last one, within the first
     with pytest.raises(RunError, match=r"has no finished seed; continue with: .*--folds 3"):
         _ = Run.load(tmp_path / "stopped").seeds
     capsys.readouterr()
-    stopped = fit("late-fusion", data, out=tmp_path / "stopped", resume=True, **settings)
+    stopped = start(resume=True)
     said = capsys.readouterr().err
     assert "fold 1 seed 1111 is done already" in said
     assert "fold 2 seed 1111  epoch 2/2" in said
     assert _weights(stopped.path) == _weights(whole.path)
     times = {p: p.stat().st_mtime_ns for p in stopped.path.rglob("*.safetensors")}
-    fit("late-fusion", data, out=tmp_path / "stopped", resume=True, **settings)
+    start(resume=True)
     assert capsys.readouterr().err.count("is done already") == 3
     assert {p: p.stat().st_mtime_ns for p in stopped.path.rglob("*.safetensors")} == times
 

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,32 +109,19 @@ def test_ten_kills_of_alternating_updates_change_nothing(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("stops", [(12,), (13, 14), (9, 23)])
 def test_alternating_updates_resume_within_an_epoch_and_between_phases(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: tuple[int, ...]
+    tmp_path: Path, stop_after: Callable[[Sequence[int], Callable[[bool], object]], None], stops: tuple[int, ...]
 ) -> None:
     def start(name: str, resume: bool = False) -> Path:
         data, place = "synthetic:unimodal?n=24", tmp_path / name
         fit(ALTERNATING, data, epochs=5, batch_size=4, out=place, resume=resume, checkpoint_seconds=0)
         return place / "seed-1111"
 
-    whole, save, saved = start("whole"), Trainer._save_last, 0
-
-    def stopping(self: Trainer, *arguments: Any) -> None:
-        nonlocal saved
-        saved += 1
-        save(self, *arguments)
-        if saved in stops:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "_save_last", stopping)
-        for number in range(len(stops)):
-            with pytest.raises(KeyboardInterrupt):
-                start("killed", resume=number > 0)
+    whole = start("whole")
+    stop_after(stops, lambda resume: start("killed", resume))
     resumed = start("killed", resume=True)
     for file in ("best.safetensors", "last.safetensors"):
         assert (resumed / file).read_bytes() == (whole / file).read_bytes(), f"{file} differs"
     assert _lines(resumed) == _lines(whole)
-    assert saved == stops[-1]
     tensors, _ = load_checkpoint(resumed / "last.safetensors")
     assert tensors["buffer.memory"].shape[0] == 5  # of the third epoch of the second phase
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from polymodal.core import Batch, OptionError, Schema
-from polymodal.data.corpus import Normalizer
 from polymodal.data.ragged import Array
-from polymodal.data.standardise import standardise
+from polymodal.data.standardise import Normalizer, standardise
 from polymodal.methods.base import Method
 from polymodal.score.intervals import FEW, Blocks, jackknife, student
 from polymodal.score.statistics import average

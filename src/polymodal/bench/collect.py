@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pyarrow import parquet
 
 from polymodal.bench.board import AREA, Board, Contrast, CorpusInfo, Cost, Entry, Figure, Left
 from polymodal.bench.contrasts import Side, contrasts_on, corrected
-from polymodal.bench.figures import COMPLETE, area_key
-from polymodal.bench.job import Cell, Outcome, conditions, read_cell
+from polymodal.bench.figures import area_key
+from polymodal.bench.job import Cell, Outcome, read_cell
 from polymodal.bench.plan import FLOOR, BenchPlan, EntryPlan
 from polymodal.core import Measure, Target
 from polymodal.methods import find_method, method_id
@@ -25,7 +24,8 @@ from polymodal.score import (
     tables_by_seed,
 )
 from polymodal.score.intervals import FEW
-from polymodal.stress import Point, curve_places, sweeps
+from polymodal.stress import COMPLETE, Point, conditions, curve_places, sweeps
+from polymodal.train.predictions import FILE, column, read_table
 from polymodal.train.run import Run
 
 Array = np.ndarray[Any, Any]
@@ -92,9 +92,8 @@ def _read(plan: BenchPlan, entry: EntryPlan, sources: Sequence[str], cells: Sequ
     runs = [Run.load(place[s, plan.seeds[0]]) for s in sources]  # type: ignore[arg-type]
     target = runs[0].schema.joint_targets[0]
     columns = {seed: _pooled([place[s, seed] for s in sources], target) for seed in plan.seeds}
-    wanted = [c for c in conditions(runs[0].schema, plan.stress, subsets=plan.subsets) if c in columns[plan.seeds[0]]]
     tables = {}
-    for condition in wanted:
+    for condition in (point.text for point in conditions(runs[0].schema, plan.stress, subsets=plan.subsets)):
         parts = [columns[seed][condition] for seed in plan.seeds]
         shares = [p["probability"] for p in parts] if "probability" in parts[0] else None
         tables[condition] = tables_by_seed(target, parts[0]["true"], [p["predicted"] for p in parts], shares)
@@ -107,20 +106,14 @@ def _pooled(folders: Sequence[Path | None], target: Target) -> dict[str, dict[st
     names = {part: f"{target.name}/{part}" for part in ("true", "predicted", "probability")} | {"group": "group"}
     pooled: dict[str, list[dict[str, Array]]] = {}
     for folder in folders:
-        table = parquet.read_table(Path(str(folder)) / "conditions.parquet")
-        keys = table["condition"].to_numpy().astype(str)
-        ids = np.array(table["id"].to_pylist())
-        values = {p: _matrix(table[n]) for p, n in names.items() if n in table.column_names}
+        table = read_table(Path(str(folder)) / FILE)
+        keys, ids = column(table, "condition"), column(table, "id")
+        values = {p: column(table, n) for p, n in names.items() if n in table.column_names}
         for condition in dict.fromkeys(keys.tolist()):
             rows = np.flatnonzero(keys == condition)
             rows = rows[np.argsort(ids[rows], kind="stable")]
             pooled.setdefault(condition, []).append({p: v[rows] for p, v in values.items()})
     return {key: {p: np.concatenate([c[p] for c in parts]) for p in parts[0]} for key, parts in pooled.items()}
-
-
-def _matrix(column: Any) -> Array:
-    plain: Any = column.to_numpy()
-    return np.stack(list(plain)) if plain.dtype == object else np.asarray(plain)
 
 
 def _figures(plan: BenchPlan, corpus: str, results: Results) -> list[Figure]:

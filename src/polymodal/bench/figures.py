@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from polymodal.bench.board import AREA, Board, CorpusInfo, Entry, Figure
+from polymodal.stress import COMPLETE
 
-COMPLETE = "complete"
 _AREA_OF = f"{AREA} of "
 
 

@@ -7,7 +7,7 @@ import gc
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -19,16 +19,18 @@ import torch
 from polymodal.bench.keys import content_key
 from polymodal.bench.locks import locked
 from polymodal.bench.plan import EntryPlan
-from polymodal.core import Batch, DataError, PolymodalError, Schema
+from polymodal.core import Batch, DataError, PolymodalError
 from polymodal.data.corpus import Corpus
 from polymodal.data.progress import console
 from polymodal.data.sources import load_corpus
 from polymodal.methods import build, find_method
 from polymodal.methods.base import Method
-from polymodal.stress import sweeps
+from polymodal.stress import COMPLETE, Point, conditions, sweeps
 from polymodal.train.checkpoint import write_json
-from polymodal.train.fit import Plan, prepare, train
+from polymodal.train.fit import train
 from polymodal.train.infer import infer
+from polymodal.train.plan import Plan, prepare
+from polymodal.train.predictions import FILE, as_table, write_table
 from polymodal.train.run import Run
 from polymodal.train.stressed import stressed
 
@@ -61,7 +63,7 @@ class Outcome:
     """What became of a cell.
 
     Attributes:
-        run: its folder, with ``cell.json`` and ``conditions.parquet``; None where there are no results.
+        run: its folder, with ``cell.json`` and ``predictions.parquet``; None where there are no results.
         reason: why there are none.
         failed: whether there should have been some.
         reused: whether all of it was there before.
@@ -140,12 +142,13 @@ def _run(cell: Cell, plan: Plan, method: Method) -> Outcome:
 
 
 def _run_alone(cell: Cell, plan: Plan, folder: Path, key: str) -> Outcome:
-    asked = list(conditions(plan.corpus.schema, cell.stress, subsets=cell.subsets))
+    asked = conditions(plan.corpus.schema, cell.stress, subsets=cell.subsets)
     done = read_cell(folder)
-    if done and set(asked) <= set(done["conditions"]):
+    if done and {point.text for point in asked} <= set(done["conditions"]):
         return Outcome(folder, reused=True)
     if done:  # of another benchmark in the same folder: kept, so that the two do not undo each other's work
-        asked = list(dict.fromkeys([*done["conditions"], *asked]))
+        known = {point.text for point in asked} | {COMPLETE}
+        asked += sweeps(text for text in done["conditions"] if text not in known)
     memory = PeakMemory()
     fitted = (folder / f"seed-{cell.seed}" / "result.json").is_file()
     again = (folder / "run.json").is_file()
@@ -158,7 +161,7 @@ def _run_alone(cell: Cell, plan: Plan, folder: Path, key: str) -> Outcome:
     write_json(
         folder / "cell.json",
         {
-            "conditions": asked,
+            "conditions": [point.text for point in asked],
             "parameters": run.config["parameters"],
             **{k: run.results()[cell.seed][k] for k in ("seconds", "epochs", "best_epoch", "valid_loss", "stopped")},
             "latency_ms": _latency(run, corpus),
@@ -176,39 +179,19 @@ def read_cell(folder: Path) -> dict[str, Any] | None:
         found = dict(json.loads((folder / "cell.json").read_text()))
     except (OSError, ValueError):
         return None
-    return found if (folder / "conditions.parquet").is_file() else None
+    return found if (folder / FILE).is_file() else None
 
 
-def conditions(schema: Schema, stress: Sequence[str], *, subsets: bool) -> Iterator[str]:
-    """Yield the names of what a method is tested on: ``complete``, ``subset:...``, stresses."""
-    yield "complete"
-    if subsets:
-        yield from ("subset:" + ",".join(kept) for kept in schema.subsets()[1:])
-    yield from (point.text for point in sweeps(stress))
-
-
-def _predict(run: Run, corpus: Corpus, asked: list[str], seed: int) -> None:
+def _predict(run: Run, corpus: Corpus, asked: Sequence[Point], seed: int) -> None:
     """Write the predictions of every condition on the test split."""
-    import os
-
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    method = run.method(seed)
-    points = {point.text: point.stress for text in asked if text != "complete" for point in sweeps([text])}
-    tables = []
-    split = corpus[_tested(corpus)]
+    method, name = run.method(seed), _tested(corpus)
+    split, tables = corpus[name], []
     loader = run.loader(corpus, split)
     batches = list(loader.epoch())  # made once and kept: a small corpus is tested twenty times
-    for text in asked:
-        change = stressed(loader, points[text], seed=seed) if text in points else None
-        columns = split.with_groups(infer(method, map(change, batches) if change else batches)[0])
-        data: dict[str, Any] = {"condition": [text] * len(split)}
-        data |= {n: list(v) if v.ndim > 1 else v for n, v in columns.items()}
-        tables.append(pa.table(data))
-    partial = run.path / ".conditions.partial"
-    parquet.write_table(pa.concat_tables(tables), partial)
-    os.replace(partial, run.path / "conditions.parquet")
+    for point in asked:
+        columns = split.with_groups(infer(method, map(stressed(loader, point.stress), batches))[0])
+        tables.append(as_table(columns, seed=seed, split=name, condition=point.text))
+    write_table(tables, run.path)
 
 
 def _tested(corpus: Corpus) -> str:

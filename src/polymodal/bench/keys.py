@@ -19,7 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from polymodal.methods.base import Method
-from polymodal.train.fit import Plan, open_fabric
+from polymodal.train.fit import open_fabric
+from polymodal.train.plan import Plan
 
 PACKAGE = Path(__file__).parents[1]
 LIBRARIES = ("torch", "numpy", "scikit-learn", "transformers")

@@ -21,7 +21,7 @@ from polymodal.bench.search import check_optuna, run_search
 from polymodal.core import OptionError, RunError
 from polymodal.data.processes import Processes, joined_cluster
 from polymodal.data.progress import console, progress_bar
-from polymodal.train.fit import code_digest
+from polymodal.train.plan import code_digest
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -15,8 +15,9 @@ from polymodal.bench.keys import content_key
 from polymodal.bench.plan import Search
 from polymodal.core import DataError, OptionError, PolymodalError
 from polymodal.data.progress import console
-from polymodal.train.fit import Plan, open_fabric, train_member
+from polymodal.train.fit import open_fabric, train_member
 from polymodal.train.members import Member
+from polymodal.train.plan import Plan
 
 if TYPE_CHECKING:
     from optuna import Trial

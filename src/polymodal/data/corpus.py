@@ -15,6 +15,7 @@ from polymodal.data import ratings as rated
 from polymodal.data.columns import as_array, name_of, text_of
 from polymodal.data.pixels import at_rest, pixel_row
 from polymodal.data.ragged import Array, Ragged
+from polymodal.data.standardise import Normalizer
 from polymodal.data.statistics import channel_statistics
 
 
@@ -28,9 +29,6 @@ class Texts(Protocol):
 
 Column = Ragged | Texts
 Match = Literal["sample", "group"]
-
-CLIP = 10.0
-"""Standardised features are clipped to +-CLIP: a single absurd reading must not decide a prediction."""
 
 
 @dataclass(frozen=True)
@@ -194,40 +192,6 @@ def _clean(row: Any, modality: Modality, sample: str) -> Array:
     if finite.all():
         return values
     return np.where(finite, values, np.float32(0)) if finite.any() else empty
-
-
-@dataclass(frozen=True)
-class Normalizer:
-    """Per-channel mean and standard deviation of the training split, stored with the run.
-
-    Constant channels get a standard deviation of 1. Modalities with ``normalize=False`` have no entry.
-    """
-
-    mean: dict[str, Array]
-    std: dict[str, Array]
-
-    def apply(self, name: str, row: Array, out: Array) -> None:
-        """Write the standardised, clipped ``row``, (time, width) or (time, channels, height, width), into the float32
-        ``out`` of the same shape."""
-        if name not in self.mean:
-            out[:] = row
-            return
-        pixels = (-1, *[1] * (row.ndim - 2))  # axes of height and width, where there are any
-        np.subtract(row, self.mean[name].reshape(pixels), out=out)
-        out /= self.std[name].reshape(pixels)
-        np.clip(out, -CLIP, CLIP, out=out)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON (floats survive the round trip exactly)."""
-        return {n: {"mean": self.mean[n].tolist(), "std": self.std[n].tolist()} for n in self.mean}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Normalizer:
-        """Inverse of ``to_dict``."""
-        return cls(
-            {n: np.asarray(d["mean"], np.float32) for n, d in data.items()},
-            {n: np.asarray(d["std"], np.float32) for n, d in data.items()},
-        )
 
 
 @dataclass(frozen=True)

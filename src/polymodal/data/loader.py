@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from polymodal.core import Batch, DataError, Schema, Stream, numpy_rng
-from polymodal.data.corpus import Normalizer, Split
+from polymodal.data.corpus import Split
 from polymodal.data.ragged import Array, Ragged
+from polymodal.data.standardise import Normalizer
 
 POOL = 32
 """Batches per pool: samples are shuffled, cut into pools of POOL batches, and sorted by length inside each pool."""

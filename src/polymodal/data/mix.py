@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from polymodal.core import DataError, Modality, OptionError, Schema, nearest
-from polymodal.data.corpus import Column, Corpus, Normalizer, Split
+from polymodal.data.corpus import Column, Corpus, Split
 from polymodal.data.pixels import at_rest
 from polymodal.data.ragged import Array, Ragged
+from polymodal.data.standardise import Normalizer
 
 
 def members_of(place: str) -> dict[str, str]:

@@ -1,13 +1,57 @@
-"""Standardising a batch that is made already: the models of a run of folds have statistics of their own each."""
+"""Standardising by statistics of the training split: rows as a loader reads them, or a batch that is made already.
+
+The models of a run of folds have statistics of their own each, so one batch is standardised once for each of them.
+Importing this costs no torch.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 
-from polymodal.core import Batch, Stream
-from polymodal.data.corpus import CLIP, Normalizer
+from polymodal.data.ragged import Array
+
+if TYPE_CHECKING:
+    from polymodal.core import Batch, Stream
+
+CLIP = 10.0
+"""Standardised features are clipped to +-CLIP: a single absurd reading must not decide a prediction."""
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """Per-channel mean and standard deviation of the training split, stored with the run.
+
+    Constant channels get a standard deviation of 1. Modalities with ``normalize=False`` have no entry.
+    """
+
+    mean: dict[str, Array]
+    std: dict[str, Array]
+
+    def apply(self, name: str, row: Array, out: Array) -> None:
+        """Write the standardised, clipped ``row``, (time, width) or (time, channels, height, width), into the float32
+        ``out`` of the same shape."""
+        if name not in self.mean:
+            out[:] = row
+            return
+        pixels = (-1, *[1] * (row.ndim - 2))  # axes of height and width, where there are any
+        np.subtract(row, self.mean[name].reshape(pixels), out=out)
+        out /= self.std[name].reshape(pixels)
+        np.clip(out, -CLIP, CLIP, out=out)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON (floats survive the round trip exactly)."""
+        return {n: {"mean": self.mean[n].tolist(), "std": self.std[n].tolist()} for n in self.mean}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Normalizer:
+        """Inverse of ``to_dict``."""
+        return cls(
+            {n: np.asarray(d["mean"], np.float32) for n, d in data.items()},
+            {n: np.asarray(d["std"], np.float32) for n, d in data.items()},
+        )
 
 
 def standardise(batch: Batch, normalizer: Normalizer) -> Batch:
@@ -22,6 +66,8 @@ def standardise(batch: Batch, normalizer: Normalizer) -> Batch:
 
 
 def _standardised(stream: Stream, name: str, normalizer: Normalizer) -> Stream:
+    import torch
+
     values = stream.tensor
     steps = stream.mask if stream.lengths is not None else stream.present
     # A vector has its channels last, pixels have height and width behind them.

@@ -16,9 +16,10 @@ import numpy as np
 
 from polymodal.core import DataError, Modality, Schema, Target
 from polymodal.core.tasks import refuse_foreign
-from polymodal.data.corpus import Column, Corpus, Normalizer, Split
+from polymodal.data.corpus import Column, Corpus, Split
 from polymodal.data.pixels import at_rest
 from polymodal.data.ragged import Ragged
+from polymodal.data.standardise import Normalizer
 
 MARK = "polymodal.json"
 

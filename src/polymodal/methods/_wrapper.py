@@ -38,6 +38,7 @@ class Wrapper(Method):
         if not self.base.phases():
             raise OptionError(f"base {base!r} is solved in closed form; choose one that trains by gradient")
         self.handles_absence = self.base.handles_absence  # type: ignore[misc]  # the class speaks for most bases
+        self.drops = type(self).drops or self.base.drops  # type: ignore[misc]
 
     @property
     def now(self) -> Now:

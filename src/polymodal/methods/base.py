@@ -116,6 +116,8 @@ class Method(nn.Module):
         tasks: tasks it can learn; it can then learn every task with the same answer (see ``core.Task``), a user's own
             too.
         handles_absence: whether it looks at ``stream.present``; if not, it is fed zeros and tables say so.
+        drops: whether it takes modalities or steps from its training samples itself; tables of missing modalities rank
+            such methods apart.
         modality_counts: (lowest, highest) number of modalities it works with.
     """
 
@@ -123,6 +125,7 @@ class Method(nn.Module):
     kinds: ClassVar[frozenset[Kind]] = frozenset({"sequence", "vector", "text", "image", "frames"})
     tasks: ClassVar[frozenset[str]] = frozenset({"regression", "classification", "multilabel"})
     handles_absence: ClassVar[bool] = True
+    drops: ClassVar[bool] = False
     modality_counts: ClassVar[tuple[int, int]] = (1, 99)
 
     def __init__(self, schema: Schema) -> None:

@@ -79,6 +79,7 @@ class CyIN(Method):
         "Lin et al., CyIN: Cyclic Informative Latent Space for Bridging Complete and Incomplete Multimodal Learning, "
         "NeurIPS 2025, arXiv:2602.04920"
     )
+    drops = True
 
     def __init__(
         self,

@@ -61,6 +61,7 @@ class MissingAdapt(Wrapper):
         "Reza, Prater-Bennette & Asif, Robust Multimodal Learning with Missing Modalities via Parameter-Efficient "
         "Adaptation, IEEE TPAMI, arXiv:2310.03986"
     )
+    drops = True
 
     def __init__(
         self,

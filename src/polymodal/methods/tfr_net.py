@@ -75,6 +75,7 @@ class TFRNet(Method):
         "Yuan et al., Transformer-based Feature Reconstruction Network for Robust Multimodal Sentiment Analysis, "
         "ACM Multimedia 2021, doi:10.1145/3474085.3475585"
     )
+    drops = True
 
     def __init__(
         self,

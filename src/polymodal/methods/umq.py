@@ -71,6 +71,7 @@ class UMQ(Method):
     """
 
     paper = "Mai, Han & Hu, Addressing Missing and Noisy Modalities in One Solution, 2026, arXiv:2603.02695"
+    drops = True
 
     def __init__(
         self,

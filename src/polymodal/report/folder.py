@@ -139,18 +139,14 @@ def read_predictions(run: Run) -> dict[str, Array] | None:
     complete = next((r for r in run.main if r.complete and r.split == run.split), None)
     if complete is None or not file.is_file():
         return None
-    import pyarrow.parquet as pq
-    from pyarrow import ArrowException
+    from polymodal.stress import COMPLETE
+    from polymodal.train.predictions import column, read_table
 
     name = run.target.name
     wanted = {"id": "id", "seed": "seed", f"{name}/true": "true", f"{name}/predicted": "predicted"}
-    only = [("split", "==", run.split), ("present", "==", "+".join(complete.present))]
-    try:
-        table = pq.read_table(file, columns=list(wanted), filters=only)
-    except (ArrowException, OSError) as error:
-        raise RunError(f"{file} cannot be read ({error}); run polymodal evaluate again") from error
-    seeds = table["seed"].to_numpy()
-    columns = {new: np.array(table[old].to_pylist()) for old, new in wanted.items()}
+    table = read_table(file, split=run.split, condition=COMPLETE)
+    columns = {new: column(table, old) for old, new in wanted.items()}
+    seeds = columns["seed"]
     if not len(seeds):
         return None
     rows = (seeds == seeds[0]) & run.target.spec.known(columns["true"])

@@ -8,16 +8,24 @@ A test over several strengths separates them by slashes: ``missing:rate=0.1/0.3/
 """
 
 from polymodal.stress.absence import missing_shares
+from polymodal.stress.named import NAMED, Protocol, named, prior
 from polymodal.stress.spec import PROTOCOLS, Stress, parse_stress
-from polymodal.stress.sweep import Point, curve_places, sweep, sweeps
+from polymodal.stress.sweep import AS_IS, COMPLETE, Point, conditions, curve_places, sweep, sweeps
 
 __all__ = [
+    "AS_IS",
+    "COMPLETE",
+    "NAMED",
     "PROTOCOLS",
     "Point",
+    "Protocol",
     "Stress",
+    "conditions",
     "curve_places",
     "missing_shares",
+    "named",
     "parse_stress",
+    "prior",
     "sweep",
     "sweeps",
 ]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from polymodal.core import Batch, Stream
 from polymodal.core.options import Count, Rule, Share
+from polymodal.stress.cells import removed
 from polymodal.stress.draw import Draw, chosen, needs_three, steps, with_values
 
 Kept = Annotated[tuple[str, ...], Rule("names of the modalities that are kept, as in subset:text,audio", bool)]
@@ -43,7 +44,7 @@ def missing(batch: Batch, draw: Draw, *, rate: Share) -> Batch:
             safe = here[int(rng.integers(len(here)))]
             out[row] = torch.from_numpy(luck >= keep)
             out[row, safe] = False
-    return _remove(batch, out)
+    return removed(batch, out)
 
 
 def missing_shares(rate: float, count: int = 3) -> list[float]:
@@ -84,7 +85,7 @@ def missing_batch(batch: Batch, draw: Draw, *, rate: Rate, size: Count = 32) -> 
             out[row] = torch.arange(3) != modality
         elif rank[number] < one:
             out[row, modality] = True
-    return _remove(batch, out)
+    return removed(batch, out)
 
 
 def instance(batch: Batch, draw: Draw, *, p: Share) -> Batch:
@@ -96,15 +97,7 @@ def instance(batch: Batch, draw: Draw, *, p: Share) -> Batch:
         hit, which = rng.random() < p, int(rng.integers(max(1, len(patterns))))
         if hit and patterns:
             out[row] = patterns[which]
-    return _remove(batch, out)
-
-
-def _remove(batch: Batch, gone: Tensor) -> Batch:
-    """Return the batch without the cells where ``gone`` (batch, modalities) is True."""
-    for column, name in enumerate(batch.streams):
-        if bool(gone[:, column].any()):
-            batch = batch.without(name, rows=gone[:, column])
-    return batch
+    return removed(batch, out)
 
 
 UNKNOWN = "[UNK]"

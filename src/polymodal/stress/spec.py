@@ -8,13 +8,17 @@ from typing import Any
 
 from polymodal.core import Batch, OptionError, nearest
 from polymodal.core.options import options_of, pairs, read_options
-from polymodal.stress import absence, noise
+from polymodal.stress import absence, cells, noise
 from polymodal.stress.draw import Draw
 
 PROTOCOLS: dict[str, Callable[..., Batch]] = {
     "subset": absence.subset,
     "missing": absence.missing,
     "missing-batch": absence.missing_batch,
+    "missing-one": cells.missing_one,
+    "missing-share": cells.missing_share,
+    "missing-rates": cells.missing_rates,
+    "imbalanced": cells.imbalanced,
     "instance": absence.instance,
     "drop": absence.drop,
     "drop-random": absence.drop_random,
@@ -30,6 +34,12 @@ PROTOCOLS: dict[str, Callable[..., Batch]] = {
 }
 """Name -> function; its keyword-only parameters are the protocol's options."""
 
+ABSENCE = frozenset(n for n, f in PROTOCOLS.items() if f.__module__ in (absence.__name__, cells.__name__))
+"""Those that take something away."""
+
+_WHOLE = (absence.missing_batch, cells.missing_share)
+"""Those that count over a whole split."""
+
 
 @dataclass(frozen=True)
 class Stress:
@@ -42,6 +52,17 @@ class Stress:
 
     text: str
     steps: tuple[tuple[Callable[..., Batch], dict[str, Any]], ...]
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The modalities that are kept, where a fixed subset is all there is."""
+        (function, options), *more = self.steps or ((None, {}),)
+        return tuple(options["modalities"]) if function is absence.subset and not more else ()
+
+    @property
+    def takes_away(self) -> bool:
+        """Whether modalities, steps or words go."""
+        return any(step.__name__.replace("_", "-") in ABSENCE for step, _ in self.steps)
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -62,12 +83,13 @@ class Stress:
         Args:
             seed: of the masks.
             epoch: draws fresh masks in each epoch; None: static masks.
-            population: ids of the whole split, for protocols that look beyond a sample (missing-batch, swap).
+            population: ids of the whole split, for protocols that look beyond a sample (missing-batch, missing-share,
+                swap).
             donors: returns samples of the split by id, for swap; without it partners come from the batch.
         """
         for position, (protocol, options) in enumerate(self.steps):
             key = (protocol.__name__, position, seed, *(() if epoch is None else (epoch,)))
-            known = population if donors or protocol is absence.missing_batch else None
+            known = population if donors or protocol in _WHOLE else None
             batch = protocol(batch, Draw(key, known or batch.ids, donors), **options)
         return batch
 

@@ -7,10 +7,15 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from polymodal.core import OptionError
+from polymodal.core import OptionError, Schema
 from polymodal.stress.spec import Stress, parse_stress
 
 _SWEPT = re.compile(r"(?P<key>[\w-]+)=(?P<values>[^,+]*/[^,+]*)")
+
+COMPLETE = "complete"
+"""``Point.text`` of input as it is."""
+
+AS_IS = Stress(COMPLETE, ())
 
 DAMAGE = ("rate", "p", "share")
 """Options that are shares of damage: at 0 nothing happens, so a curve over them begins with complete input."""
@@ -69,10 +74,21 @@ def sweeps(texts: Iterable[str]) -> list[Point]:
     return points
 
 
+def conditions(schema: Schema, stress: Sequence[str] = (), *, subsets: bool = True) -> list[Point]:
+    """Return all that a model is tested under: complete input, then every proper subset of modalities, then ``stress``.
+
+    Raises:
+        OptionError: as ``sweeps``.
+    """
+    kept = schema.subsets()[1:] if subsets else []
+    subset = [f"subset:{','.join(names)}" for names in kept]
+    return [Point(COMPLETE, "", math.nan, AS_IS), *sweeps([*subset, *stress])]
+
+
 def curve_places(series: str, values: Sequence[float], modalities: int) -> list[float] | None:
     """Return the places of a curve's points on its axis: shares of damage, beginning with 0 for complete input.
 
-    One of M modalities is always kept by ``missing``, so that its rates end at (M - 1) / M.
+    One of M modalities is always kept by ``missing`` and ``missing-share``, so that their rates end at (M - 1) / M.
 
     Args:
         series: as in ``Point``.
@@ -85,7 +101,7 @@ def curve_places(series: str, values: Sequence[float], modalities: int) -> list[
     """
     if "+" in series or re.split("[:,]", series)[-1] not in DAMAGE:
         return None
-    end = (modalities - 1) / modalities if series.startswith("missing:") else 1.0
+    end = (modalities - 1) / modalities if series.partition(":")[0] in ("missing", "missing-share") else 1.0
     places = [min(value, end) for value in values]
     places = places if places[0] == 0 else [0.0, *places]
     return places if places[-1] > 0 else None

@@ -16,16 +16,14 @@ import numpy as np
 from polymodal.core import Target
 from polymodal.data.corpus import Corpus
 from polymodal.data.loader import Loader
-from polymodal.stress import Stress
+from polymodal.stress import AS_IS, Stress
 from polymodal.train.infer import Columns, infer
+from polymodal.train.predictions import EVERY
 from polymodal.train.stressed import stressed
 
 if TYPE_CHECKING:
     from polymodal.methods.base import Method
     from polymodal.train.run import Run
-
-EVERY = -1
-"""In the column ``fold``: predicted by the members of all folds."""
 
 
 class Answers:
@@ -52,9 +50,8 @@ class Answers:
         self,
         seed: int,
         split: str,
+        stress: Stress = AS_IS,
         *,
-        absent: Collection[str] = (),
-        stress: Stress | None = None,
         keep: Collection[str] = (),
     ) -> Columns:
         """Return the prediction columns of ``seed``, with ``group`` where groups are known, and in a run of folds with
@@ -62,17 +59,16 @@ class Answers:
 
         Args:
             split: of ``self.corpus``.
-            absent: modalities to remove first.
-            stress: to put the samples under.
+            stress: to put the samples under; its masks are the same for every seed.
             keep: representations to keep in ``fused``.
         """
         parts: list[Columns] = []
         for fold in self._run.folds:
             loader = self._loader(split, fold)
-            batches = loader.epoch() if stress is None else map(stressed(loader, stress, seed=seed), loader.epoch())
+            batches = map(stressed(loader, stress), loader.epoch())
             # Spaces of several members have nothing in common: the first one's is kept.
             kept = () if parts else keep
-            columns, _, found = infer(self._method(seed, fold), batches, absent=absent, keep=kept)
+            columns, _, found = infer(self._method(seed, fold), batches, keep=kept)
             if kept:
                 self.fused = {**found, "id": columns["id"]}
             parts.append(columns)

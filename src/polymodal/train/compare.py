@@ -111,32 +111,26 @@ def paired_tests(runs: Sequence[Run], *, split: str = "test", metric: str | None
 
 def _predictions(run: Run, split: str, target: Target) -> dict[str, Array]:
     """Return ids, labels, and one row of predictions (and probabilities) per seed, complete input."""
-    from pyarrow import compute, parquet
+    from pyarrow import compute
 
-    file = run.path / "evaluation" / "predictions.parquet"
-    try:
-        table = parquet.read_table(file)
-    except (OSError, ValueError) as error:  # Arrow's own error for a damaged file is a ValueError
-        raise RunError(f"{file} cannot be read ({error}); run: polymodal evaluate {run.path}") from None
+    from polymodal.stress import COMPLETE
+    from polymodal.train.predictions import FILE, column, read_table
+
+    file = run.path / "evaluation" / FILE
+    table = read_table(file, condition=COMPLETE)
     splits = set(table["split"].to_pylist())
     if split not in splits:
         raise DataError(f"{run.path} was not tested on {split!r}{nearest(split, splits)}")
-    complete = "+".join(run.schema.names)
-    wanted = compute.and_(compute.equal(table["split"], split), compute.equal(table["present"], complete))
-    table = table.filter(wanted)
+    table = table.filter(compute.equal(table["split"], split))
     parts = [table.filter(compute.equal(table["seed"], seed)) for seed in run.seeds]
-    out = {"id": np.asarray(parts[0]["id"].to_pylist()), "true": _column(parts[0], f"{target.name}/true")}
+    out = {"id": column(parts[0], "id"), "true": column(parts[0], f"{target.name}/true")}
     if "group" in table.column_names:
-        out["group"] = _column(parts[0], "group")
+        out["group"] = column(parts[0], "group")
     for name in ("predicted", "probability"):
         key = f"{target.name}/{name}"
         if key in table.column_names:
-            out[name] = np.stack([_column(part, key) for part in parts])
+            out[name] = np.stack([column(part, key) for part in parts])
     return out
-
-
-def _column(table: Any, name: str) -> Array:
-    return np.asarray(table[name].to_pylist())
 
 
 def _against(

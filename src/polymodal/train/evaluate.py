@@ -25,7 +25,7 @@ PROTOCOL = {
     "seeds": "Mean and population standard deviation over seeds.",
     "interval": "95% of the mean over seeds: groups (samples where none are known) are left out one block at a time, "
     "and seeds vary; none below {few} groups.",
-    "stress": "On standardised features of the test split; a sample's mask follows from its id and the training seed.",
+    "stress": "On standardised features of the test split; a sample's mask follows from its id alone.",
     "area": "Area under the line through the points (trapezoids, complete input at 0) divided by its width.",
 }
 
@@ -56,26 +56,26 @@ def evaluate(
         ``calibration``, one per split and target (see ``train.calibrate.reliability``), and ``stress``, like ``rows``
         with ``stress``, ``series`` and ``value`` (see ``stress.Point``); the area under the curve of a series has
         ``stress`` ``area``; ``agreement`` of the raters of each split, where they are known (see
-        ``train.agreement.rater_rows``). Predictions are in ``predictions.parquet`` and ``stressed.parquet`` beside it.
+        ``train.agreement.rater_rows``). Predictions are in ``predictions.parquet`` beside it (see
+        ``train.predictions``).
 
     Raises:
         RunError, DataError: as ``Run.load``, ``Run.corpus``; no test split.
         OptionError: as ``stress.sweep``.
     """
     from polymodal.data.progress import console
-    from polymodal.stress import sweeps
+    from polymodal.stress import conditions, sweeps
     from polymodal.train.answers import Answers
     from polymodal.train.run import Run
 
-    points = sweeps(stress)
-
+    sweeps(stress)  # mistakes are told before anything is read
     opened = run if isinstance(run, Run) else Run.load(run)
     corpus = opened.corpus(data)
     answers = Answers(opened, corpus)
     if not answers.corpus.test_splits:
         raise DataError(f"{corpus.source} has no test split, only {', '.join(corpus.splits)}; name one test")
     folder = opened.path / evaluation_name(opened, corpus)
-    scores = _Evaluation(opened, answers, folder).run_all(subsets, points)
+    scores = _Evaluation(opened, answers, folder).run_all(conditions(corpus.schema, stress, subsets=subsets))
     if scores["data"]["warnings"]:
         console.print(f"warning: {'; '.join(scores['data']['warnings'])}", soft_wrap=True)
     return scores
@@ -109,30 +109,27 @@ class _Evaluation:
         self.calibration: list[dict[str, Any]] = []
         self.agreement: list[dict[str, Any]] = []
         self.tables: list[Any] = []
-        self.stressed: list[Any] = []
 
-    def run_all(self, subsets: bool, points: list[Point]) -> dict[str, Any]:
+    def run_all(self, points: list[Point]) -> dict[str, Any]:
         from polymodal.data.progress import progress_bar
         from polymodal.score.intervals import FEW
         from polymodal.train.checkpoint import write_json
 
-        names, seeds = self.corpus.schema.names, self.run.seeds
-        conditions = self.corpus.schema.subsets() if subsets else [names]
+        seeds, splits = self.run.seeds, self.corpus.test_splits
         with progress_bar() as bar:
-            task = bar.add_task("evaluating", total=(len(conditions) + len(points)) * len(self.corpus.test_splits))
-            for split in self.corpus.test_splits:
-                for kept in conditions:
-                    columns = self._condition(split, kept)
-                    if kept == names:
-                        complete = columns
-                    bar.advance(task)
+            task = bar.add_task("evaluating", total=len(points) * len(splits))
+            for split in splits:
                 curves: dict[str, list[tuple[float, list[Columns]]]] = {}
-                for point in points:
+                complete, *rest = points
+                whole = self._point(split, complete)
+                bar.advance(task)
+                for point in rest:
                     columns = self._point(split, point)
-                    curves.setdefault(point.series, []).append((point.value, columns))
+                    if point.series:
+                        curves.setdefault(point.series, []).append((point.value, columns))
                     bar.advance(task)
                 for series, curve in curves.items():
-                    self._area(split, series, complete, curve)
+                    self._area(split, series, whole, curve)
         config = self.run.config
         scores = {
             "run": self.run.path.name,
@@ -160,34 +157,29 @@ class _Evaluation:
         write_json(self.folder / "scores.json", scores)
         return scores
 
-    def _condition(self, split: str, kept: tuple[str, ...]) -> list[Columns]:
-        """Predict ``split`` with only ``kept`` present, for every seed, and score it."""
+    def _point(self, split: str, point: Point) -> list[Columns]:
+        """Predict ``split`` under a condition, for every seed, and score it."""
+        from polymodal.stress import COMPLETE
         from polymodal.train.agreement import rater_rows
         from polymodal.train.calibrate import reliability
+        from polymodal.train.predictions import as_table
 
-        names = self.corpus.schema.names
-        complete = kept == names
-        absent = [n for n in names if n not in kept]
+        complete = point.text == COMPLETE
         by_seed = []
         for seed in self.run.seeds:
             keep = ("fused",) if complete and not self.answers.fused else ()
-            by_seed.append(self.answers.of(seed, split, absent=absent, keep=keep))
-            self.tables.append(_table(by_seed[-1], seed, split, present="+".join(kept)))
+            by_seed.append(self.answers.of(seed, split, point.stress, keep=keep))
+            self.tables.append(as_table(by_seed[-1], seed=seed, split=split, condition=point.text))
         if complete:
             rows = reliability(self.run, self.corpus[split], by_seed)
             self.calibration += [{"split": split, **row} for row in rows]
             self.agreement += rater_rows(self.corpus, split, by_seed)
-        self.rows += self._score(by_seed, {"split": split, "present": list(kept), "complete": complete})
-        return by_seed
-
-    def _point(self, split: str, point: Point) -> list[Columns]:
-        """Predict ``split`` under a stress, for every seed, and score it."""
-        by_seed = []
-        for seed in self.run.seeds:
-            by_seed.append(self.answers.of(seed, split, stress=point.stress))
-            self.stressed.append(_table(by_seed[-1], seed, split, stress=point.text))
-        place = {"split": split, "stress": point.text, "series": point.series, "value": _number(point.value)}
-        self.stress += self._score(by_seed, place)
+        kept = self.corpus.schema.names if complete else point.stress.kept
+        if kept:
+            self.rows += self._score(by_seed, {"split": split, "present": list(kept), "complete": complete})
+        else:
+            place = {"split": split, "stress": point.text, "series": point.series, "value": _number(point.value)}
+            self.stress += self._score(by_seed, place)
         return by_seed
 
     def _score(self, by_seed: list[Columns], place: dict[str, Any]) -> list[dict[str, Any]]:
@@ -226,21 +218,13 @@ class _Evaluation:
         import os
 
         import numpy as np
-        import pyarrow as pa
-        from pyarrow import parquet
 
         from polymodal.core import RunError
+        from polymodal.train.predictions import write_table
 
-        stressed = self.folder / "stressed.parquet"
         try:
             self.folder.mkdir(exist_ok=True)
-            for tables, file in ((self.tables, self.folder / "predictions.parquet"), (self.stressed, stressed)):
-                if tables:
-                    partial = self.folder / ".predictions.partial"
-                    parquet.write_table(pa.concat_tables(tables), partial)
-                    os.replace(partial, file)
-            if not self.stressed:  # an earlier evaluation's
-                stressed.unlink(missing_ok=True)
+            write_table(self.tables, self.folder)
             with (self.folder / ".representations.partial").open("wb") as stream:
                 np.savez(stream, **self.answers.fused)
             os.replace(self.folder / ".representations.partial", self.folder / "representations.npz")
@@ -292,25 +276,6 @@ def _rows(
         }
         for metric, summary in found.items()
     ]
-
-
-def _table(columns: Columns, seed: int, split: str, **condition: str) -> Any:
-    """Return the predictions of one seed in one condition as an Arrow table."""
-    import pyarrow as pa
-
-    from polymodal.train.answers import EVERY
-
-    rows = len(columns["id"])
-    data: dict[str, Any] = {"seed": pa.array([seed] * rows, pa.int64())}
-    for name, value in {"split": split, **condition}.items():
-        data[name] = pa.array([value] * rows)
-    for name, values in columns.items():
-        if name == "fold":  # null: of all folds
-            data[name] = pa.array(values, pa.int64(), mask=values == EVERY)
-        else:
-            plain = values.tolist() if name in ("id", "group") else values
-            data[name] = pa.array(list(values) if values.ndim > 1 else plain)
-    return pa.table(data)
 
 
 def _number(value: float | None) -> float | None:

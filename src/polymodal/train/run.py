@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.core import DataError, RunError, Schema
-from polymodal.data.corpus import Corpus, Normalizer, Split
+from polymodal.data.corpus import Corpus, Split
 from polymodal.data.encode import encode_corpus, is_plugin
 from polymodal.data.folds import Dealt, Folds, deal
 from polymodal.data.loader import Loader
 from polymodal.data.sources import load_corpus
+from polymodal.data.standardise import Normalizer
 from polymodal.methods import build, find_method
 from polymodal.methods.base import Method
 from polymodal.train.answers import Answers
