@@ -50,7 +50,7 @@ def evaluate(
 
 
 def print_scores(scores: dict[str, Any]) -> None:
-    """Print the main metric on every split and subset as a table."""
+    """Print the main metric on every split and subset as a table, and what one rater reaches where that is known."""
     from rich.console import Console
     from rich.table import Table
 
@@ -63,6 +63,9 @@ def print_scores(scores: dict[str, Any]) -> None:
         table.add_column(column, justify="left" if column in ("split", "present") else "right")
     for row in first:
         table.add_row(row["split"], " + ".join(row["present"]), *_cells(row))
+    for row in scores["agreement"]:
+        if row["main"] and row["target"] == main[0]["target"]:
+            table.add_row(row["split"], f"{row['what']}, not the method", *_cells(row))
     for row in scores["stress"]:
         if row["main"] and row["target"] == main[0]["target"]:
             name = f"area under {row['series']}" if row["stress"] == "area" else row["stress"]

@@ -247,6 +247,7 @@ def _keep(corpus: Corpus, names: list[str]) -> Corpus:
             columns={n: part.columns[n] for n in names},
             present={n: part.present[n] for n in names},
             targets={t.name: part.targets[t.name] for t in schema.targets},
+            ratings={t.name: part.ratings[t.name] for t in schema.targets if t.name in part.ratings},
         )
         for split, part in corpus.splits.items()
     }

@@ -94,6 +94,12 @@ def score_rows(scores: dict[str, Any], *, name: str | None = None) -> list[Row]:
         raise RunError(f"the scores of {run} are incomplete ({error!r}); run polymodal evaluate on it again") from error
 
 
+def rater_row(row: dict[str, Any]) -> Row:
+    """Return a figure of raters (``train.agreement.rater_rows``); KeyError, TypeError or ValueError if it is none."""
+    common = {"present": (), "complete": True, "higher_is_better": True, **row}
+    return _row(common, {"method": str(row["what"]), "absence": ""})
+
+
 def _row(row: dict[str, Any], common: dict[str, str]) -> Row:
     return Row(
         method=common["method"],

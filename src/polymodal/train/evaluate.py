@@ -55,7 +55,9 @@ def evaluate(
         ``method``, ``data``, ``protocol``, ``seeds``, ``rows``, one per split, subset, target and metric,
         ``calibration``, one per split and target (see ``train.calibrate.reliability``), and ``stress``, like ``rows``
         with ``stress``, ``series`` and ``value`` (see ``stress.Point``); the area under the curve of a series has
-        ``stress`` ``area``. Predictions are in ``predictions.parquet`` beside it (see ``train.predictions``).
+        ``stress`` ``area``; ``agreement`` of the raters of each split, where they are known (see
+        ``train.agreement.rater_rows``). Predictions are in ``predictions.parquet`` beside it (see
+        ``train.predictions``).
 
     Raises:
         RunError, DataError: as ``Run.load``, ``Run.corpus``; no test split.
@@ -105,6 +107,7 @@ class _Evaluation:
         self.rows: list[dict[str, Any]] = []
         self.stress: list[dict[str, Any]] = []
         self.calibration: list[dict[str, Any]] = []
+        self.agreement: list[dict[str, Any]] = []
         self.tables: list[Any] = []
 
     def run_all(self, points: list[Point]) -> dict[str, Any]:
@@ -148,6 +151,7 @@ class _Evaluation:
             "rows": self.rows,
             "stress": self.stress,
             "calibration": self.calibration,
+            "agreement": self.agreement,
         }
         self._write_tables()
         write_json(self.folder / "scores.json", scores)
@@ -156,6 +160,7 @@ class _Evaluation:
     def _point(self, split: str, point: Point) -> list[Columns]:
         """Predict ``split`` under a condition, for every seed, and score it."""
         from polymodal.stress import COMPLETE
+        from polymodal.train.agreement import rater_rows
         from polymodal.train.calibrate import reliability
         from polymodal.train.predictions import as_table
 
@@ -168,6 +173,7 @@ class _Evaluation:
         if complete:
             rows = reliability(self.run, self.corpus[split], by_seed)
             self.calibration += [{"split": split, **row} for row in rows]
+            self.agreement += rater_rows(self.corpus, split, by_seed)
         kept = self.corpus.schema.names if complete else point.stress.kept
         if kept:
             self.rows += self._score(by_seed, {"split": split, "present": list(kept), "complete": complete})
