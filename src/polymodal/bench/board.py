@@ -221,8 +221,8 @@ class Board:
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON holds it, NaN as None."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        return plain
+        found: dict[str, Any] = plain(asdict(self))
+        return found
 
     @classmethod
     def load(cls, file: Path) -> Board:
@@ -239,8 +239,13 @@ class Board:
         try:
             stored = json.loads(file.read_text())
             lists: dict[str, Any] = {name: _typed(kind, stored[name]) for name, kind in kinds.items()}
-            plain = {"title": stored["title"], "made": stored["made"]}
-            return cls(**plain, seeds=tuple(stored["seeds"]), notes=tuple(stored["notes"]), **lists)
+            return cls(
+                title=stored["title"],
+                made=stored["made"],
+                seeds=tuple(stored["seeds"]),
+                notes=tuple(stored["notes"]),
+                **lists,
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(f"{file} cannot be read ({error!r}); run polymodal bench again") from None
 
@@ -254,10 +259,10 @@ def _typed(kind: Any, rows: Sequence[dict[str, Any]]) -> tuple[Any, ...]:
     return tuple(kind(**{n: value(n, v) for n, v in row.items()}) for row in rows)
 
 
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold."""
+def plain(value: Any) -> Any:
+    """Return what JSON can hold, NaN as None."""
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return None if isinstance(value, float) and value != value else value

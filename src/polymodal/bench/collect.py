@@ -13,6 +13,7 @@ from polymodal.bench.board import Board, Contrast, CorpusInfo, Cost, Entry, Left
 from polymodal.bench.contrasts import Side, contrasts_on, corrected
 from polymodal.bench.job import Cell, Outcome, read_cell
 from polymodal.bench.plan import FLOOR, BenchPlan, EntryPlan
+from polymodal.bench.published import Published
 from polymodal.bench.results import Results, headlines, pooled
 from polymodal.core import Schema
 from polymodal.methods import find_method, method_id
@@ -27,18 +28,19 @@ def collect(
     made: dict[str, Any],
     say: Callable[[], None],
     searches: tuple[Searched, ...] = (),
-    beside: Mapping[str, Sequence[Results]] | None = None,
-) -> Board:
-    """Return the board of all cells that have results.
+    beside: Published | None = None,
+) -> tuple[Board, dict[str, list[Results]]]:
+    """Return the board of all cells that have results, and these, corpus by corpus.
 
     Args:
         say: called after each entry on each corpus.
         searches: that came before.
-        beside: results of other entries that declared comparisons may name, corpus by corpus.
+        beside: a board whose entries declared comparisons may name.
     """
     corpora, figures, costs, contrasts, left = [], [], [], [], []
+    results_by: dict[str, list[Results]] = {}
     for name, sources in plan.corpora.items():
-        found: list[Results] = list(beside[name]) if beside else []
+        found: list[Results] = []
         runs: list[Run] = []
         for entry in plan.entries:
             cells = [(c, o) for c, o in outcomes if c.entry == entry and c.corpus == name]
@@ -56,8 +58,10 @@ def collect(
             say()
         if runs:
             corpora.append(_info(name, sources, runs))
-            contrasts += _contrasts(plan, name, found)
-    return Board(
+            others = beside.results(name) if beside else []
+            contrasts += _contrasts(plan, name, [*others, *found], beside.floor if beside else plan.floor)
+            results_by[name] = found
+    board = Board(
         title=plan.title,
         seeds=plan.seeds,
         notes=tuple(_notes(plan)),
@@ -70,6 +74,7 @@ def collect(
         left=tuple(left),
         searches=searches,
     )
+    return board, results_by
 
 
 def _read(
@@ -88,13 +93,13 @@ def _read(
     )
 
 
-def _contrasts(plan: BenchPlan, corpus: str, found: Sequence[Results]) -> list[Contrast]:
+def _contrasts(plan: BenchPlan, corpus: str, found: Sequence[Results], floor: str) -> list[Contrast]:
     """Return the declared comparisons on a corpus, in what its entries are ordered by."""
     key, tops = headlines(found, plan.tests)
     sides = {
         r.name: Side(top, r.tables[COMPLETE], r.blocks, r.whole["true"]) for r, top in zip(found, tops, strict=True)
     }
-    return contrasts_on(corpus, key, found[0].target, sides, plan.contrasts, plan.floor)
+    return contrasts_on(corpus, key, found[0].target, sides, plan.contrasts, floor)
 
 
 def _cost(corpus: str, entry: EntryPlan, folders: Sequence[Path], seeds: int) -> Cost:

@@ -126,6 +126,7 @@ class BenchPlan:
         corpus_seeds: of those on single corpora, in their place: where every group is tested by some fold, one may do.
         search: of hyper-parameters.
         contrasts: pairs of entries that are compared, declared before anything is tested.
+        asked: the plan as it was written, from which an entry is added to the published board.
     """
 
     title: str
@@ -137,6 +138,7 @@ class BenchPlan:
     search: Search = Search()
     contrasts: tuple[tuple[str, str], ...] = ()
     corpus_seeds: dict[str, Seeds] = field(default_factory=dict)
+    asked: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.entries or not self.corpora:

@@ -23,7 +23,8 @@ def read_plan(file: Path | None, flags: Mapping[str, Any]) -> BenchPlan:
         OptionError: the file cannot be read, an unknown key, method, option or preset, a value that does not fit.
     """
     place = str(file or "the command line")
-    return _plan(place, **read_options(place, {**(_yaml(file) if file else {}), **flags}, options_of(_plan, skip=1)))
+    asked = {**(_yaml(file) if file else {}), **flags}
+    return replace(_plan(place, **read_options(place, asked, options_of(_plan, skip=1))), asked=asked)
 
 
 def _plan(

@@ -17,6 +17,10 @@ from polymodal.bench.collect import collect
 from polymodal.bench.job import Cell, Outcome, broken, run_cell
 from polymodal.bench.locks import locked
 from polymodal.bench.plan import BenchPlan, Search
+from polymodal.bench.published import Published, merged
+from polymodal.bench.published import publish as write_published
+from polymodal.bench.read import read_plan
+from polymodal.bench.results import Results
 from polymodal.bench.search import Found, check_optuna, run_search
 from polymodal.core import OptionError, RunError
 from polymodal.data.folds import deal
@@ -30,7 +34,14 @@ R = TypeVar("R")
 
 
 def bench(
-    plan: BenchPlan, out: str | Path, *, workers: int | None = None, ray: str | None = None, device: str = "auto"
+    plan: BenchPlan,
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    ray: str | None = None,
+    device: str = "auto",
+    publish: str | Path | None = None,
+    beside: Published | None = None,
 ) -> Board:
     """Run what is missing of ``plan`` into ``out`` and return the board, also written to ``out/board.json``.
 
@@ -42,6 +53,8 @@ def bench(
         workers: trainings side by side; default one per processor, a single one on a GPU.
         ray: address of a Ray cluster that sees ``out``, or ``local``.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        publish: folder for the board with its predictions, see ``bench.published``.
+        beside: a published board that the entries of ``plan`` are added to; see ``added``.
 
     Raises:
         OptionError: no such cluster, no Optuna for a search.
@@ -58,10 +71,33 @@ def bench(
         raise OptionError(f"workers must be at least 1, got {workers}")
     busy = f"another polymodal bench works in {folder}; wait for it or choose another --out"
     with locked(folder / ".lock", busy=busy):
-        return _bench(plan, folder, workers or _default_workers(device), ray, device)
+        board, results = _bench(plan, folder, workers or _default_workers(device), ray, device, beside)
+        if publish:
+            write_published(board, plan, results, Path(publish))
+        board = merged(beside, board) if beside else board
+        board.save(folder / "board.json")
+        return board
 
 
-def _bench(plan: BenchPlan, folder: Path, count: int, ray: str | None, device: str) -> Board:
+def added(published: Published, methods: Sequence[str]) -> BenchPlan:
+    """Return the plan that puts ``methods`` on a published board: its corpora, seeds, search and conditions, and each
+    against its floor.
+
+    Raises:
+        OptionError: as ``read_plan``; a method that is on the board under the same name.
+    """
+    plan = read_plan(None, published.asked | {"methods": list(methods)})
+    own = tuple(e for e in plan.entries if e.name != published.floor)
+    known = {e.name for e in published.board.entries}
+    for entry in own:
+        if entry.name in known:
+            raise OptionError(f"{entry.name} is on the board already; give yours another name, or leave it out")
+    return replace(plan, entries=own, contrasts=tuple((e.name, published.floor) for e in own if published.floor))
+
+
+def _bench(
+    plan: BenchPlan, folder: Path, count: int, ray: str | None, device: str, beside: Published | None
+) -> tuple[Board, dict[str, list[Results]]]:
     began = time.perf_counter()
     plan = plan.dealt(lambda source: len(deal(load_corpus(source), plan.folds or 0)))
     cells = _cells(plan, folder / "runs", device)
@@ -90,12 +126,11 @@ def _bench(plan: BenchPlan, folder: Path, count: int, ray: str | None, device: s
     }
     with progress_bar() as bar:
         task = bar.add_task("intervals", total=len(plan.entries) * len(plan.corpora))
-        board = collect(plan, outcomes, made, lambda: bar.advance(task), searches)
+        board, results = collect(plan, outcomes, made, lambda: bar.advance(task), searches, beside)
     if not board.figures:
         raise RunError(f"nothing could be run; the first reason: {board.left[0].reason}")
     board.made["seconds"] = round(time.perf_counter() - began, 1)
-    board.save(folder / "board.json")
-    return board
+    return board, results
 
 
 def _cells(plan: BenchPlan, folder: Path, device: str) -> list[Cell]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from polymodal.bench.against import Standings
 from polymodal.bench.board import Board, Cost, Figure
 from polymodal.bench.figures import (
     COMPLETE,
@@ -267,6 +268,36 @@ def contrast_table(board: Board) -> Table:
     return Table(
         "Declared comparisons, 95% interval over groups and seeds in brackets.", head, tuple(lines), words=True
     )
+
+
+def standings_table(name: str, found: Standings) -> Table:
+    """Return the place of a run among the entries of a published board."""
+    metric, lines = found.metric, []
+    for row in found.rows:
+        known = math.isfinite(row.low)
+        between = f"[{write_value(metric, row.low)}, {write_value(metric, row.high)}]" if known else ""
+        told = math.isfinite(row.difference_low)
+        ends = [write_value(metric, v) for v in (row.difference_low, row.difference_high)]
+        apart = f"[{', '.join(ends)}]" if told else ""
+        better = (row.difference > 0) is found.higher_is_better
+        says = "" if row.own else f"{'ahead of' if better else 'behind'} it" if row.told else "cannot be told"
+        lines.append(
+            (
+                Cell(f"{row.place}"),
+                Cell(row.name, "", row.own),
+                Cell(write_value(metric, row.mean), between),
+                Cell(MISSING if row.own else write_value(metric, row.difference), apart),
+                Cell(f"{row.p_holm:.3f}" if math.isfinite(row.p_holm) else MISSING),
+                Cell(says),
+            )
+        )
+    grouped = f" of {found.groups} groups" if found.groups != found.samples else ""
+    caption = (
+        f"{name} on {found.corpus}: {label(metric)} {arrow(found.higher_is_better)}, {found.key}, {found.samples} "
+        f"samples{grouped}; 95% intervals in brackets, p corrected for the number of entries (Holm)."
+    )
+    head = ("Place", "Entry", label(metric), "The run - entry", "p", "The run is")
+    return Table(caption, head, tuple(lines), words=True)
 
 
 def left_table(board: Board) -> Table:
