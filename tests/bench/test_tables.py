@@ -15,7 +15,7 @@ from rich.console import Console
 from polymodal.bench.board import Board
 from polymodal.bench.figures import area_key, main_figures, mean_figure, order, points
 from polymodal.bench.output import COSTS, board_csv, print_tables, to_terminal
-from polymodal.bench.ranks import rank_entries
+from polymodal.bench.ranks import rank_entries, rankings
 from polymodal.bench.tables import WIDEST, board_tables, corpus_tables, entry_table, overall_tables, write_seconds
 from polymodal.bench.verdict import board_verdict, contrast_sentence
 from polymodal.report.tables import Table, to_latex, to_markdown
@@ -120,7 +120,7 @@ def test_damage_grows_along_a_curve(board: Board) -> None:
 
 def test_the_overall_table_has_every_entry_and_ranks_where_there_are_any(board: Board) -> None:
     ranking = rank_entries(board)
-    table = overall_tables(board, ranking)[0]
+    table = overall_tables(board, [ranking])[0]
     ranks = _column(table, "Mean rank ↓")
     assert set(ranks) == {e.name for e in board.entries}
     assert {n for n, text in ranks.items() if text == "–"} == set(ranking.unranked)  # noqa: RUF001
@@ -254,3 +254,14 @@ def test_one_seed_has_no_deviation(make_board: Callable[..., Board]) -> None:
     tables = corpus_tables(make_board(5, (1,)), "cmu_mosi")
     assert "±" not in "".join(map(to_markdown, tables))
     assert "One seed" in tables[0].caption
+
+
+def test_under_a_protocol_those_who_were_told_are_ranked_apart(board: Board) -> None:
+    found = {r.prior: r for r in rankings(replace(board, protocol="missmac"))}
+    assert set(found) == {e.prior for e in board.entries} > {"none"}
+    for prior, ranking in found.items():
+        assert {e.prior for e in board.entries if e.name in (*ranking.names, *ranking.unranked)} == {prior}
+    (table, *_) = overall_tables(board, list(found.values()))
+    details = {line[0].text: line[1].detail for line in table.lines}
+    assert details["linear"] == f"of {len(found['none'].names)} none"
+    assert "ranked apart" in table.caption

@@ -198,6 +198,7 @@ class Board:
         title: of tables and page.
         seeds: of every training.
         notes: sentences on protocol, selection, search budget, seeds and intervals, for captions.
+        protocol: name of the protocol that entries are tested under; empty for none.
         made: date, machine, versions, wall-clock seconds, command.
     """
 
@@ -212,6 +213,7 @@ class Board:
     contrasts: tuple[Contrast, ...] = ()
     left: tuple[Left, ...] = field(default=())
     searches: tuple[Searched, ...] = ()
+    protocol: str = ""
 
     def save(self, file: Path) -> None:
         """Write it as JSON."""
@@ -239,13 +241,9 @@ class Board:
         try:
             stored = json.loads(file.read_text())
             lists: dict[str, Any] = {name: _typed(kind, stored[name]) for name, kind in kinds.items()}
-            return cls(
-                title=stored["title"],
-                made=stored["made"],
-                seeds=tuple(stored["seeds"]),
-                notes=tuple(stored["notes"]),
-                **lists,
-            )
+            lists |= {name: stored[name] for name in ("title", "protocol", "made")}
+            lists |= {name: tuple(stored[name]) for name in ("seeds", "notes")}
+            return cls(**lists)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(f"{file} cannot be read ({error!r}); run polymodal bench again") from None
 

@@ -73,6 +73,7 @@ def collect(
         contrasts=tuple(corrected(contrasts)),
         left=tuple(left),
         searches=searches,
+        protocol=plan.tests.protocol,
     )
     return board, results_by
 

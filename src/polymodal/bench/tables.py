@@ -24,7 +24,7 @@ from polymodal.bench.figures import (
     subsets,
     title_of,
 )
-from polymodal.bench.ranks import Ranking, rank_entries
+from polymodal.bench.ranks import Ranking, rankings
 from polymodal.report.metrics import MISSING, arrow, is_percent, label, of_one_class, write_value
 from polymodal.report.rows import write_interval
 from polymodal.report.tables import Cell, Table
@@ -43,7 +43,7 @@ class _Column:
 
 def board_tables(board: Board) -> list[Table]:
     """Return all tables: the overall ones, those of each corpus, the entries, and what is left out."""
-    made = overall_tables(board, rank_entries(board))
+    made = overall_tables(board, rankings(board))
     for corpus in board.corpora:
         made += corpus_tables(board, corpus.name)
     made += [contrast_table(board)] if board.contrasts else []
@@ -51,16 +51,20 @@ def board_tables(board: Board) -> list[Table]:
     return [*made, left_table(board)] if board.left else made
 
 
-def overall_tables(board: Board, ranking: Ranking) -> list[Table]:
-    """Return mean ranks beside complete input and areas of every corpus, best rank first."""
-    ranks = dict(zip(ranking.names, ranking.ranks, strict=True))
-    best = min(ranking.ranks, default=math.nan)
-    rank = _Column("Mean rank ↓", {n: Cell(f"{r:.2f}", "", f"{r:.2f}" == f"{best:.2f}") for n, r in ranks.items()})
-    names = [*ranking.names, *ranking.unranked]
+def overall_tables(board: Board, ranks: Sequence[Ranking]) -> list[Table]:
+    """Return mean ranks beside complete input and areas of every corpus, best rank first, a ranking under the other."""
+    cells = {}
+    for ranking in ranks:
+        best, among = min(ranking.ranks, default=math.nan), f"of {len(ranking.names)} {ranking.prior or ''}".rstrip()
+        for name, value in zip(ranking.names, ranking.ranks, strict=True):
+            cells[name] = Cell(f"{value:.2f}", among if len(ranks) > 1 else "", f"{value:.2f}" == f"{best:.2f}")
+    rank = _Column("Mean rank ↓", cells)
+    names = [*(n for r in ranks for n in r.names), *(n for r in ranks for n in r.unranked)]
     series = list(dict.fromkeys(s for c in board.corpora for s in series_of(board, c.name)))
+    apart = "; what training knew of absence is ranked apart" if len(ranks) > 1 else ""
     legend = (
-        f"{_legend(board)} Mean rank over {len(ranking.corpora)} corpora, one rank each; entries that lack one are not "
-        "ranked. Bold: best."
+        f"{_legend(board)} Mean rank over {len(ranks[0].corpora)} corpora, one rank each; entries that lack one are "
+        f"not ranked{apart}. Bold: best."
     )
     groups = [(key, _across(board, key)) for key in (COMPLETE, *map(area_key, series))]
     tables: list[Table] = []
