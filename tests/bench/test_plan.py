@@ -102,7 +102,7 @@ def test_the_floor_is_always_there_and_only_once() -> None:
         ({"methods": ["mmcl"], "corpora": ["a"], "space": {"width": [0.5, 2.5]}}, "width must be a whole number"),
         ({"methods": ["mmcl"], "corpora": ["a"], "space": {"lr": [-1, 1]}}, "lr must be a number above 0, got -1"),
         ({"methods": ["mmcl"], "corpora": ["a"], "space": {"schedule": {"choices": ["cosin"]}}}, "must be one of"),
-        ({"methods": ["mmcl"], "corpora": ["a"], "subsets": "no"}, "subsets must be true or false, got 'no'"),
+        ({"methods": ["mmcl"], "corpora": ["a"], "subsets": "no"}, "subsets must be true or false or none, got 'no'"),
     ],
 )
 def test_what_is_wrong_is_named_before_any_work(flags: dict, message: str) -> None:
@@ -136,3 +136,26 @@ def test_contrasts_are_what_differs_in_stress_alone_and_all_against_the_floor_un
         read_plan(None, {**asked, "contrasts": [["mlt", "trained"]]})
     with pytest.raises(OptionError, match=r"pairs of entries, \[first, second\]"):
         read_plan(None, {**asked, "contrasts": [["mult"]]})
+
+
+def test_folds_are_sources_and_corpora_have_seeds_of_their_own(tmp_path: Path) -> None:
+    text = YAML + "folds: 5\ncorpus_seeds: {talk: [9]}\ntraining: {epochs: 3}\n"
+    plan = read_plan(written(tmp_path, text), {})
+    assert plan.dealt(lambda source: 5).corpora == {
+        "talk": tuple(f"synthetic:talk?held_out={n}/5" for n in range(5)),
+        "folds": ("synthetic:xor?n=20", "synthetic:xor?n=24"),  # has several sources already
+    }
+    assert (plan.seeds_of("talk"), plan.seeds_of("folds")) == ((9,), (1, 2))
+    assert all(e.options["epochs"] == 3 for e in plan.entries)
+    with pytest.raises(OptionError, match="corpus_seeds names 'tlk', which is no corpus.*talk"):
+        read_plan(written(tmp_path, text.replace("{talk: [9]}", "{tlk: [9]}")), {})
+
+
+def test_a_protocol_says_what_is_tested(tmp_path: Path) -> None:
+    from polymodal import load_corpus
+
+    plan = read_plan(None, {"methods": ["mib"], "corpora": ["synthetic:talk"], "protocol": "missmac"})
+    names = [point.text for point in plan.tests.of(load_corpus("synthetic:talk?n=20").schema)]
+    assert names[0] == "complete"
+    assert {"subset:text,audio", "missing-share:rate=0.6", "missing-one", "missing-rates"} < set(names)
+    assert "missing-share:rate=0.7" not in names

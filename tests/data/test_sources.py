@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from polymodal.core import DataError, OptionError
+from polymodal.data.folds import POOLED
 from polymodal.data.ragged import Ragged
 from polymodal.data.sources import load_corpus
 from polymodal.data.store import write_store
@@ -216,3 +217,26 @@ def test_reading_frees_the_padded_arrays(make_mmsa: Make) -> None:
     mmsa.read(data, Path("x"))
     assert not data
     assert all(name not in part for part in parts for name in ("text", "audio", "vision"))
+
+
+def test_held_out_is_one_fold_with_groups_whole() -> None:
+    parts = [load_corpus(f"synthetic:talk?n=30&held_out={fold}/3") for fold in range(3)]
+    tested = [set(part["test"].ids) for part in parts]
+    assert sum(map(len, tested)) == len(set().union(*tested)) == sum(map(len, (parts[0][s] for s in POOLED)))
+    for part in parts:
+        assert not set(part["test"].groups) & {*part["train"].groups, *part["valid"].groups}
+    assert len({part.hash for part in parts}) == 3
+    assert load_corpus("synthetic:talk?n=30&held_out=1/3").hash == parts[1].hash
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("3/3", "held_out=3/3: the 3 folds are 0 to 2"),
+        ("0/2", "held_out must be a whole number, 3 or more"),
+        ("five", "held_out must be FOLD/FOLDS"),
+    ],
+)
+def test_a_fold_that_is_none_is_said(asked: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        load_corpus(f"synthetic:talk?n=30&held_out={asked}")
