@@ -147,7 +147,7 @@ def test_folds_are_sources_and_corpora_have_seeds_of_their_own(tmp_path: Path) -
     }
     assert (plan.seeds_of("talk"), plan.seeds_of("folds")) == ((9,), (1, 2))
     assert all(e.options["epochs"] == 3 for e in plan.entries)
-    with pytest.raises(OptionError, match="corpus_seeds names 'tlk', which is no corpus.*talk"):
+    with pytest.raises(OptionError, match=r"corpus_seeds names 'tlk', which is no corpus.*talk"):
         read_plan(written(tmp_path, text.replace("{talk: [9]}", "{tlk: [9]}")), {})
 
 
