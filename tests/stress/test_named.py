@@ -93,3 +93,20 @@ def test_who_was_told() -> None:
     assert prior("drop:rate=0.1", drops=False) == "told"
     with pytest.raises(OptionError, match="did you mean 'missmac'"):
         named("missmc")
+
+
+def test_what_is_the_same_is_tested_once() -> None:
+    asked = ["missing:rate=0.3/0.5/0.6/0.7", "missing-share:rate=0.6/0.7", "instance:p=0.5/1"]
+    values = {n: [p.text for p in conditions(schema(n), asked, subsets=False)][1:] for n in (2, 3)}
+    assert values[2] == [
+        "missing:rate=0.3",
+        "missing:rate=0.5",
+        "missing-share:rate=0.6",
+        "instance:p=0.5",
+        "instance:p=1",
+    ]
+    assert "missing:rate=0.7" in values[3]
+    assert "missing-share:rate=0.7" in values[3]
+    batch = crowd(2, 50)
+    seen = [parse_stress(f"missing:rate={r}")(batch).present.tolist() for r in (0.5, 0.7)]
+    assert seen[0] == seen[1]

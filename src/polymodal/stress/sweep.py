@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from polymodal.core import OptionError, Schema
@@ -16,6 +16,9 @@ COMPLETE = "complete"
 """``Point.text`` of input as it is."""
 
 AS_IS = Stress(COMPLETE, ())
+
+_ENDING = ("missing:rate", "missing-share:rate")
+"""Curves that end where one modality of each sample is left."""
 
 DAMAGE = ("rate", "p", "share")
 """Options that are shares of damage: at 0 nothing happens, so a curve over them begins with complete input."""
@@ -77,12 +80,25 @@ def sweeps(texts: Iterable[str]) -> list[Point]:
 def conditions(schema: Schema, stress: Sequence[str] = (), *, subsets: bool = True) -> list[Point]:
     """Return all that a model is tested under: complete input, then every proper subset of modalities, then ``stress``.
 
+    What is the same is tested once: of two modalities, a missing rate of 0.7 leaves what 0.5 does.
+
     Raises:
         OptionError: as ``sweeps``.
     """
     kept = schema.subsets()[1:] if subsets else []
     subset = [f"subset:{','.join(names)}" for names in kept]
-    return [Point(COMPLETE, "", math.nan, AS_IS), *sweeps([*subset, *stress])]
+    return [Point(COMPLETE, "", math.nan, AS_IS), *_once(sweeps([*subset, *stress]), len(schema.names))]
+
+
+def _once(points: Sequence[Point], modalities: int) -> Iterator[Point]:
+    """Yield ``points`` without those that equal one before: beyond the last rate that exists, one modality is left."""
+    ended = set()
+    for point in points:
+        if point.series in _ENDING and point.value >= (modalities - 1) / modalities:
+            if point.series in ended:
+                continue
+            ended.add(point.series)
+        yield point
 
 
 def curve_places(series: str, values: Sequence[float], modalities: int) -> list[float] | None:
@@ -101,7 +117,7 @@ def curve_places(series: str, values: Sequence[float], modalities: int) -> list[
     """
     if "+" in series or re.split("[:,]", series)[-1] not in DAMAGE:
         return None
-    end = (modalities - 1) / modalities if series.partition(":")[0] in ("missing", "missing-share") else 1.0
+    end = (modalities - 1) / modalities if series in _ENDING else 1.0
     places = [min(value, end) for value in values]
     places = places if places[0] == 0 else [0.0, *places]
     return places if places[-1] > 0 else None
