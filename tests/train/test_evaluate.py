@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from pyarrow import parquet
 
 from polymodal import evaluate, fit, load_corpus
 from polymodal.core import DataError, OptionError, RunError
+from polymodal.report import write_report
 from polymodal.train.evaluate import evaluation_name
 
 
@@ -96,6 +98,49 @@ def test_masks_at_test_do_not_depend_on_the_batch_size(tmp_path: Path) -> None:
 def test_an_unknown_stress_is_an_error_before_any_work(trained: Path) -> None:
     with pytest.raises(OptionError, match="no stress 'misssing'; did you mean 'missing"):
         evaluate(trained, stress=["misssing:rate=0.3"])
+
+
+def test_a_protocol_says_what_is_tested(trained: Path) -> None:
+    scores = evaluate(trained, protocol="cyin")
+    assert scores["protocol"]["name"] == "cyin"
+    assert "CyIN" in scores["protocol"]["says"]
+    assert {r["series"] for r in scores["stress"]} == {"missing:rate", "instance:p"}
+    assert {tuple(r["present"]) for r in scores["rows"]} == {("audio", "vision"), ("audio",), ("vision",)}
+    assert (scores["prior"], scores["data"]["warnings"]) == ("none", [])
+    only = evaluate(trained, protocol="complete")
+    assert only["stress"] == []
+    assert all(r["complete"] for r in only["rows"])
+    assert "name" not in evaluate(trained)["protocol"]
+
+
+@pytest.mark.parametrize("more", [{"stress": ["missing-one"]}, {"subsets": False}])
+def test_a_protocol_leaves_no_choice(trained: Path, more: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match="protocol missmac says itself which subsets"):
+        evaluate(trained, protocol="missmac", **more)
+    with pytest.raises(OptionError, match="no protocol 'mismac'; did you mean 'missmac'"):
+        evaluate(trained, protocol="mismac", **more)
+
+
+def test_who_was_told_of_absence_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = "synthetic:xor?n=24"
+    told = fit("linear", source, train_stress="missing:rate=0.3", out=tmp_path / "told")
+    scores = evaluate(told, protocol="missmac")
+    (warning,) = scores["data"]["warnings"]
+    assert scores["prior"] == "told"
+    assert warning.endswith("this one was told of absence (missing:rate=0.3)")
+    assert f"warning: {warning}" in capsys.readouterr().err
+    assert f"<dd>M{warning[1:]}.</dd>" in write_report(told.path).read_text()
+    assert evaluate(told, protocol="complete")["data"]["warnings"] == []
+    assert evaluate(told, subsets=False)["data"]["warnings"] == []
+
+
+def test_what_a_method_drops_is_its_own(tmp_path: Path) -> None:
+    found = {}
+    for base in ("late-fusion", "umq"):
+        run = fit("agm", "synthetic:xor?n=24", options={"base": base}, epochs=1, batch_size=8, out=tmp_path / base)
+        scores = evaluate(run, protocol="missmac")
+        found[base] = (scores["prior"], scores["data"]["warnings"])
+    assert found == {"late-fusion": ("none", []), "umq": ("own", [])}
 
 
 def test_an_absent_modality_cannot_change_what_is_predicted(trained: Path) -> None:

@@ -12,6 +12,7 @@ EXAMPLES = {
   polymodal evaluate runs/mmcl-talk
   polymodal evaluate runs/mmcl-mosi --data other_corpus.pkl
   polymodal evaluate runs/mmcl-talk --stress missing:rate=0.1/0.3/0.5/0.7 noise:audio,snr=20/10/0
+  polymodal evaluate runs/mmcl-talk --protocol missmac
   polymodal evaluate runs/mmcl-talk --json > scores.json"""
 }
 
@@ -21,6 +22,7 @@ def evaluate(
     *,
     data: str | None = None,
     stress: Stresses = [],  # noqa: B006 (never changed)
+    protocol: str | None = None,
     json: bool = False,
 ) -> int:
     """Score a run on complete input, on every subset of its modalities and under stress, and write its report.
@@ -29,6 +31,7 @@ def evaluate(
         run: folder of a run
         data: another corpus with the same modalities and targets
         stress: also under these, several strengths separated by slashes (docs/stress.md)
+        protocol: in place of these, a whole protocol: missmac, missbench, cyin or complete (docs/stress.md)
         json: print the scores as JSON
     """
     from polymodal.data.progress import console
@@ -39,7 +42,7 @@ def evaluate(
 
     opened = Run.load(run)
     corpus = opened.corpus(data)
-    scores = score(opened, corpus if data else None, stress=stress)
+    scores = score(opened, corpus if data else None, stress=stress, protocol=protocol)
     report = write_report(opened.path, evaluation=evaluation_name(opened, corpus))
     if json:
         print_json(scores)

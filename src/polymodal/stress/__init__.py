@@ -8,7 +8,7 @@ A test over several strengths separates them by slashes: ``missing:rate=0.1/0.3/
 """
 
 from polymodal.stress.absence import missing_shares
-from polymodal.stress.named import NAMED, Protocol, named, prior
+from polymodal.stress.named import NAMED, Prior, Protocol, named, prior
 from polymodal.stress.spec import PROTOCOLS, Stress, parse_stress
 from polymodal.stress.sweep import AS_IS, COMPLETE, Point, conditions, curve_places, sweep, sweeps
 
@@ -18,6 +18,7 @@ __all__ = [
     "NAMED",
     "PROTOCOLS",
     "Point",
+    "Prior",
     "Protocol",
     "Stress",
     "conditions",

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polymodal.core.errors import DataError
+from polymodal.core.errors import DataError, OptionError
 
 if TYPE_CHECKING:
     from polymodal.core import Target
     from polymodal.data.corpus import Corpus
-    from polymodal.stress import Point
+    from polymodal.stress import Point, Prior, Protocol
     from polymodal.train.answers import Answers
     from polymodal.train.infer import Columns
     from polymodal.train.run import Run
@@ -41,6 +41,7 @@ def evaluate(
     *,
     subsets: bool = True,
     stress: Sequence[str] = (),
+    protocol: str | None = None,
 ) -> dict[str, Any]:
     """Score a run on every test split and save scores, predictions and representations in its folder.
 
@@ -49,31 +50,39 @@ def evaluate(
         data: another corpus with the same modalities and targets; default: the run's own.
         subsets: also with every proper subset of the modalities present.
         stress: also under these (see ``polymodal.stress``), for example ``missing:rate=0.1/0.3/0.5``.
+        protocol: name of a whole protocol (see ``stress.named``), which says the subsets and the stress.
 
     Returns:
         What is written to ``evaluation/scores.json`` (``evaluation-<name>-<hash>`` for another corpus): ``run``,
-        ``method``, ``data``, ``protocol``, ``seeds``, ``rows``, one per split, subset, target and metric,
-        ``calibration``, one per split and target (see ``train.calibrate.reliability``), and ``stress``, like ``rows``
-        with ``stress``, ``series`` and ``value`` (see ``stress.Point``); the area under the curve of a series has
-        ``stress`` ``area``. Predictions are in ``predictions.parquet`` beside it (see ``train.predictions``).
+        ``method``, ``data``, ``protocol``, ``prior`` (see ``stress.prior``), ``seeds``, ``rows``, one per split,
+        subset, target and metric, ``calibration``, one per split and target (see ``train.calibrate.reliability``),
+        and ``stress``, like ``rows`` with ``stress``, ``series`` and ``value`` (see ``stress.Point``); the area under a
+        curve has ``stress`` ``area``. Predictions are in ``predictions.parquet`` beside it (see
+        ``train.predictions``).
 
     Raises:
         RunError, DataError: as ``Run.load``, ``Run.corpus``; no test split.
-        OptionError: as ``stress.sweep``.
+        OptionError: as ``stress.sweep``, ``stress.named``; a protocol beside subsets or stress of one's own.
     """
     from polymodal.data.progress import console
-    from polymodal.stress import conditions, sweeps
+    from polymodal.stress import conditions, named, sweeps
     from polymodal.train.answers import Answers
     from polymodal.train.run import Run
 
-    sweeps(stress)  # mistakes are told before anything is read
+    asked = named(protocol) if protocol is not None else None  # mistakes are told before anything is read
+    if asked and (stress or not subsets):
+        raise OptionError(f"protocol {asked.name} says itself which subsets and stress are tested; leave these out")
+    sweeps(stress)
     opened = run if isinstance(run, Run) else Run.load(run)
     corpus = opened.corpus(data)
     answers = Answers(opened, corpus)
     if not answers.corpus.test_splits:
         raise DataError(f"{corpus.source} has no test split, only {', '.join(corpus.splits)}; name one test")
     folder = opened.path / evaluation_name(opened, corpus)
-    scores = _Evaluation(opened, answers, folder).run_all(conditions(corpus.schema, stress, subsets=subsets))
+    if asked:
+        subsets, stress = asked.subsets, asked.stress(corpus.schema)
+    points = conditions(corpus.schema, stress, subsets=subsets)
+    scores = _Evaluation(opened, answers, folder, asked).run_all(points)
     if scores["data"]["warnings"]:
         console.print(f"warning: {'; '.join(scores['data']['warnings'])}", soft_wrap=True)
     return scores
@@ -85,7 +94,7 @@ def evaluation_name(run: Run, corpus: Corpus) -> str:
     return "evaluation" if own else f"evaluation-{corpus.name}-{corpus.hash[:8]}"
 
 
-def _warnings(run: Run, corpus: Corpus) -> list[str]:
+def _seen(run: Run, corpus: Corpus) -> list[str]:
     """Return what training may have seen of the test splits; of another corpus only a run of folds knows."""
     from polymodal.data.folds import Folds
     from polymodal.data.leaks import leaks
@@ -96,11 +105,19 @@ def _warnings(run: Run, corpus: Corpus) -> list[str]:
     return Folds.from_dict(folds).seen(corpus) if "groups" in folds else []
 
 
+def _told(run: Run, asked: Protocol | None, prior: Prior) -> list[str]:
+    """Return that training saw samples with something taken away, where the protocol forbids it."""
+    if asked is None or not asked.subsets or prior != "told":
+        return []
+    stress = run.config["recipe"]["train_stress"]
+    return [f"{asked.name} is for models trained on complete samples, this one was told of absence ({stress})"]
+
+
 class _Evaluation:
     """Collects predictions of all seeds, splits and conditions, then scores them."""
 
-    def __init__(self, run: Run, answers: Answers, folder: Path) -> None:
-        self.run, self.folder = run, folder
+    def __init__(self, run: Run, answers: Answers, folder: Path, asked: Protocol | None) -> None:
+        self.run, self.folder, self.asked = run, folder, asked
         self.answers, self.corpus = answers, answers.corpus
         self.rows: list[dict[str, Any]] = []
         self.stress: list[dict[str, Any]] = []
@@ -110,6 +127,7 @@ class _Evaluation:
     def run_all(self, points: list[Point]) -> dict[str, Any]:
         from polymodal.data.progress import progress_bar
         from polymodal.score.intervals import FEW
+        from polymodal.stress import prior
         from polymodal.train.checkpoint import write_json
 
         seeds, splits = self.run.seeds, self.corpus.test_splits
@@ -128,6 +146,7 @@ class _Evaluation:
                 for series, curve in curves.items():
                     self._area(split, series, whole, curve)
         config = self.run.config
+        known = prior(config["recipe"]["train_stress"], self.answers.method.drops)
         scores = {
             "run": self.run.path.name,
             "method": config["method"],
@@ -135,15 +154,17 @@ class _Evaluation:
                 "source": self.corpus.source,
                 "name": self.corpus.name,
                 "hash": self.corpus.hash,
-                "warnings": _warnings(self.run, self.corpus),
+                "warnings": [*_seen(self.run, self.corpus), *_told(self.run, self.asked, known)],
             },
             "protocol": {
+                **({"name": self.asked.name, "says": self.asked.says} if self.asked else {}),
                 **{k: v.format(few=FEW) for k, v in PROTOCOL.items()},
                 **({"folds": FOLDS} if self.run.crossed else {}),
                 "absence": "Handled by the method."
                 if config["handles_absence"]
                 else "Not handled by the method: it is fed zeros.",
             },
+            "prior": known,
             "seeds": seeds,
             "rows": self.rows,
             "stress": self.stress,
