@@ -2,13 +2,12 @@
 
 from polymodal.score.compare import Comparison, align, compare_tables, holm, paired_difference, sign_flip, swap_test
 from polymodal.score.curve import area_measures, auilc
-from polymodal.score.intervals import Blocks, Summary, score, summarise, summarise_tables, tables_by_seed
+from polymodal.score.intervals import Blocks, score, summarise, summarise_tables, tables_by_seed
 from polymodal.score.metrics import evaluate, f1_weighted, sample_scores
 
 __all__ = [
     "Blocks",
     "Comparison",
-    "Summary",
     "align",
     "area_measures",
     "auilc",
