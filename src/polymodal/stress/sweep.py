@@ -8,12 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from polymodal.core import OptionError, Schema
+from polymodal.core.conditions import COMPLETE, subset
 from polymodal.stress.spec import Stress, parse_stress
 
 _SWEPT = re.compile(r"(?P<key>[\w-]+)=(?P<values>[^,+]*/[^,+]*)")
-
-COMPLETE = "complete"
-"""``Point.text`` of input as it is."""
 
 AS_IS = Stress(COMPLETE, ())
 
@@ -81,8 +79,7 @@ def conditions(schema: Schema, stress: Sequence[str] = (), *, subsets: bool = Tr
         OptionError: as ``sweeps``.
     """
     kept = schema.subsets()[1:] if subsets else []
-    subset = [f"subset:{','.join(names)}" for names in kept]
-    return [Point(COMPLETE, "", math.nan, AS_IS), *sweeps([*subset, *stress])]
+    return [Point(COMPLETE, "", math.nan, AS_IS), *sweeps([*map(subset, kept), *stress])]
 
 
 def curve_places(series: str, values: Sequence[float], modalities: int) -> list[float] | None:
