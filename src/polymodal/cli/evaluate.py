@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from polymodal.cli.lists import Stresses
@@ -53,32 +54,35 @@ def evaluate(
 
 
 def print_scores(scores: dict[str, Any]) -> None:
-    """Print the main metric on every split and subset as a table."""
+    """Print the main metric of the first target in every split and condition as a table, and what is lost in words."""
     from rich.console import Console
     from rich.table import Table
 
-    main = [row for row in scores["rows"] if row["main"]]
-    first = [row for row in main if row["target"] == main[0]["target"]]
-    arrow = "higher is better" if first[0]["higher_is_better"] else "lower is better"
-    title = f"{scores['method']}: {first[0]['metric']} of {first[0]['target']} ({arrow})"
+    from polymodal.report.costs import cost_words
+    from polymodal.report.rows import costs, score_rows
+
+    rows = score_rows(scores)
+    rows = [r for r in rows if r.main and r.target == rows[0].target]
+    first = rows[0]
+    arrow = "higher is better" if first.higher_is_better else "lower is better"
+    title = f"{first.method}: {first.metric} of {first.target} ({arrow})"
     table = Table(box=None, header_style="bold", title=title, title_justify="left")
     for column in ("split", "present", "mean", "± seeds", "95% interval", "n", "groups"):
         table.add_column(column, justify="left" if column in ("split", "present") else "right")
-    for row in first:
-        table.add_row(row["split"], " + ".join(row["present"]), *_cells(row))
-    for row in scores["stress"]:
-        if row["main"] and row["target"] == main[0]["target"]:
-            name = f"area under {row['series']}" if row["stress"] == "area" else row["stress"]
-            table.add_row(row["split"], name, *_cells(row))
+    for row in rows:
+        between = f"{_number(row.low)} to {_number(row.high)}"
+        if math.isfinite(row.least):
+            between = f"{_number(row.least)} .. {_number(row.most)}"
+        figures = (_number(row.mean), _number(row.std), between, str(row.count), str(row.groups))
+        table.add_row(row.split, row.subset or row.stress, *figures)
     out = Console(highlight=False)
     out.print(table)
-    if any(row["low"] is None and row["least"] is not None for row in scores["rows"]):
-        out.print(f"a .. b: lowest and highest of single groups; {first[0]['groups']} are too few for an interval")
+    if any(math.isfinite(row.least) for row in rows):
+        out.print(f"a .. b: lowest and highest of single groups; {first.groups} are too few for an interval")
+    for (split, target), found in costs(scores).items():
+        if target == first.target:
+            out.print(f"{split}: {cost_words(found, first.modalities)}", soft_wrap=True, markup=False)
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    mean, std, low, high = ("-" if row[k] is None else f"{row[k]:.3f}" for k in ("mean", "std", "low", "high"))
-    between = f"{low} to {high}"
-    if row["low"] is None and row["least"] is not None:
-        between = f"{row['least']:.3f} .. {row['most']:.3f}"
-    return mean, std, between, str(row["count"]), str(row["groups"])
+def _number(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else "-"

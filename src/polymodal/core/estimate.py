@@ -38,6 +38,32 @@ class Estimate:
         return cls(**{f.name: _unplain(stored[f.name]) for f in fields(cls)})
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScoreRow(Estimate):
+    """One figure of an evaluation, a row of ``scores.json``. Values are as stored: a share is 0.71, not 71.
+
+    Attributes:
+        split: that was predicted.
+        condition: ``complete``, ``subset:text,audio``, any stress (``missing:rate=0.3``), or ``area``.
+        series: for the points of a curve and its area: the stress without its number, ``missing:rate``; else empty.
+        value: the number of a point of a curve; NaN for all others.
+        target, metric: names.
+        higher_is_better: of the metric.
+        main: whether it is the metric that ranks systems.
+        chance: what guessing is expected to reach; NaN where that is not known.
+    """
+
+    split: str
+    condition: str
+    series: str
+    value: float
+    target: str
+    metric: str
+    higher_is_better: bool
+    main: bool
+    chance: float
+
+
 def plain(value: Any) -> Any:
     """Return ``value`` as JSON holds it: records as objects, NaN as None."""
     if is_dataclass(value):

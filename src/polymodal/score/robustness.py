@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -67,6 +68,15 @@ class Robustness:
     single: str | None
     synergy: Estimate | None
     mei: Estimate | None
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> Robustness:
+        """Return the record that ``core.estimate.plain`` made ``stored`` of; KeyError where a field is missing."""
+        known = {f.name: stored[f.name] for f in fields(cls)}
+        for name in ("gain", "worst_value", "synergy", "mei"):
+            known[name] = Estimate.read(known[name]) if known[name] else None
+        drops = (Drop(d["condition"], Estimate.read(d["drop"]), Estimate.read(d["share"])) for d in known["drops"])
+        return cls(**known | {"drops": tuple(drops)})
 
 
 def robustness(
