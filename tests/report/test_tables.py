@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import re
 
 import pytest
 
 from polymodal.core import RunError, Target
+from polymodal.report import write_report
 from polymodal.report.metrics import is_percent, label, write_value
 from polymodal.report.tables import (
     leaderboard,
@@ -150,6 +152,16 @@ def test_incomplete_scores_are_an_error_that_names_the_run(make_scores) -> None:
         match=r"scores of run are .* of an earlier version \(KeyError\('mean'\)\); run polymodal evaluate on it again",
     ):
         score_rows(scores)
+
+
+def test_scores_of_an_earlier_version_ask_for_a_new_evaluation(make_run, make_scores) -> None:
+    scores = make_scores([Target("sentiment", "regression", (-3, 3))])
+    for row in scores["rows"]:
+        row["complete"] = row.pop("condition") == "complete"
+    folder = make_run()
+    (folder / "evaluation/scores.json").write_text(json.dumps(scores))
+    with pytest.raises(RunError, match=r"earlier version .*'condition'.*; run polymodal evaluate on it again"):
+        write_report(folder)
 
 
 def test_markdown_survives_any_name(make_scores) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polymodal.core.conditions import COMPLETE
 from polymodal.core.errors import DataError, OptionError
 
 if TYPE_CHECKING:
@@ -66,14 +67,10 @@ def evaluate(
         RunError, DataError: as ``Run.load``, ``Run.corpus``; no test split.
         OptionError: as ``stress.sweep``, ``stress.named``; a protocol beside subsets or stress of one's own.
     """
-    from polymodal.core.estimate import plain
-    from polymodal.data.progress import console, progress_bar
-    from polymodal.stress import COMPLETE, conditions, named, prior, sweeps
+    from polymodal.data.progress import console
+    from polymodal.stress import conditions, named, prior, sweeps
     from polymodal.train.answers import Answers
-    from polymodal.train.calibrate import reliability
     from polymodal.train.checkpoint import write_json
-    from polymodal.train.figures import figures_of
-    from polymodal.train.predictions import as_table
     from polymodal.train.run import Run
 
     asked = named(protocol) if protocol is not None else None  # mistakes are told before anything is read
@@ -81,48 +78,24 @@ def evaluate(
         raise OptionError(f"protocol {asked.name} says itself which subsets and stress are tested; leave these out")
     sweeps(stress)
     opened = run if isinstance(run, Run) else Run.load(run)
-    seeds = opened.seeds
-    config = opened.config
     answers = Answers(opened, opened.corpus(data))
     corpus = answers.corpus
     if not corpus.test_splits:
         raise DataError(f"{corpus.source} has no test split, only {', '.join(corpus.splits)}; name one test")
     if asked:
         subsets, stress = asked.subsets, asked.stress(corpus.schema)
-    points = conditions(corpus.schema, stress, subsets=subsets)
-    rows, costs, calibration, tables = [], [], [], []
-    with progress_bar() as bar:
-        task = bar.add_task("evaluating", total=len(points) * len(corpus.test_splits))
-        for split in corpus.test_splits:
-            predicted = {}
-            for point in points:
-                predicted[point.text] = by_seed = _predict(opened, answers, split, point)
-                each = zip(seeds, by_seed, strict=True)
-                tables += [as_table(c, seed=seed, split=split, condition=point.text) for seed, c in each]
-                bar.advance(task)
-            found, cost = figures_of(split, corpus.schema, points, predicted)
-            rows += found
-            costs += [{"split": split, **plain(one)} for one in cost]
-            reliable = reliability(opened, corpus[split], predicted[COMPLETE])
-            calibration += [{"split": split, **row} for row in reliable]
-    known = prior(config["recipe"]["train_stress"], answers.method.drops)
+    figures, tables = _collect(opened, answers, conditions(corpus.schema, stress, subsets=subsets))
+    known = prior(opened.config["recipe"]["train_stress"], answers.method.drops)
     warnings = [*_seen(opened, corpus), *_told(opened, asked, known)]
+    about = {"source": corpus.source, "name": corpus.name, "hash": corpus.hash}
     scores = {
         "run": opened.path.name,
-        "method": config["method"],
-        "data": {
-            "source": corpus.source,
-            "name": corpus.name,
-            "hash": corpus.hash,
-            "modalities": list(corpus.schema.names),
-            "warnings": warnings,
-        },
+        "method": opened.config["method"],
+        "data": {**about, "modalities": list(corpus.schema.names), "warnings": warnings},
         "protocol": _protocol(opened, asked),
         "prior": known,
-        "seeds": seeds,
-        "rows": plain(rows),
-        "robustness": costs,
-        "calibration": calibration,
+        "seeds": opened.seeds,
+        **figures,
     }
     folder = opened.path / evaluation_name(opened, corpus)
     _write_tables(folder, tables, answers.fused)
@@ -172,14 +145,35 @@ def _told(run: Run, asked: Protocol | None, prior: Prior) -> list[str]:
     return [f"{asked.name} is for models trained on complete samples, this one was told of absence ({stress})"]
 
 
-def _predict(run: Run, answers: Answers, split: str, point: Point) -> list[Columns]:
-    """Return what each seed predicts of ``split`` in a condition; the first representations of complete input stay."""
-    from polymodal.stress import COMPLETE
+def _collect(run: Run, answers: Answers, points: Sequence[Point]) -> tuple[dict[str, list[Any]], list[Any]]:
+    """Return the lists of ``scores.json``, and the tables of all that was predicted."""
+    from polymodal.core.estimate import plain
+    from polymodal.data.progress import progress_bar
+    from polymodal.train.calibrate import reliability
+    from polymodal.train.figures import figures_of
+    from polymodal.train.predictions import as_table
 
-    return [
-        answers.of(seed, split, point.stress, keep=("fused",) if point.text == COMPLETE and not answers.fused else ())
-        for seed in run.seeds
-    ]
+    corpus, seeds = answers.corpus, run.seeds
+    figures: dict[str, list[Any]] = {"rows": [], "robustness": [], "calibration": []}
+    tables = []
+    with progress_bar() as bar:
+        task = bar.add_task("evaluating", total=len(points) * len(corpus.test_splits))
+        for split in corpus.test_splits:
+            predicted: dict[str, list[Columns]] = {p.text: [] for p in points}
+            for point in points:
+                for seed in seeds:
+                    # One set of representations is kept: that of the first seed, complete input.
+                    keep = ("fused",) if point.text == COMPLETE and not answers.fused else ()
+                    columns = answers.of(seed, split, point.stress, keep=keep)
+                    predicted[point.text].append(columns)
+                    tables.append(as_table(columns, seed=seed, split=split, condition=point.text))
+                bar.advance(task)
+            rows, costs = figures_of(split, corpus.schema, points, predicted)
+            figures["rows"] += plain(rows)
+            figures["robustness"] += [{"split": split, **plain(cost)} for cost in costs]
+            reliable = reliability(run, corpus[split], predicted[COMPLETE])
+            figures["calibration"] += [{"split": split, **row} for row in reliable]
+    return figures, tables
 
 
 def _write_tables(folder: Path, tables: Sequence[Any], fused: dict[str, Any]) -> None:
