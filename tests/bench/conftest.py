@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from polymodal.bench.board import Board, Contrast, CorpusInfo, Cost, Entry, Figure, Left
+from polymodal.stress import Prior
 
 RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 RATIOS = (20.0, 10.0, 0.0, -10.0)
 PLAIN = ("mult", "tfn", "lmf", "mib", "ef-lstm", "lf-dnn", "mfn", "graph-mfn", "mfm", "misa", "self-mm", "mag-bert")
 AWARE = ("cyin", "umq", "missing-adapt", "tfr-net", "ithp+missing")
+PRIORS: dict[str, Prior] = dict.fromkeys(AWARE[:-1], "own") | {AWARE[-1]: "told"}
 SEEDS = (1, 2, 3)
 
 
@@ -48,11 +50,20 @@ def _conditions(corpus: CorpusInfo) -> Iterator[tuple[str, str, float, float]]:
 def _entries(count: int) -> tuple[Entry, ...]:
     """Return the floor and ``count - 1`` methods, a third of them made for absence."""
     mixed = [n for trio in itertools.zip_longest(AWARE, PLAIN[::2], PLAIN[1::2]) for n in trio if n][: count - 1]
-    floor = Entry("linear", "linear", "Ridge regression on means", "", {}, False, True, False)
+    floor = Entry("linear", "linear", "Ridge regression on means", "", {}, "none", True, False)
     return (
         floor,
         *(
-            Entry(n, n.partition("+")[0], "A & B, ACL 2020", "cpu", {"width": 32}, n in AWARE, False, n in AWARE)
+            Entry(
+                n,
+                n.partition("+")[0],
+                "A & B, ACL 2020",
+                "cpu",
+                {"width": 32},
+                PRIORS.get(n, "none"),
+                False,
+                n in AWARE,
+            )
             for n in mixed
         ),
     )

@@ -32,13 +32,14 @@ from pathlib import Path
 import polymodal
 from polymodal.bench import keys
 from polymodal.bench.job import Cell, prepared
-from polymodal.bench.plan import EntryPlan
+from polymodal.bench.plan import EntryPlan, Conditions
 root = Path(sys.argv[1])
 assert Path(polymodal.__file__).is_relative_to(root / "site-packages"), polymodal.__file__
 cells = {}
 for name in ("linear", "mult", "mfn", f"{root}/mine.py:Mine"):
     entry = EntryPlan(name, name, options={"epochs": 1} if name != "linear" else {})
-    cells[name.rpartition(":")[2]] = prepared(Cell(entry, "xor", "synthetic:xor?n=20", 1, (), False, root, "cpu"))
+    cell = Cell(entry, "xor", "synthetic:xor?n=20", 1, Conditions((), False), root, "cpu")
+    cells[name.rpartition(":")[2]] = prepared(cell)
 told = {}
 for step, (file, old, new) in {"start": ("", "", ""), **json.loads(sys.argv[2])}.items():
     if step == "torch":

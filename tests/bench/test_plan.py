@@ -16,7 +16,6 @@ methods:
   - mib
   - {method: mib, name: wide, set: {hidden: 64}, only: [talk]}
   - {method: late-fusion, train_stress: "missing:rate=0.3"}
-aware: [mib]
 corpora:
   talk: synthetic:talk
   folds: ["synthetic:xor?n=20", "synthetic:xor?n=24"]
@@ -36,13 +35,12 @@ def written(folder: Path, text: str) -> Path:
 def test_a_plan_says_what_is_run(tmp_path: Path) -> None:
     plan = read_plan(written(tmp_path, YAML), {})
     assert [e.name for e in plan.entries] == ["linear", "mib", "wide", "late-fusion + missing:rate=0.3"]
-    assert [e.aware for e in plan.entries] == [False, True, False, True]
     assert [e.preset for e in plan.entries] == ["cpu"] * 4
     assert plan.entries[2].options == {"hidden": 64}
     assert plan.entries[2].only == ("talk",)
     assert plan.entries[3].options == {"train_stress": "missing:rate=0.3"}
     assert plan.corpora == {"talk": ("synthetic:talk",), "folds": ("synthetic:xor?n=20", "synthetic:xor?n=24")}
-    assert (plan.seeds, plan.search.trials, plan.subsets) == ((1, 2), 3, True)
+    assert (plan.seeds, plan.search.trials, plan.tests.subsets) == ((1, 2), 3, True)
 
 
 def test_an_entry_names_the_encoders_of_modalities(tmp_path: Path) -> None:
@@ -53,7 +51,7 @@ def test_an_entry_names_the_encoders_of_modalities(tmp_path: Path) -> None:
 
 
 def test_flags_win_over_the_file(tmp_path: Path) -> None:
-    plan = read_plan(written(tmp_path, YAML.replace("aware: [mib]", "")), {"methods": ["mmcl"], "seeds": [7]})
+    plan = read_plan(written(tmp_path, YAML), {"methods": ["mmcl"], "seeds": [7]})
     assert [e.name for e in plan.entries] == ["linear", "mmcl"]
     assert (plan.seeds, plan.title) == ((7,), "Two corpora")
 
@@ -80,7 +78,10 @@ def test_the_floor_is_always_there_and_only_once() -> None:
         ({"methods": [{"name": "x"}], "corpora": ["a"]}, "needs method: an id"),
         ({"methods": [{"method": "mmcl", "only": ["b"]}], "corpora": ["a"]}, "to run on corpus 'b'"),
         ({"methods": ["mmcl"], "corpora": ["a", "x/a"]}, "two corpora are called 'a'"),
-        ({"methods": ["mmcl"], "corpora": ["a"], "aware": ["mib"]}, "aware names 'mib', which is no entry"),
+        ({"methods": ["mmcl"], "corpora": ["a"], "protocol": "misssmac"}, "did you mean 'missmac'"),
+        ({"methods": ["mmcl"], "corpora": ["a"], "protocol": "cyin", "stress": []}, "leave out stress and subsets"),
+        ({"methods": ["mmcl"], "corpora": ["a"], "training": {"epoch": 3}}, "epochs"),
+        ({"methods": ["mmcl"], "corpora": ["a"], "folds": 2}, "folds must be a whole number, 3 or more"),
         ({"methods": ["mmcl"], "corpora": ["a"], "stress": ["mising:rate=1"]}, "there is no stress 'mising'"),
         ({"methods": ["mmcl"], "corpora": ["a"], "seeds": [1, 1]}, "seeds must be different"),
         ({"methods": ["mmcl"], "corpora": ["a"], "seeds": ["x"]}, "seeds must be different whole numbers"),

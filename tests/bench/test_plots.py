@@ -68,7 +68,9 @@ def test_names_at_the_ends_of_curves_do_not_lie_on_each_other(crowd: Board) -> N
 
 
 def test_the_best_aware_entry_is_highlighted_even_when_it_is_far_down(crowd: Board) -> None:
-    entries = tuple(replace(e, aware=e.name == order(crowd, "cmu_mosi")[-2]) for e in crowd.entries)
+    entries = tuple(
+        replace(e, prior="own" if e.name == order(crowd, "cmu_mosi")[-2] else "none") for e in crowd.entries
+    )
     shown = plots.highlighted(replace(crowd, entries=entries), "cmu_mosi")
     assert shown[-1] == order(crowd, "cmu_mosi")[-2]
     assert len(shown) == plots.SHOWN

@@ -15,7 +15,7 @@ from polymodal.bench import Board, bench, read_plan
 from polymodal.bench.job import Cell, Outcome, broken, prepared, run_cell
 from polymodal.bench.keys import content_key
 from polymodal.bench.locks import locked
-from polymodal.bench.plan import BenchPlan, EntryPlan
+from polymodal.bench.plan import BenchPlan, Conditions, EntryPlan
 from polymodal.core import OptionError, RunError
 from polymodal.data.progress import console
 from polymodal.data.sources import load_corpus
@@ -32,7 +32,7 @@ def _loud():
 
 
 def cell(folder: Path, entry: EntryPlan = TINY, source: str = "synthetic:xor?n=24", seed: int = 1) -> Cell:
-    return Cell(entry, "xor", source, seed, STRESS, True, folder, "cpu")
+    return Cell(entry, "xor", source, seed, Conditions(STRESS), folder, "cpu")
 
 
 def one_run(outcome: Outcome) -> Path:
@@ -61,7 +61,7 @@ def test_a_finished_cell_is_not_run_again_and_a_new_condition_costs_no_training(
     again = run_cell(first)
     assert (again.run, again.reused) == (folder, True)
     assert (weights.stat().st_mtime_ns, predictions.stat().st_mtime_ns) == before
-    more = run_cell(replace(first, stress=(*STRESS, "swap:p=0.5")))
+    more = run_cell(replace(first, tests=Conditions((*STRESS, "swap:p=0.5"))))
     assert (more.run, more.reused) == (folder, False)
     assert weights.stat().st_mtime_ns == before[0]
     assert "swap:p=0.5" in parquet.read_table(predictions)["condition"].to_pylist()
@@ -75,7 +75,7 @@ def test_a_cell_without_a_known_peak_of_memory_takes_further_conditions(tmp_path
     folder = one_run(run_cell(first))
     facts = json.loads((folder / "cell.json").read_text()) | {"memory_mib": None}
     (folder / "cell.json").write_text(json.dumps(facts))
-    assert one_run(run_cell(replace(first, stress=("swap:p=0.5",)))) == folder
+    assert one_run(run_cell(replace(first, tests=Conditions(("swap:p=0.5",))))) == folder
     kept = set(parquet.read_table(folder / "predictions.parquet")["condition"].to_pylist())
     assert {"missing:rate=0.2", "swap:p=0.5"} <= kept
 
@@ -199,7 +199,7 @@ def test_a_second_time_nothing_is_run(done: tuple[Board, Path], plan: BenchPlan)
 
 
 def test_a_board_shows_its_own_conditions_of_shared_cells(done: tuple[Board, Path], plan: BenchPlan) -> None:
-    less = bench(replace(plan, stress=(), subsets=False), done[1], workers=2, device="cpu")
+    less = bench(replace(plan, tests=Conditions((), False)), done[1], workers=2, device="cpu")
     assert {f.condition for f in less.figures} == {"complete"}
     assert less.made["reused"] == less.made["trainings"] - 4
 

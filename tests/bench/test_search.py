@@ -11,7 +11,7 @@ pytest.importorskip("optuna", reason="the extra 'search' is not installed")
 
 from polymodal.bench import Search, search
 from polymodal.bench.job import Cell
-from polymodal.bench.plan import EntryPlan
+from polymodal.bench.plan import Conditions, EntryPlan
 from polymodal.data.progress import console
 
 
@@ -26,7 +26,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """What was trained with; its loss is the distance of the rate from 2e-3."""
     seen: list[dict] = []
 
-    def loss(plan, cell):
+    def loss(plan, cell, trial):
         seen.append({"lr": plan.recipe.lr, "width": plan.config["options"]["width"]})
         return abs(plan.recipe.lr - 2e-3)
 
@@ -36,14 +36,14 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
 
 def cell(folder: Path, **changes) -> Cell:
     entry = EntryPlan("late-fusion", "late-fusion", options={"width": 8, "lr": 5e-4, "epochs": 1})
-    return replace(Cell(entry, "xor", "synthetic:xor?n=24", 3, (), False, folder, "cpu"), **changes)
+    return replace(Cell(entry, "xor", "synthetic:xor?n=24", 3, Conditions((), False), folder, "cpu"), **changes)
 
 
 SPACE = {"lr": [1e-4, 3e-3], "width": {"choices": [8, 16]}}
 
 
 def test_own_settings_come_first_and_the_best_is_returned(tmp_path: Path, tried: list[dict]) -> None:
-    best = search.run_search((cell(tmp_path), Search(5, SPACE)))
+    best = search.run_search((cell(tmp_path), Search(5, SPACE))).options
     assert tried[0] == {"lr": 5e-4, "width": 8}
     assert len(tried) == 5
     assert best == min(tried, key=lambda t: abs(t["lr"] - 2e-3))
@@ -59,17 +59,17 @@ def test_a_search_is_not_repeated_and_can_be_continued(tmp_path: Path, tried: li
 
 def test_settings_that_do_not_go_together_are_a_lost_trial(tmp_path: Path, tried: list[dict]) -> None:
     best = search.run_search((cell(tmp_path), Search(4, {"width": {"choices": [-1, 8]}})))
-    assert best == {"width": 8}
+    assert best.options == {"width": 8}
     assert len(tried) < 4 or all(t["width"] == 8 for t in tried)
 
 
 def test_an_option_of_other_methods_is_not_searched(tmp_path: Path, tried: list[dict]) -> None:
     best = search.run_search((cell(tmp_path), Search(2, {"lr": [1e-4, 3e-3], "memory": [1, 3]})))
-    assert set(best) == {"lr"}
+    assert set(best.options) == {"lr"}
 
 
 def test_a_closed_form_has_nothing_to_search(tmp_path: Path, tried: list[dict]) -> None:
-    assert search.run_search((cell(tmp_path, entry=EntryPlan("linear", "linear")), Search(3))) == {}
+    assert search.run_search((cell(tmp_path, entry=EntryPlan("linear", "linear")), Search(3))) == search.Found()
     assert tried == []
 
 
@@ -82,13 +82,27 @@ def test_the_space_of_every_method_has_its_dropouts_that_are_numbers(tmp_path: P
 def test_every_method_can_be_searched_with_its_own_space(
     tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "trained_loss", lambda plan, cell: plan.recipe.lr)
+    monkeypatch.setattr(search, "trained_loss", lambda plan, cell, trial: plan.recipe.lr)
     entry = EntryPlan(method, method, preset="cpu", options={"epochs": 1}, encode={"text": "none"})
     found = search.run_search((cell(tmp_path, entry=entry), Search(trials=3)))
-    assert found["lr"] > 0
+    assert found.options["lr"] > 0
 
 
 def test_a_trial_trains(tmp_path: Path) -> None:
     best = search.run_search((cell(tmp_path), Search(1, {"lr": [1e-4, 3e-3]})))
-    assert best == {"lr": 5e-4}
+    assert best == search.Found({"lr": 5e-4}, trials=1, epochs=1)
     assert [p.name for p in tmp_path.iterdir()] == ["search"]  # nothing of the training is kept
+
+
+def test_a_trial_worse_than_the_median_before_it_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([1.0, 2.0, 3.0, 0.5])
+
+    def member(plan, member, place, fabric, say, seconds, watched):
+        loss = next(losses)
+        for epoch in range(1, 7):
+            watched(epoch, loss)
+        return {"valid_loss": loss}
+
+    monkeypatch.setattr(search, "train_member", member)
+    found = search.run_search((cell(tmp_path), Search(4, SPACE)))
+    assert (found.trials, found.epochs) == (4, 6 + 6 + search.WARM + 6)

@@ -15,7 +15,7 @@ from rich.console import Console
 from polymodal.bench.board import Board
 from polymodal.bench.figures import area_key, main_figures, mean_figure, order, points
 from polymodal.bench.output import COSTS, board_csv, print_tables, to_terminal
-from polymodal.bench.ranks import rank_entries
+from polymodal.bench.ranks import rank_entries, rankings
 from polymodal.bench.tables import WIDEST, board_tables, corpus_tables, entry_table, overall_tables, write_seconds
 from polymodal.bench.verdict import board_verdict, contrast_sentence
 from polymodal.report.tables import Table, to_latex, to_markdown
@@ -74,7 +74,7 @@ def test_shares_are_percent_and_the_best_is_bold_in_the_right_direction(board: B
 def test_floor_and_aware_entries_are_marked(board: Board) -> None:
     marks = {line[0].text: line[0].detail for line in corpus_tables(board, "cmu_mosi")[0].lines}
     assert marks["linear"] == "(floor)"
-    assert {n for n, mark in marks.items() if mark == "(aware)"} == {e.name for e in board.entries if e.aware}
+    assert {n for n, mark in marks.items() if mark in ("(own)", "(told)")} == {e.name for e in board.entries if e.aware}
 
 
 def test_the_mean_of_subsets_is_taken_seed_by_seed(board: Board) -> None:
@@ -120,7 +120,7 @@ def test_damage_grows_along_a_curve(board: Board) -> None:
 
 def test_the_overall_table_has_every_entry_and_ranks_where_there_are_any(board: Board) -> None:
     ranking = rank_entries(board)
-    table = overall_tables(board, ranking)[0]
+    table = overall_tables(board, [ranking])[0]
     ranks = _column(table, "Mean rank ↓")
     assert set(ranks) == {e.name for e in board.entries}
     assert {n for n, text in ranks.items() if text == "–"} == set(ranking.unranked)  # noqa: RUF001
@@ -136,7 +136,7 @@ def test_what_failed_and_what_does_not_fit_is_listed_with_its_reason(board: Boar
 
 def test_the_entries_say_what_was_changed_and_how_absence_is_fed(board: Board) -> None:
     cells = {line[0].text: [c.text for c in line] for line in entry_table(board).lines}
-    assert cells["cyin"][3:] == ["preset cpu; width=32", "aware", "handled"]
+    assert cells["cyin"][3:] == ["preset cpu; width=32", "own", "handled"]
     assert cells["linear"][3:] == ["defaults", "floor", "fed as zeros"]
 
 
@@ -254,3 +254,14 @@ def test_one_seed_has_no_deviation(make_board: Callable[..., Board]) -> None:
     tables = corpus_tables(make_board(5, (1,)), "cmu_mosi")
     assert "±" not in "".join(map(to_markdown, tables))
     assert "One seed" in tables[0].caption
+
+
+def test_under_a_protocol_those_who_were_told_are_ranked_apart(board: Board) -> None:
+    found = {r.prior: r for r in rankings(replace(board, protocol="missmac"))}
+    assert set(found) == {e.prior for e in board.entries} > {"none"}
+    for prior, ranking in found.items():
+        assert {e.prior for e in board.entries if e.name in (*ranking.names, *ranking.unranked)} == {prior}
+    (table, *_) = overall_tables(board, list(found.values()))
+    details = {line[0].text: line[1].detail for line in table.lines}
+    assert details["linear"] == f"of {len(found['none'].names)} none"
+    assert "ranked apart" in table.caption

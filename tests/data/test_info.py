@@ -37,6 +37,26 @@ def _corpus() -> Corpus:
     return Corpus("made", "made:here", SCHEMA, splits, ("a note",))
 
 
+def test_agreement_of_raters_is_shown_where_they_are_known() -> None:
+    corpus = _corpus()
+    assert info.describe(corpus)["agreement"] == []
+    assert "raters of" not in _shown(info.describe(corpus))
+    said = {"anna": np.arange(40) % 2, "ben": np.arange(40) // 2 % 2, "cleo": np.full(40, np.nan)}
+    train = replace(corpus["train"], ratings={"mood": {r: v.astype(np.float32) for r, v in said.items()}})
+    about = info.describe(replace(corpus, splits={**corpus.splits, "train": train}))
+    assert json.loads(json.dumps(about)) == about
+    rows = {row["metric"]: row for row in about["agreement"]}
+    assert {row["split"] for row in rows.values()} == {"train"}
+    assert rows["cohen_kappa"]["mean"] == pytest.approx(0)
+    assert rows["accuracy"]["mean"] == pytest.approx(0.5)
+    table = _shown(about)
+    assert [line.split()[:5] for line in table.splitlines() if "of one rater" in line] == [
+        ["mood", "train", "3", "f1", "of"]
+    ]
+    assert "cohen_kappa" in table
+    assert "accuracy" not in table
+
+
 def _shown(description: dict[str, Any]) -> str:
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(info.render(description))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.core import RunError
+from polymodal.stress import Prior
 
 AREA = "area"
 """``Figure.condition`` of the area under a curve."""
@@ -50,7 +51,8 @@ class Entry:
         paper: its reference.
         preset: what its settings came from; empty for defaults.
         settings: what was changed beyond that.
-        aware: made or trained for absent or broken input, as the board's author declares.
+        prior: what its training knew of absence: ``none``, ``own`` (its method drops modalities by itself) or ``told``
+            (it was trained on samples with something taken away).
         floor: the linear model that is always there.
         handles_absence: False: absent modalities are fed to it as zeros.
     """
@@ -60,9 +62,14 @@ class Entry:
     paper: str
     preset: str
     settings: dict[str, Any]
-    aware: bool
+    prior: Prior
     floor: bool
     handles_absence: bool
+
+    @property
+    def aware(self) -> bool:
+        """Whether its training knew of absence."""
+        return self.prior != "none"
 
 
 @dataclass(frozen=True)
@@ -156,6 +163,24 @@ class Contrast:
 
 
 @dataclass(frozen=True)
+class Searched:
+    """What a search of hyper-parameters found for an entry on a source, and what it cost.
+
+    Attributes:
+        options: the best by validation loss; empty where there is nothing to search.
+        trials: trainings that were begun.
+        epochs: that they took, all together.
+    """
+
+    entry: str
+    corpus: str
+    source: str
+    options: dict[str, Any]
+    trials: int
+    epochs: int
+
+
+@dataclass(frozen=True)
 class Left:
     """A pair that has no figures, and why; ``failed``: it should have had some."""
 
@@ -173,6 +198,7 @@ class Board:
         title: of tables and page.
         seeds: of every training.
         notes: sentences on protocol, selection, search budget, seeds and intervals, for captions.
+        protocol: name of the protocol that entries are tested under; empty for none.
         made: date, machine, versions, wall-clock seconds, command.
     """
 
@@ -186,6 +212,8 @@ class Board:
     costs: tuple[Cost, ...] = ()
     contrasts: tuple[Contrast, ...] = ()
     left: tuple[Left, ...] = field(default=())
+    searches: tuple[Searched, ...] = ()
+    protocol: str = ""
 
     def save(self, file: Path) -> None:
         """Write it as JSON."""
@@ -195,18 +223,27 @@ class Board:
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON holds it, NaN as None."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        return plain
+        found: dict[str, Any] = plain(asdict(self))
+        return found
 
     @classmethod
     def load(cls, file: Path) -> Board:
         """Read it; RunError where it is missing or damaged."""
-        kinds = {"corpora": CorpusInfo, "entries": Entry, "figures": Figure, "costs": Cost, "contrasts": Contrast}
+        kinds = {
+            "corpora": CorpusInfo,
+            "entries": Entry,
+            "figures": Figure,
+            "costs": Cost,
+            "contrasts": Contrast,
+            "left": Left,
+            "searches": Searched,
+        }
         try:
             stored = json.loads(file.read_text())
-            lists: dict[str, Any] = {n: _typed(kind, stored[n]) for n, kind in (kinds | {"left": Left}).items()}
-            plain = {"title": stored["title"], "made": stored["made"]}
-            return cls(**plain, seeds=tuple(stored["seeds"]), notes=tuple(stored["notes"]), **lists)
+            lists: dict[str, Any] = {name: _typed(kind, stored[name]) for name, kind in kinds.items()}
+            lists |= {name: stored[name] for name in ("title", "protocol", "made")}
+            lists |= {name: tuple(stored[name]) for name in ("seeds", "notes")}
+            return cls(**lists)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(f"{file} cannot be read ({error!r}); run polymodal bench again") from None
 
@@ -220,10 +257,10 @@ def _typed(kind: Any, rows: Sequence[dict[str, Any]]) -> tuple[Any, ...]:
     return tuple(kind(**{n: value(n, v) for n, v in row.items()}) for row in rows)
 
 
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold."""
+def plain(value: Any) -> Any:
+    """Return what JSON can hold, NaN as None."""
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return None if isinstance(value, float) and value != value else value

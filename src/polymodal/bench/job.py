@@ -18,14 +18,14 @@ import torch
 
 from polymodal.bench.keys import content_key
 from polymodal.bench.locks import locked
-from polymodal.bench.plan import EntryPlan
+from polymodal.bench.plan import Conditions, EntryPlan
 from polymodal.core import Batch, DataError, PolymodalError
 from polymodal.data.corpus import Corpus
 from polymodal.data.progress import console
 from polymodal.data.sources import load_corpus
 from polymodal.methods import build, find_method
 from polymodal.methods.base import Method
-from polymodal.stress import COMPLETE, Point, conditions, sweeps
+from polymodal.stress import COMPLETE, Point, sweeps
 from polymodal.train.checkpoint import write_json
 from polymodal.train.fit import train
 from polymodal.train.infer import infer
@@ -51,8 +51,7 @@ class Cell:
     corpus: str
     source: str
     seed: int
-    stress: tuple[str, ...]
-    subsets: bool
+    tests: Conditions
     folder: Path
     device: str = "auto"
     tuned: dict[str, Any] = field(default_factory=dict)
@@ -142,7 +141,7 @@ def _run(cell: Cell, plan: Plan, method: Method) -> Outcome:
 
 
 def _run_alone(cell: Cell, plan: Plan, folder: Path, key: str) -> Outcome:
-    asked = conditions(plan.corpus.schema, cell.stress, subsets=cell.subsets)
+    asked = cell.tests.of(plan.corpus.schema)
     done = read_cell(folder)
     if done and {point.text for point in asked} <= set(done["conditions"]):
         return Outcome(folder, reused=True)

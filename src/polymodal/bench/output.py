@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from polymodal.bench.board import Board
 from polymodal.bench.figures import entry_info
-from polymodal.bench.ranks import rank_entries
+from polymodal.bench.ranks import rankings
 from polymodal.bench.tables import board_tables, leaderboard_tables, left_table, overall_tables
 from polymodal.bench.verdict import board_verdict
 from polymodal.report.tables import Cell, Table, to_latex, to_markdown
@@ -78,7 +78,7 @@ def print_tables(board: Board, format: Literal["terminal", "markdown", "latex", 
         from rich.text import Text
 
         console = Console(highlight=False)
-        shown = overall_tables(board, rank_entries(board))
+        shown = overall_tables(board, rankings(board))
         shown += [table for corpus in board.corpora for table in leaderboard_tables(board, corpus.name)]
         for sentence in board_verdict(board):
             console.print(sentence, markup=False)
@@ -90,7 +90,7 @@ def print_tables(board: Board, format: Literal["terminal", "markdown", "latex", 
 
 
 _CSV_HEAD = (
-    *("corpus", "entry", "method", "preset", "aware", "floor", "condition", "series", "value"),
+    *("corpus", "entry", "method", "preset", "prior", "floor", "condition", "series", "value"),
     *("metric", "higher_is_better", "main", "mean", "std", "low", "high", "least", "most", "groups", "count", "seeds"),
 )
 
@@ -108,7 +108,7 @@ def board_csv(board: Board) -> str:
 
     def write(corpus: str, entry: str, values: dict[str, object]) -> None:
         e = entries[entry]
-        who = {"method": e.method, "preset": e.preset, "aware": e.aware, "floor": e.floor}
+        who = {"method": e.method, "preset": e.preset, "prior": e.prior, "floor": e.floor}
         row = {"corpus": corpus, "entry": entry, **who, **values}
         writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()})
 

@@ -11,12 +11,13 @@ from polymodal.bench import plots, radar
 from polymodal.bench.board import Board
 from polymodal.bench.figures import COMPLETE, area_key, corpus_info, headline, main_figures, series_of
 from polymodal.bench.output import board_csv
-from polymodal.bench.ranks import ENOUGH, Ranking, rank_entries
+from polymodal.bench.ranks import ENOUGH, Ranking, rankings
 from polymodal.bench.tables import corpus_tables, entry_table, left_table, overall_tables
 from polymodal.bench.verdict import board_verdict
 from polymodal.report.metrics import label, long_name
 from polymodal.report.page import png_bytes, read_template, svg_address, write_whole
 from polymodal.report.tables import Table, escape_markdown, to_latex, to_markdown
+from polymodal.stress import Prior
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,9 +74,9 @@ def write_board(board: Board, folder: Path) -> dict[str, Path]:
 
 def board_parts(board: Board) -> list[Part]:
     """Return every section in reading order."""
-    ranking = rank_entries(board)
-    plots_overall = (_rank_plot(board, ranking),) if len(ranking.names) > 1 else ()
-    parts = [Part("overall", "All corpora", "", plots_overall, tuple(overall_tables(board, ranking)))]
+    ranks = rankings(board)
+    plots_overall = tuple(_rank_plot(board, ranking) for ranking in ranks if len(ranking.names) > 1)
+    parts = [Part("overall", "All corpora", "", plots_overall, tuple(overall_tables(board, ranks)))]
     for corpus in board.corpora:
         sizes = ", ".join(f"{n} {split}" for split, n in corpus.sizes.items())
         lead = f"{corpus.target} ({corpus.task}) from {', '.join(corpus.modalities)}; samples: {sizes}."
@@ -91,6 +92,14 @@ def _slug(text: str) -> str:
     return re.sub(r"[^\w.-]+", "-", text).strip("-.")
 
 
+_PRIORS: dict[Prior | None, str] = {
+    None: "",
+    "none": "Entries that were trained on complete samples only. ",
+    "own": "Entries whose method drops modalities or steps in training. ",
+    "told": "Entries that were trained on samples with something taken away. ",
+}
+
+
 def _rank_plot(board: Board, ranking: Ranking) -> Plot:
     words = ", ".join(f"{n} {r:.2f}" for n, r in zip(ranking.names, ranking.ranks, strict=True))
     p = f"{ranking.p:.2g}" if ranking.p >= 0.001 else "below 0.001"
@@ -101,11 +110,11 @@ def _rank_plot(board: Board, ranking: Ranking) -> Plot:
     tested = bars + known if ranking.difference == ranking.difference else f"Below {ENOUGH} corpora nothing is tested."
     gone = f" Not ranked, for want of a figure on some corpus: {', '.join(ranking.unranked)}."
     return Plot(
-        "ranks",
+        f"ranks-{ranking.prior}" if ranking.prior else "ranks",
         plots.rank_diagram(board, ranking),
         f"Average ranks: {words}.",
-        f"Average rank over {', '.join(ranking.corpora)}, one rank each by what their entries are ordered by. {tested}"
-        + (gone if ranking.unranked else ""),
+        f"{_PRIORS[ranking.prior]}Average rank over {', '.join(ranking.corpora)}, one rank each by what their entries "
+        f"are ordered by. {tested}" + (gone if ranking.unranked else ""),
     )
 
 

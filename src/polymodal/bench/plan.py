@@ -1,17 +1,23 @@
-"""What a benchmark is to run: read from YAML or flags, checked before the first training."""
+"""What a benchmark is to run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Annotated, Any, Union
 
-from polymodal.core import OptionError, nearest
-from polymodal.core.options import Natural, Rule, Seeds, describe, options_of, read_options, read_value
-from polymodal.methods import find_method, method_id
-from polymodal.stress import sweeps
-from polymodal.train.recipe import Recipe, load_preset, preset_names, sort_options
+from polymodal.core import OptionError, Schema, nearest
+from polymodal.core.options import (
+    FoldScheme,
+    Rule,
+    Seeds,
+    options_of,
+    read_value,
+    split_source,
+)
+from polymodal.methods import find_method
+from polymodal.stress import Point, conditions, named, sweeps
+from polymodal.train.recipe import Recipe
 
 FLOOR = "linear"
 """Always in the table: what every method must beat."""
@@ -19,7 +25,31 @@ FLOOR = "linear"
 DEFAULT_STRESS = ("missing:rate=0.1/0.2/0.3/0.4/0.5/0.6/0.7", "noise:snr=20/10/0")
 
 
-Texts = Annotated[str | tuple[str, ...], Rule("a list of words")]
+@dataclass(frozen=True)
+class Conditions:
+    """What entries are tested under beyond complete input.
+
+    Attributes:
+        stress: conditions on every corpus.
+        subsets: also test every proper subset of the modalities.
+        protocol: name of a whole protocol (``stress.NAMED``), in the place of both; empty for none.
+    """
+
+    stress: tuple[str, ...] = DEFAULT_STRESS
+    subsets: bool = True
+    protocol: str = ""
+
+    def __post_init__(self) -> None:
+        sweeps(self.stress)
+        if self.protocol:
+            named(self.protocol)
+
+    def of(self, schema: Schema) -> list[Point]:
+        """Return all conditions for a corpus, complete input first."""
+        if not self.protocol:
+            return conditions(schema, self.stress, subsets=self.subsets)
+        protocol = named(self.protocol)
+        return conditions(schema, protocol.stress(schema), subsets=protocol.subsets)
 
 
 def _is_span(what: list[float] | dict[str, list[Any]]) -> bool:
@@ -42,7 +72,6 @@ class EntryPlan:
         options: of the method or of ``Recipe``, over the preset.
         encoder: modality -> encoder that trains with the method.
         encode: modality -> frozen encoder.
-        aware: made or trained for absent or broken input.
         only: names of the corpora it runs on; empty for all.
     """
 
@@ -52,7 +81,6 @@ class EntryPlan:
     options: dict[str, Any] = field(default_factory=dict)
     encoder: dict[str, str] = field(default_factory=dict)
     encode: dict[str, str] = field(default_factory=dict)
-    aware: bool = False
     only: tuple[str, ...] = ()
 
 
@@ -61,7 +89,8 @@ class Search:
     """Search of hyper-parameters, the same budget for every entry.
 
     Attributes:
-        trials: trainings per entry and source, the entry's own settings first; 0 for no search.
+        trials: trainings per entry and source, the entry's own settings first; 0 for no search. One that is worse than
+            the median of those before it, at the same epoch, is given up.
         space: option -> ``[low, high]`` (numbers; drawn on a logarithmic scale where high is 10 times low or more) or
             ``{choices: [...]}``; empty for the learning rate, weight decay and every dropout of the method.
     """
@@ -91,24 +120,27 @@ class BenchPlan:
         title: of the board.
         entries: lines of the board.
         corpora: name -> sources; several are folds, whose test samples are pooled.
-        stress: conditions beyond complete input and subsets.
-        subsets: also test every proper subset of the modalities.
+        tests: what entries are tested under.
+        folds: scheme of cross-validation by groups, of every corpus with one source; None to keep its splits.
         seeds: of every training.
+        corpus_seeds: of those on single corpora, in their place: where every group is tested by some fold, one may do.
         search: of hyper-parameters.
         contrasts: pairs of entries that are compared, declared before anything is tested.
+        asked: the plan as it was written, from which an entry is added to the published board.
     """
 
     title: str
     entries: tuple[EntryPlan, ...]
     corpora: dict[str, tuple[str, ...]]
-    stress: tuple[str, ...] = DEFAULT_STRESS
-    subsets: bool = True
+    tests: Conditions = Conditions()
+    folds: FoldScheme | None = None
     seeds: Seeds = (1111, 1112, 1113)
     search: Search = Search()
     contrasts: tuple[tuple[str, str], ...] = ()
+    corpus_seeds: dict[str, Seeds] = field(default_factory=dict)
+    asked: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        sweeps(self.stress)
         if not self.entries or not self.corpora:
             raise OptionError("a benchmark needs methods and corpora; see polymodal bench --help")
         names = [entry.name for entry in self.entries]
@@ -119,138 +151,32 @@ class BenchPlan:
             for name in entry.only:
                 if name not in self.corpora:
                     raise OptionError(f"{entry.name} is to run on corpus {name!r}{nearest(name, self.corpora)}")
+        for name in self.corpus_seeds:
+            if name not in self.corpora:
+                raise OptionError(f"corpus_seeds names {name!r}, which is no corpus{nearest(name, self.corpora)}")
         self.search.check(self.entries)
 
+    @property
+    def floor(self) -> str:
+        """Name of the entry that every other must beat; empty where there is none."""
+        return next((e.name for e in self.entries if e.method == FLOOR), "")
 
-def read_plan(file: Path | None, flags: Mapping[str, Any]) -> BenchPlan:
-    """Return the plan of a YAML file with ``flags`` (the same keys) over it; the floor is added where it is missing.
+    def seeds_of(self, corpus: str) -> Seeds:
+        """Return the seeds of the trainings on ``corpus``."""
+        return self.corpus_seeds.get(corpus, self.seeds)
 
-    Raises:
-        OptionError: the file cannot be read, an unknown key, method, option or preset, a value that does not fit.
-    """
-    place = str(file or "the command line")
-    return _plan(place, **read_options(place, {**(_yaml(file) if file else {}), **flags}, options_of(_plan, skip=1)))
+    def dealt(self, count: Callable[[str], int]) -> BenchPlan:
+        """Return the plan with a source for each fold.
 
-
-def _plan(
-    place: str,
-    *,
-    methods: Annotated[str | list[str | dict[str, Any]], Rule("a list of methods")] = [],  # noqa: B006 (never changed)
-    corpora: Annotated[dict[str | int, Texts] | Texts, Rule("a list of sources or lines 'name: source'")] = (),
-    preset: str = "cpu",
-    aware: Texts = (),
-    trials: Natural = 0,
-    space: dict[str, Any] = {},  # noqa: B006
-    title: str = "Leaderboard",
-    stress: Texts = DEFAULT_STRESS,
-    subsets: bool = True,
-    seeds: Annotated[int | Seeds, Rule(describe(Seeds))] = BenchPlan.seeds,
-    contrasts: Annotated[list[list[str]], Rule("a list of pairs of entries")] | None = None,
-) -> BenchPlan:
-    """Return the plan of a file, whose keys these parameters are."""
-    rows = [{"method": r} if isinstance(r, str) else r for r in ([methods] if isinstance(methods, str) else methods)]
-    if rows and FLOOR not in [row.get("method") for row in rows]:
-        rows.insert(0, {"method": FLOOR})
-    keys = [read_options(f"{place}: entry {r.get('method', r)}", r, options_of(_entry, skip=2)) for r in rows]
-    entries = [_entry(preset, _tuple(aware), **row) for row in keys]
-    for name in _tuple(aware):
-        if name not in [e.name for e in entries]:
-            raise OptionError(
-                f"{place}: aware names {name!r}, which is no entry{nearest(name, [e.name for e in entries])}"
-            )
-    if entries and preset and not any(_has_preset(e.method, preset) for e in entries):
-        known = {own for e in entries for own in preset_names(method_id(find_method(e.method)))}
-        raise OptionError(f"{place}: no method has a preset {preset!r}{nearest(preset, known)}")
-    return BenchPlan(
-        title=title,
-        entries=tuple(entries),
-        corpora=_corpora(corpora, place),
-        stress=_tuple(stress),
-        subsets=subsets,
-        seeds=(seeds,) if isinstance(seeds, int) else seeds,
-        search=Search(trials, space),
-        contrasts=_declared(place, entries) if contrasts is None else _checked(place, contrasts, entries),
-    )
+        Args:
+            count: returns how many folds a source has.
+        """
+        if self.folds is None:
+            return self
+        corpora = {name: _folds(*s, self.folds, count(s[0])) if len(s) == 1 else s for name, s in self.corpora.items()}
+        return replace(self, corpora=corpora, folds=None)
 
 
-def _declared(place: str, entries: Sequence[EntryPlan]) -> tuple[tuple[str, str], ...]:
-    """Return the pairs that are compared where the plan names none: what differs in a stress on the training data
-    alone, and every entry against the floor."""
-    pairs = []
-    for one in entries:
-        plain = {n: v for n, v in one.options.items() if n != "train_stress"}
-        same = [replace(one, name=o.name, options=plain, aware=o.aware) == o for o in entries]
-        pairs += [(one.name, o.name) for o, alike in zip(entries, same, strict=True) if alike and o is not one]
-    floors = [e.name for e in entries if e.method == FLOOR]
-    return (*pairs, *((e.name, floors[0]) for e in entries if floors and e.method != FLOOR))
-
-
-def _checked(place: str, pairs: list[list[str]], entries: Sequence[EntryPlan]) -> tuple[tuple[str, str], ...]:
-    names = [e.name for e in entries]
-    for pair in pairs:
-        if len(pair) != 2:
-            raise OptionError(f"{place}: contrasts are pairs of entries, [first, second]; got {pair}")
-        for name in pair:
-            if name not in names:
-                raise OptionError(f"{place}: contrasts names {name!r}, which is no entry{nearest(name, names)}")
-    return tuple((first, second) for first, second in pairs)
-
-
-def _entry(
-    common: str,
-    aware_names: Sequence[str],
-    *,
-    method: Annotated[str, Rule("an id, package.module:Class or file.py:Class")],
-    name: str = "",
-    preset: str | None = None,
-    set: dict[str, Any] = {},  # noqa: B006 (the key is called set; never changed)
-    encoder: dict[str, str] = {},  # noqa: B006
-    encode: dict[str, str] = {},  # noqa: B006
-    train_stress: str = "",
-    aware: bool | None = None,
-    only: Texts = (),
-) -> EntryPlan:
-    """Return the entry of a line of ``methods``, whose keys these parameters are."""
-    if preset is None:  # the common one is for those that have it
-        preset = common if _has_preset(method, common) else ""
-    elif preset:
-        load_preset(method_id(find_method(method)), preset)
-    options = set | ({"train_stress": train_stress} if train_stress else {})
-    Recipe().with_options(sort_options(find_method(method), options)[1])
-    name = name or (f"{method} + {train_stress}" if train_stress else method)
-    aware = name in aware_names or bool(train_stress) if aware is None else aware
-    return EntryPlan(name, method, preset, options, encoder, encode, aware, _tuple(only))
-
-
-def _has_preset(method: str, preset: str) -> bool:
-    return preset in preset_names(method_id(find_method(method))) or Path(preset).is_file()
-
-
-def _tuple(words: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (words,) if isinstance(words, str) else words
-
-
-def _yaml(file: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        held = yaml.safe_load(file.read_text()) or {}
-    except OSError as error:
-        raise OptionError(f"{file} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OptionError(f"{file} is not valid YAML: {' '.join(str(error).split())[:300]}") from None
-    if not isinstance(held, dict):
-        raise OptionError(f"{file} must hold 'key: value' lines ({', '.join(options_of(_plan, skip=1))})")
-    return held
-
-
-def _corpora(asked: dict[str | int, Texts] | Texts, place: str) -> dict[str, tuple[str, ...]]:
-    if isinstance(asked, dict):
-        return {str(name): _tuple(sources) for name, sources in asked.items()}
-    named: dict[str, tuple[str, ...]] = {}
-    for source in _tuple(asked):
-        name = source.partition("?")[0].rsplit(":", 1)[-1].rsplit("/", 1)[-1].removesuffix(".pkl")
-        if name in named:
-            raise OptionError(f"{place}: two corpora are called {name!r}; name them: {{name: source}}, folds: [a, b]")
-        named[name] = (source,)
-    return named
+def _folds(source: str, scheme: FoldScheme, count: int) -> tuple[str, ...]:
+    """Return the source of each fold."""
+    return tuple(f"{source}{'&' if split_source(source)[1] else '?'}held_out={n}/{scheme}" for n in range(count))

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from polymodal.bench.board import Board
 from polymodal.bench.figures import headline, main_figures
+from polymodal.stress import Prior
 
 ENOUGH = 10
 """Corpora below which ranks are shown without a test."""
@@ -33,6 +34,7 @@ class Ranking:
         groups: longest runs of entries whose average ranks differ by no more than that, as places in ``names``, both
             ends inside.
         unranked: entries that lack a figure on at least one corpus.
+        prior: what the trainings of all that are ranked knew of absence; None where that differs.
     """
 
     names: tuple[str, ...]
@@ -42,9 +44,18 @@ class Ranking:
     difference: float
     groups: tuple[tuple[int, int], ...]
     unranked: tuple[str, ...]
+    prior: Prior | None = None
 
 
-def rank_entries(board: Board, corpora: Sequence[str] | None = None) -> Ranking:
+def rankings(board: Board) -> list[Ranking]:
+    """Return one ranking of all entries; under a protocol one for each prior: who was told is no match for others."""
+    if not board.protocol:
+        return [rank_entries(board)]
+    priors: list[Prior] = ["none", "own", "told"]
+    return [rank_entries(board, prior=p) for p in priors if any(e.prior == p for e in board.entries)]
+
+
+def rank_entries(board: Board, corpora: Sequence[str] | None = None, prior: Prior | None = None) -> Ranking:
     """Return the ranking by the headline (the area under the first curve, else complete input) of ``corpora``.
 
     Only entries with a figure on every corpus are ranked: an average over others cannot be compared. A corpus on which
@@ -53,9 +64,10 @@ def rank_entries(board: Board, corpora: Sequence[str] | None = None) -> Ranking:
     Args:
         board: the benchmark.
         corpora: names; None for all.
+        prior: of the entries that are ranked; None for all.
     """
     chosen = tuple(c.name for c in board.corpora) if corpora is None else tuple(corpora)
-    names = [e.name for e in board.entries]
+    names = [e.name for e in board.entries if prior in (None, e.prior)]
     tops = [main_figures(board, corpus).get(headline(board, corpus), {}) for corpus in chosen]
     rows = [
         [_loss(found[n].mean, found[n].higher_is_better) if n in found else math.nan for n in names] for found in tops
@@ -64,7 +76,8 @@ def rank_entries(board: Board, corpora: Sequence[str] | None = None) -> Ranking:
     known = np.isfinite(losses).any(axis=1)
     losses, counted = losses[known], tuple(c for c, k in zip(chosen, known, strict=True) if k)
     whole = np.isfinite(losses).all(axis=0) & (len(losses) > 0)
-    return _ranking(losses[:, whole], [n for n, w in zip(names, whole, strict=True) if w], counted, names)
+    ranked = [n for n, w in zip(names, whole, strict=True) if w]
+    return replace(_ranking(losses[:, whole], ranked, counted, names), prior=prior)
 
 
 def _loss(mean: float, higher_is_better: bool) -> float:

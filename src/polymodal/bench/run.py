@@ -7,20 +7,26 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from polymodal.bench.board import Board
+from polymodal.bench.board import Board, Searched
 from polymodal.bench.collect import collect
 from polymodal.bench.job import Cell, Outcome, broken, run_cell
 from polymodal.bench.locks import locked
 from polymodal.bench.plan import BenchPlan, Search
-from polymodal.bench.search import check_optuna, run_search
+from polymodal.bench.published import Published, merged
+from polymodal.bench.published import publish as write_published
+from polymodal.bench.read import read_plan
+from polymodal.bench.results import Results
+from polymodal.bench.search import Found, check_optuna, run_search
 from polymodal.core import OptionError, RunError
+from polymodal.data.folds import deal
 from polymodal.data.processes import Processes, joined_cluster
 from polymodal.data.progress import console, progress_bar
+from polymodal.data.sources import load_corpus
 from polymodal.train.plan import code_digest
 
 T = TypeVar("T")
@@ -28,7 +34,14 @@ R = TypeVar("R")
 
 
 def bench(
-    plan: BenchPlan, out: str | Path, *, workers: int | None = None, ray: str | None = None, device: str = "auto"
+    plan: BenchPlan,
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    ray: str | None = None,
+    device: str = "auto",
+    publish: str | Path | None = None,
+    beside: Published | None = None,
 ) -> Board:
     """Run what is missing of ``plan`` into ``out`` and return the board, also written to ``out/board.json``.
 
@@ -40,6 +53,8 @@ def bench(
         workers: trainings side by side; default one per processor, a single one on a GPU.
         ray: address of a Ray cluster that sees ``out``, or ``local``.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        publish: folder for the board with its predictions, see ``bench.published``.
+        beside: a published board that the entries of ``plan`` are added to; see ``added``.
 
     Raises:
         OptionError: no such cluster, no Optuna for a search.
@@ -56,19 +71,44 @@ def bench(
         raise OptionError(f"workers must be at least 1, got {workers}")
     busy = f"another polymodal bench works in {folder}; wait for it or choose another --out"
     with locked(folder / ".lock", busy=busy):
-        return _bench(plan, folder, workers or _default_workers(device), ray, device)
+        board, results = _bench(plan, folder, workers or _default_workers(device), ray, device, beside)
+        if publish:
+            write_published(board, plan, results, Path(publish))
+        board = merged(beside, board) if beside else board
+        board.save(folder / "board.json")
+        return board
 
 
-def _bench(plan: BenchPlan, folder: Path, count: int, ray: str | None, device: str) -> Board:
+def added(published: Published, methods: Sequence[str]) -> BenchPlan:
+    """Return the plan that puts ``methods`` on a published board: its corpora, seeds, search and conditions, and each
+    against its floor.
+
+    Raises:
+        OptionError: as ``read_plan``; a method that is on the board under the same name.
+    """
+    plan = read_plan(None, published.asked | {"methods": list(methods)})
+    own = tuple(e for e in plan.entries if e.name != published.floor)
+    known = {e.name for e in published.board.entries}
+    for entry in own:
+        if entry.name in known:
+            raise OptionError(f"{entry.name} is on the board already; give yours another name, or leave it out")
+    return replace(plan, entries=own, contrasts=tuple((e.name, published.floor) for e in own if published.floor))
+
+
+def _bench(
+    plan: BenchPlan, folder: Path, count: int, ray: str | None, device: str, beside: Published | None
+) -> tuple[Board, dict[str, list[Results]]]:
     began = time.perf_counter()
+    plan = plan.dealt(lambda source: len(deal(load_corpus(source), plan.folds or 0)))
     cells = _cells(plan, folder / "runs", device)
     console.print(
         f"{len(plan.entries)} entries, {len(plan.corpora)} corpora, {len(plan.seeds)} seeds: {len(cells)} trainings, "
         f"{count} side by side, into {folder}",
         soft_wrap=True,
     )
+    searches: tuple[Searched, ...] = ()
     if plan.search.trials:
-        cells = _searched(plan, cells, count, ray)
+        cells, searches = _searched(plan, cells, count, ray)
     outcomes = list(_all(run_cell, cells, count, ray, broken, "training and testing", _line))
     made = {
         "date": datetime.now(UTC).date().isoformat(),
@@ -86,35 +126,36 @@ def _bench(plan: BenchPlan, folder: Path, count: int, ray: str | None, device: s
     }
     with progress_bar() as bar:
         task = bar.add_task("intervals", total=len(plan.entries) * len(plan.corpora))
-        board = collect(plan, outcomes, made, lambda: bar.advance(task))
+        board, results = collect(plan, outcomes, made, lambda: bar.advance(task), searches, beside)
     if not board.figures:
         raise RunError(f"nothing could be run; the first reason: {board.left[0].reason}")
     board.made["seconds"] = round(time.perf_counter() - began, 1)
-    board.save(folder / "board.json")
-    return board
+    return board, results
 
 
 def _cells(plan: BenchPlan, folder: Path, device: str) -> list[Cell]:
     """Return all cells, those of a source together: a process keeps the corpus it has read."""
     return [
-        Cell(entry, corpus, source, seed, plan.stress, plan.subsets, folder, device)
+        Cell(entry, corpus, source, seed, plan.tests, folder, device)
         for corpus, sources in plan.corpora.items()
         for source in sources
         for entry in plan.entries
         if not entry.only or corpus in entry.only
-        for seed in plan.seeds
+        for seed in plan.seeds_of(corpus)
     ]
 
 
-def _searched(plan: BenchPlan, cells: Sequence[Cell], workers: int, ray: str | None) -> list[Cell]:
-    """Return the cells with the options that a search found for their entry and source."""
-    first = [(c, plan.search) for c in cells if c.seed == plan.seeds[0]]
-    none: dict[str, Any] = {}
+def _searched(
+    plan: BenchPlan, cells: Sequence[Cell], workers: int, ray: str | None
+) -> tuple[list[Cell], tuple[Searched, ...]]:
+    """Return the cells with the options that a search found for their entry and source, and what the searches cost."""
+    first = [(c, plan.search) for c in cells if c.seed == plan.seeds_of(c.corpus)[0]]
     found = {
-        (c.entry.name, c.source): options
-        for (c, _), options in _all(run_search, first, workers, ray, lambda error: none, "searching", _tuned_line)
+        (c.entry.name, c.source): (c, result)
+        for (c, _), result in _all(run_search, first, workers, ray, lambda error: Found(), "searching", _tuned_line)
     }
-    return [replace(c, tuned=found[c.entry.name, c.source]) for c in cells]
+    searches = [Searched(c.entry.name, c.corpus, c.source, *astuple(result)) for c, result in found.values()]
+    return [replace(c, tuned=found[c.entry.name, c.source][1].options) for c in cells], tuple(searches)
 
 
 def _all(
@@ -145,9 +186,9 @@ def _all(
             yield one, result
 
 
-def _tuned_line(task: tuple[Cell, Search], found: dict[str, Any]) -> str:
+def _tuned_line(task: tuple[Cell, Search], found: Found) -> str:
     cell = task[0]
-    settings = ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items())
+    settings = ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.options.items())
     return f"{cell.entry.name} on {cell.corpus}: {settings or 'nothing to search'}"
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 DEFAULT_SPACE = {"lr": [1e-4, 3e-3], "weight_decay": [1e-4, 1e-1]}
 DROPOUT = [0.0, 0.6]
 
+WARM = 3
+"""Epochs that every trial gets."""
+
 
 def check_optuna() -> None:
     """OptionError where Optuna is not installed."""
@@ -34,11 +37,28 @@ def check_optuna() -> None:
         raise OptionError("a search needs Optuna; try: pip install 'polymodal[search]'") from None
 
 
-def run_search(task: tuple[Cell, Search]) -> dict[str, Any]:
-    """Return the best options of an entry on a source; an empty dictionary where there is nothing to search.
+@dataclass(frozen=True)
+class Found:
+    """What a search found and cost.
 
-    The first trial has the entry's own settings, so that a search cannot end worse on validation. Trials that fail
-    (options that do not go together, a loss that becomes infinite) count. A search goes on where it was stopped.
+    Attributes:
+        options: the best, over those of the entry; empty where there was nothing to search.
+        trials: trainings that were begun.
+        epochs: that they took, all together.
+    """
+
+    options: dict[str, Any] = field(default_factory=dict)
+    trials: int = 0
+    epochs: int = 0
+
+
+def run_search(task: tuple[Cell, Search]) -> Found:
+    """Return the best options of an entry on a source.
+
+    The first trial has the entry's own settings, so that a search cannot end worse on validation. A trial whose best
+    validation loss so far is worse than the median of those before it, at the same epoch, is given up. Trials that are
+    given up or fail (options that do not go together, a loss that becomes infinite) count. A search goes on where it
+    was stopped.
     """
     import optuna
     from optuna.storages import JournalStorage
@@ -50,11 +70,11 @@ def run_search(task: tuple[Cell, Search]) -> dict[str, Any]:
     try:
         plan, method = prepared(cell)
     except (DataError, OptionError):
-        return {}  # `run_cell` will say why
+        return Found()  # `run_cell` will say why
     own = {**plan.config["options"], **plan.config["recipe"]}
     space = {name: what for name, what in (search.space or _default_space(own)).items() if name in own}
     if not space or not method.phases():  # fitted in closed form: it chooses on validation by itself
-        return {}
+        return Found()
     digest = hashlib.sha256(json.dumps([content_key(plan, method, cell.device), space], sort_keys=True).encode())
     place = cell.folder / "search"
     place.mkdir(parents=True, exist_ok=True)
@@ -63,6 +83,7 @@ def run_search(task: tuple[Cell, Search]) -> dict[str, Any]:
         study_name="search",
         storage=JournalStorage(JournalFileBackend(str(log))),
         sampler=optuna.samplers.TPESampler(seed=cell.seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=WARM),
         load_if_exists=True,
     )
     done = len(study.get_trials(deepcopy=False, states=tuple(s for s in optuna.trial.TrialState if s.is_finished())))
@@ -73,8 +94,9 @@ def run_search(task: tuple[Cell, Search]) -> dict[str, Any]:
         n_trials=max(0, search.trials - done),
         catch=(PolymodalError, RuntimeError),
     )
-    finished = [t for t in study.trials if t.value is not None and math.isfinite(t.value)]
-    return dict(min(finished, key=lambda t: t.value or 0.0).params) if finished else {}
+    finished = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
+    best = min(finished, key=lambda t: t.value or 0.0).params if finished else {}
+    return Found(best, len(study.trials), sum(len(t.intermediate_values) for t in study.trials))
 
 
 def _default_space(own: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +106,7 @@ def _default_space(own: dict[str, Any]) -> dict[str, Any]:
 
 def _try(trial: Trial, cell: Cell, space: dict[str, Any]) -> float:
     plan, _ = prepared(replace(cell, tuned={name: suggest(trial, name, what) for name, what in space.items()}))
-    return trained_loss(plan, cell)
+    return trained_loss(plan, cell, trial)
 
 
 def suggest(trial: Trial, name: str, what: Any) -> Any:
@@ -97,9 +119,20 @@ def suggest(trial: Trial, name: str, what: Any) -> Any:
     return trial.suggest_float(name, low, high, log=low > 0 and high >= 10 * low)
 
 
-def trained_loss(plan: Plan, cell: Cell) -> float:
-    """Train once and return the best validation loss; nothing is kept."""
+def trained_loss(plan: Plan, cell: Cell, trial: Trial) -> float:
+    """Train once and return the best validation loss; nothing is kept.
+
+    Raises:
+        TrialPruned: it is not worth going on.
+    """
+    import optuna
+
+    def judge(epoch: int, loss: float) -> None:
+        trial.report(loss, epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
     fabric = open_fabric(cell.device, plan.recipe.precision)
     with tempfile.TemporaryDirectory(dir=cell.folder) as place:
-        found = train_member(plan, Member(cell.seed), Path(place), fabric, lambda line: None, math.inf)
+        found = train_member(plan, Member(cell.seed), Path(place), fabric, lambda line: None, math.inf, judge)
     return float(found["valid_loss"])

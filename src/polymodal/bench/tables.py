@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from polymodal.bench.against import Standings
 from polymodal.bench.board import Board, Cost, Figure
 from polymodal.bench.figures import (
     COMPLETE,
@@ -23,7 +24,7 @@ from polymodal.bench.figures import (
     subsets,
     title_of,
 )
-from polymodal.bench.ranks import Ranking, rank_entries
+from polymodal.bench.ranks import Ranking, rankings
 from polymodal.report.metrics import MISSING, arrow, is_percent, label, of_one_class, write_value
 from polymodal.report.rows import write_interval
 from polymodal.report.tables import Cell, Table
@@ -42,7 +43,7 @@ class _Column:
 
 def board_tables(board: Board) -> list[Table]:
     """Return all tables: the overall ones, those of each corpus, the entries, and what is left out."""
-    made = overall_tables(board, rank_entries(board))
+    made = overall_tables(board, rankings(board))
     for corpus in board.corpora:
         made += corpus_tables(board, corpus.name)
     made += [contrast_table(board)] if board.contrasts else []
@@ -50,16 +51,20 @@ def board_tables(board: Board) -> list[Table]:
     return [*made, left_table(board)] if board.left else made
 
 
-def overall_tables(board: Board, ranking: Ranking) -> list[Table]:
-    """Return mean ranks beside complete input and areas of every corpus, best rank first."""
-    ranks = dict(zip(ranking.names, ranking.ranks, strict=True))
-    best = min(ranking.ranks, default=math.nan)
-    rank = _Column("Mean rank ↓", {n: Cell(f"{r:.2f}", "", f"{r:.2f}" == f"{best:.2f}") for n, r in ranks.items()})
-    names = [*ranking.names, *ranking.unranked]
+def overall_tables(board: Board, ranks: Sequence[Ranking]) -> list[Table]:
+    """Return mean ranks beside complete input and areas of every corpus, best rank first, a ranking under the other."""
+    cells = {}
+    for ranking in ranks:
+        best, among = min(ranking.ranks, default=math.nan), f"of {len(ranking.names)} {ranking.prior or ''}".rstrip()
+        for name, value in zip(ranking.names, ranking.ranks, strict=True):
+            cells[name] = Cell(f"{value:.2f}", among if len(ranks) > 1 else "", f"{value:.2f}" == f"{best:.2f}")
+    rank = _Column("Mean rank ↓", cells)
+    names = [*(n for r in ranks for n in r.names), *(n for r in ranks for n in r.unranked)]
     series = list(dict.fromkeys(s for c in board.corpora for s in series_of(board, c.name)))
+    apart = "; what training knew of absence is ranked apart" if len(ranks) > 1 else ""
     legend = (
-        f"{_legend(board)} Mean rank over {len(ranking.corpora)} corpora, one rank each; entries that lack one are not "
-        "ranked. Bold: best."
+        f"{_legend(board)} Mean rank over {len(ranks[0].corpora)} corpora, one rank each; entries that lack one are "
+        f"not ranked{apart}. Bold: best."
     )
     groups = [(key, _across(board, key)) for key in (COMPLETE, *map(area_key, series))]
     tables: list[Table] = []
@@ -227,24 +232,27 @@ def _table(caption: str, names: Sequence[str], columns: Sequence[_Column], board
     entries = entry_info(board)
 
     def kind(name: str) -> str:
-        return "(floor)" if entries[name].floor else "(aware)" if entries[name].aware else ""
+        return "(floor)" if entries[name].floor else f"({entries[name].prior})" if entries[name].aware else ""
 
     stub = {name: Cell(name, kind(name) if mark else "") for name in names}
     lines = tuple((stub[n], *(c.cells.get(n, Cell(MISSING)) for c in columns)) for n in names)
     if mark:
-        caption += " aware: made or trained for absent or broken input; floor: the linear model."
+        caption += (
+            " floor: the linear model; own: the method drops modalities or steps in training; told: trained on samples "
+            "with something taken away."
+        )
     return Table(caption, ("Entry", *(c.head for c in columns)), lines)
 
 
 def entry_table(board: Board) -> Table:
     """Return what every entry is and how it was set."""
-    head = ("Entry", "Method", "Paper", "Settings", "Kind", "Absent modalities")
+    head = ("Entry", "Method", "Paper", "Settings", "Prior", "Absent modalities")
     lines = []
     for e in board.entries:
         changed = ", ".join(f"{k}={v}" for k, v in e.settings.items())
         settings = "; ".join(filter(None, (e.preset and f"preset {e.preset}", changed))) or "defaults"
         absent = "handled" if e.handles_absence else "fed as zeros"
-        kind = "floor" if e.floor else "aware" if e.aware else "plain"
+        kind = "floor" if e.floor else e.prior
         lines.append(tuple(map(Cell, (e.name, e.method, e.paper or MISSING, settings, kind, absent))))
     return Table("The entries and their settings.", head, tuple(lines), words=True)
 
@@ -264,6 +272,36 @@ def contrast_table(board: Board) -> Table:
     return Table(
         "Declared comparisons, 95% interval over groups and seeds in brackets.", head, tuple(lines), words=True
     )
+
+
+def standings_table(name: str, found: Standings) -> Table:
+    """Return the place of a run among the entries of a published board."""
+    metric, lines = found.metric, []
+    for row in found.rows:
+        known = math.isfinite(row.low)
+        between = f"[{write_value(metric, row.low)}, {write_value(metric, row.high)}]" if known else ""
+        told = math.isfinite(row.difference_low)
+        ends = [write_value(metric, v) for v in (row.difference_low, row.difference_high)]
+        apart = f"[{', '.join(ends)}]" if told else ""
+        better = (row.difference > 0) is found.higher_is_better
+        says = "" if row.own else f"{'ahead of' if better else 'behind'} it" if row.told else "cannot be told"
+        lines.append(
+            (
+                Cell(f"{row.place}"),
+                Cell(row.name, "", row.own),
+                Cell(write_value(metric, row.mean), between),
+                Cell(MISSING if row.own else write_value(metric, row.difference), apart),
+                Cell(f"{row.p_holm:.3f}" if math.isfinite(row.p_holm) else MISSING),
+                Cell(says),
+            )
+        )
+    grouped = f" of {found.groups} groups" if found.groups != found.samples else ""
+    caption = (
+        f"{name} on {found.corpus}: {label(metric)} {arrow(found.higher_is_better)}, {found.key}, {found.samples} "
+        f"samples{grouped}; 95% intervals in brackets, p corrected for the number of entries (Holm)."
+    )
+    head = ("Place", "Entry", label(metric), "The run - entry", "p", "The run is")
+    return Table(caption, head, tuple(lines), words=True)
 
 
 def left_table(board: Board) -> Table:

@@ -7,14 +7,17 @@ from typing import Any, Literal
 
 from polymodal.cli.lists import Names, Sources, Stresses
 from polymodal.cli.text import print_json
-from polymodal.core.options import Count, Natural, Seeds
+from polymodal.core.options import Count, FoldScheme, Natural, Seeds
 
 EXAMPLES = {
     "bench": """\
   polymodal bench leaderboard.yaml
   polymodal bench --methods late-fusion mmcl cyin --corpora 'mosi.pkl?text=raw' synthetic:talk --out runs/board
   polymodal bench leaderboard.yaml --seeds 1111 --stress missing:rate=0.1/0.3/0.5 noise:audio,snr=0
+  polymodal bench --methods mib umq --corpora synthetic:talk --protocol missmac --folds 5
   polymodal bench leaderboard.yaml --trials 20            search hyper-parameters first, on validation
+  polymodal bench leaderboard.yaml --publish boards/mine    what polymodal compare RUN --against boards/mine reads
+  polymodal bench --add my_method.py:Mine --board boards/mine --out runs/mine
   polymodal bench leaderboard.yaml --ray auto --format latex > table.tex"""
 }
 
@@ -25,9 +28,14 @@ def bench(
     methods: Names = [],  # noqa: B006 (never changed)
     corpora: Sources = [],  # noqa: B006
     stress: Stresses = [],  # noqa: B006
+    protocol: Literal["complete", "missmac", "missbench", "cyin"] | None = None,
+    folds: FoldScheme | None = None,
     seeds: Seeds | None = None,
     preset: str | None = None,
     trials: Natural | None = None,
+    publish: str | None = None,
+    add: Names = [],  # noqa: B006
+    board: str = "benchmarks/results/board",
     workers: Count | None = None,
     ray: str | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
@@ -44,9 +52,14 @@ def bench(
         methods: ids; linear, the floor, is always added
         corpora: sources as for fit
         stress: what to test under, several strengths separated by slashes (docs/stress.md)
+        protocol: what to test under, by name, in the place of stress (docs/stress.md)
+        folds: of every corpus, or leave-one-group-out: cross-validation by groups; default the corpora's own splits
         seeds: whole numbers, one training each; default 1111 1112 1113
         preset: of every method that has it; default cpu
         trials: of a search of hyper-parameters, for every method and corpus
+        publish: folder to write the board with its predictions to, for compare --against and for add
+        add: methods to put on a published board, each with its corpora, seeds, search and conditions
+        board: folder of the published board that add is about
         workers: trainings side by side; default one per processor
         ray: address of a Ray cluster to work on instead, or local
         device: where to compute
@@ -56,29 +69,38 @@ def bench(
     """
     from polymodal.bench.output import print_tables
     from polymodal.bench.page import write_board
-    from polymodal.bench.plan import read_plan
+    from polymodal.bench.published import Published
+    from polymodal.bench.read import read_plan
+    from polymodal.bench.run import added
     from polymodal.bench.run import bench as run
+    from polymodal.core import OptionError
     from polymodal.data.progress import console
 
     flags: dict[str, Any] = {
         "methods": methods,
         "corpora": corpora,
         "stress": stress,
+        "protocol": protocol,
+        "folds": folds,
         "preset": preset,
         "trials": trials,
         "seeds": seeds,
     }
     flags = {name: value for name, value in flags.items() if value not in ([], None)}
-    board = run(read_plan(Path(plan) if plan else None, flags), out, workers=workers, ray=ray, device=device)
-    written = write_board(board, Path(out))
+    if add and (plan or flags):
+        raise OptionError("--add takes corpora, seeds and all else from the board; leave out the plan and its options")
+    beside = Published.load(board) if add else None
+    asked = added(beside, add) if beside else read_plan(Path(plan) if plan else None, flags)
+    made = run(asked, out, workers=workers, ray=ray, device=device, publish=publish, beside=beside)
+    written = write_board(made, Path(out))
     if json:
-        print_json(board.plain())
+        print_json(made.plain())
     else:
-        print_tables(board, format)
-    for failure in board.left:
+        print_tables(made, format)
+    for failure in made.left:
         if failure.failed:
             console.print(
                 f"failed: {failure.entry} on {failure.corpus}: {failure.reason}", soft_wrap=True, markup=False
             )
     console.print(f"page: {written['html']}", soft_wrap=True)
-    return 1 if any(failure.failed for failure in board.left) else 0
+    return 1 if any(failure.failed for failure in made.left) else 0

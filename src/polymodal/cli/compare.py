@@ -10,6 +10,7 @@ from polymodal.core.conditions import COMPLETE
 EXAMPLES = {
     "compare": """\
   polymodal compare runs/linear-mosi runs/mmcl-mosi
+  polymodal compare runs/mine --against benchmarks/results/board
   polymodal compare runs/* --format markdown > table.md
   polymodal compare runs/* --split test_ood --plot comparison.png --json"""
 }
@@ -20,6 +21,7 @@ Format = Literal["terminal", "markdown", "latex", "csv"]
 def compare(
     runs: list[str],
     *,
+    against: str | None = None,
     split: str = "test",
     metric: str | None = None,
     format: Format = "terminal",
@@ -32,6 +34,7 @@ def compare(
 
     Args:
         runs: run folders; the first is what the others are compared with
+        against: folder of a published board; every run is placed among its entries
         split: test split
         metric: metric of the paired tests; default the main one
         format: of the table
@@ -45,6 +48,8 @@ def compare(
     from polymodal.train.run import Run
 
     opened = [Run.load(r) for r in runs]
+    if against:
+        return _against(opened, against, json)
     scores = [load_scores(r) for r in opened]
     labels = _labels(opened)
     table = leaderboard(scores, split=split, labels=labels)
@@ -63,6 +68,34 @@ def compare(
         print(to_markdown(table)) if format == "markdown" else _print_table(table)
         for test in tests:
             print(test.sentence)
+    return 0
+
+
+def _against(runs: list[Any], folder: str, json: bool) -> int:
+    """Print the place of each run among the entries of a published board."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from polymodal.bench.against import standings
+    from polymodal.bench.board import plain
+    from polymodal.bench.output import to_terminal
+    from polymodal.bench.published import Published
+    from polymodal.bench.tables import standings_table
+
+    published = Published.load(folder)
+    found = {str(run.path): standings(run, published) for run in runs}
+    if json:
+        print_json({path: [plain(asdict(one)) for one in each] for path, each in found.items()})
+        return 0
+    console = Console(highlight=False)
+    for path, each in found.items():
+        for one in each:
+            table = standings_table(path, one)
+            console.print(Text(table.caption, "italic"), *to_terminal(table, console.width))
+        for warning in each[0].warnings:
+            console.print(f"warning: {warning}", soft_wrap=True, markup=False)
     return 0
 
 

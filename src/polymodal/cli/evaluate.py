@@ -54,30 +54,33 @@ def evaluate(
 
 
 def print_scores(scores: dict[str, Any]) -> None:
-    """Print the main metric of the first target in every split and condition as a table, and what is lost in words."""
+    """Print the main metric of the first target in every split and condition as a table, what one rater reaches where
+    that is known, and in words what is lost."""
     from rich.console import Console
     from rich.table import Table
 
     from polymodal.report.costs import cost_words
-    from polymodal.report.rows import costs, score_rows
+    from polymodal.report.rows import costs, rater_row, score_rows
 
     rows = score_rows(scores)
-    rows = [r for r in rows if r.main and r.target == rows[0].target]
-    first = rows[0]
+    first = next(row for row in rows if row.main)
+    lines = [(row.subset or row.stress, row) for row in rows]
+    lines += [(f"{row.method}, not the method", row) for row in map(rater_row, scores["agreement"])]
+    lines = [(name, row) for name, row in lines if row.main and row.target == first.target]
     arrow = "higher is better" if first.higher_is_better else "lower is better"
     title = f"{first.method}: {first.metric} of {first.target} ({arrow})"
     table = Table(box=None, header_style="bold", title=title, title_justify="left")
     for column in ("split", "present", "mean", "± seeds", "95% interval", "n", "groups"):
         table.add_column(column, justify="left" if column in ("split", "present") else "right")
-    for row in rows:
+    for name, row in lines:
         between = f"{_number(row.low)} to {_number(row.high)}"
         if math.isfinite(row.least):
             between = f"{_number(row.least)} .. {_number(row.most)}"
         figures = (_number(row.mean), _number(row.std), between, str(row.count), str(row.groups))
-        table.add_row(row.split, row.subset or row.stress, *figures)
+        table.add_row(row.split, name, *figures)
     out = Console(highlight=False)
     out.print(table)
-    if any(math.isfinite(row.least) for row in rows):
+    if any(math.isfinite(row.least) for _, row in lines):
         out.print(f"a .. b: lowest and highest of single groups; {first.groups} are too few for an interval")
     for (split, target), found in costs(scores).items():
         if target == first.target:

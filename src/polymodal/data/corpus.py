@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from polymodal.core import DataError, Modality, Schema, Target, nearest
+from polymodal.data import ratings as rated
 from polymodal.data.columns import as_array, name_of, text_of
 from polymodal.data.pixels import at_rest, pixel_row
 from polymodal.data.ragged import Array, Ragged
@@ -41,6 +42,8 @@ class Split:
         targets: target name -> labels as described in ``core.Batch``.
         groups: what must not be shared between splits (video, speaker, case), one per sample; empty if unknown.
         domains: number of each sample's domain in ``Schema.domains``; None where the schema has none.
+        ratings: target -> rater -> what this rater said, ``(rows,)`` float32 (numbers, or class numbers), NaN where
+            nothing; empty where single raters are not known.
     """
 
     ids: Sequence[str]
@@ -49,6 +52,7 @@ class Split:
     targets: dict[str, Array]
     groups: Sequence[str] = ()
     domains: Array | None = None
+    ratings: rated.Ratings = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -77,6 +81,7 @@ class Split:
             {n: t[chosen] for n, t in self.targets.items()},
             [self.groups[r] for r in chosen] if len(self.groups) else (),
             None if self.domains is None else self.domains[chosen],
+            rated.selected(self.ratings, chosen),
         )
 
     @classmethod
@@ -97,6 +102,7 @@ class Split:
             {n: np.concatenate([p.targets[n] for p in parts]) for n in parts[0].targets},
             [g for p in parts for g in p.groups],
             np.concatenate(domains) if domains else None,
+            rated.joined([(p.ratings, len(p)) for p in parts]),
         )
 
 
@@ -108,6 +114,7 @@ def build_split(
     groups: Sequence[str] = (),
     present: Mapping[str, Any] | None = None,
     domains: Sequence[str] | None = None,
+    ratings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Split:
     """Make a split from plain arrays: what readers and users call.
 
@@ -117,9 +124,12 @@ def build_split(
             channels, height, width)`` (frames). An image, also one of several frames, may be a PNG or JPEG instead: its
             bytes or path. None, a sequence without steps and an empty string mean absent; so does a float as text,
             which is how tables write a missing one.
-        targets: per target, labels as described in ``core.Batch``; NaN, None or -1 where one is not known.
+        targets: per target, labels as described in ``core.Batch``; NaN, None or -1 where one is not known. A target
+            that is not there has the label that its raters give it.
         present: per modality, optional bool per sample that overrides the rule above.
         domains: per sample one of ``schema.domains``; needed where the schema has any.
+        ratings: target -> rater -> one label per sample, NaN or None where this rater said nothing. Together they say
+            their mean, or the class that most of them name; where two are named as often, the label is not known.
 
     Non-finite features become 0 (the field's rule for the -inf of COVAREP); a row with no finite value at all becomes
     absent.
@@ -147,10 +157,12 @@ def build_split(
             clean = [row_of(r if keep else None, modality, i) for r, keep, i in zip(rows, chosen, ids, strict=True)]
             column = Ragged.from_rows(clean, *at_rest(modality))
             out[modality.name], there[modality.name] = column, column.lengths > 0
-    labels = {t.name: t.spec.labels(targets[t.name], ids) for t in schema.targets}
+    said = rated.checked(schema, ratings or {}, ids)
+    given = rated.labels_of(schema, targets, said)
+    labels = {t.name: t.spec.labels(given[t.name], ids) for t in schema.targets}
     names = [name_of(i, f"the id of sample {row}") for row, i in enumerate(ids)]
     owners = [name_of(g, f"the group of sample {row}") for row, g in enumerate(groups)]
-    return Split(names, out, there, labels, owners, _domains(schema, ids, domains))
+    return Split(names, out, there, labels, owners, _domains(schema, ids, domains), said)
 
 
 def _domains(schema: Schema, ids: Sequence[str], domains: Sequence[str] | None) -> Array | None:
@@ -221,7 +233,7 @@ class Corpus:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 over schema, ids, features, presence and labels (first 16 hex digits)."""
+        """SHA-256 over schema, ids, features, presence, labels and ratings (first 16 hex digits)."""
         if self.stored_hash:
             return self.stored_hash
         digest = hashlib.sha256(repr(self.schema).encode())
@@ -242,6 +254,9 @@ class Corpus:
                 digest.update(np.ascontiguousarray(labels).tobytes())
             if split.domains is not None:
                 digest.update(repr(self.schema.domains).encode() + np.ascontiguousarray(split.domains).tobytes())
+            for target, by_rater in sorted(split.ratings.items()):
+                for rater, ratings in sorted(by_rater.items()):
+                    digest.update(f"{target}@{rater}".encode() + np.ascontiguousarray(ratings).tobytes())
         return digest.hexdigest()[:16]
 
     @cached_property
@@ -281,8 +296,9 @@ class Corpus:
                 if modality.shape:
                     _check_pixels(self.source, name, split.columns[modality.name], modality)
             labels = {t.name: _checked_labels(self.source, name, split, t) for t in self.schema.targets}
-            if any(split.targets[n].dtype != of.dtype for n, of in labels.items()):
-                checked[name] = replace(split, targets={**split.targets, **labels})
+            ratings = _checked_ratings(self.source, name, split, self.schema)
+            if any(split.targets[n].dtype != of.dtype for n, of in labels.items()) or ratings is not split.ratings:
+                checked[name] = replace(split, targets={**split.targets, **labels}, ratings=ratings)
         return replace(self, splits={**self.splits, **checked}) if checked else self
 
     def for_retrieval(self, match: Match = "sample") -> Corpus:
@@ -300,7 +316,8 @@ class Corpus:
             if match == "group" and not len(split.groups):
                 raise DataError(f"{self.source}: no groups are known in {name}; leave out match=group")
             same = split.groups if match == "group" else split.ids
-            splits[name] = replace(split, targets={target.name: np.unique(np.asarray(same), return_inverse=True)[1]})
+            labels = {target.name: np.unique(np.asarray(same), return_inverse=True)[1]}
+            splits[name] = replace(split, targets=labels, ratings={})
         content = self.stored_hash and derived_hash(self.stored_hash, target, match)
         return replace(self, schema=replace(self.schema, targets=(target,)), splits=splits, stored_hash=content)
 
@@ -340,6 +357,14 @@ def _check_pixels(source: str, split_name: str, column: Column, modality: Modali
             f"{source}: {modality.name} of {split_name} is no column of {modality.kind} of type uint8 and shape "
             f"{modality.shape}; make it with build_split"
         )
+
+
+def _checked_ratings(source: str, split_name: str, split: Split, schema: Schema) -> rated.Ratings:
+    """Return the ratings of ``split``; the same object where they are as they must be."""
+    try:
+        return rated.unless_equal(split.ratings, rated.checked(schema, split.ratings, split.ids))
+    except DataError as error:
+        raise DataError(f"{source}, {split_name}: {error}") from None
 
 
 def _checked_labels(source: str, split_name: str, split: Split, target: Target) -> Array:

@@ -15,6 +15,7 @@ from polymodal.core import Schema, Target
 from polymodal.data.corpus import Corpus, Split, Texts
 from polymodal.data.leaks import leaks
 from polymodal.data.ragged import Array, Ragged
+from polymodal.data.ratings import agreement_rows
 
 FEW = 30
 """A split with fewer samples than this is called very small."""
@@ -23,11 +24,12 @@ FEW = 30
 def describe(corpus: Corpus) -> dict[str, Any]:
     """Return what is known about ``corpus`` as plain data for JSON.
 
-    Keys: ``name, source, hash, modalities, targets, splits, warnings, notes``. Per split: ``samples``, ``groups``
-    (number of videos or speakers, None if unknown), ``modalities`` (``present`` share; ``length`` in steps or words:
-    min, median, p95, max; for all but text the ``bytes`` at rest and the shares of ``constant`` channels or pixels, of
-    all-``zero`` steps and of ``non_finite`` values) and ``targets`` (``counts``: label or class -> samples; ``mean``,
-    ``std`` of a regression; ``unknown``: samples without a label).
+    Keys: ``name, source, hash, modalities, targets, splits, agreement, warnings, notes``. Per split: ``samples``,
+    ``groups`` (number of videos or speakers, None if unknown), ``modalities`` (``present`` share; ``length`` in steps
+    or words: min, median, p95, max; for all but text the ``bytes`` at rest and the shares of ``constant`` channels or
+    pixels, of all-``zero`` steps and of ``non_finite`` values) and ``targets`` (``counts``: label or class -> samples;
+    ``mean``, ``std`` of a regression; ``unknown``: samples without a label). ``agreement`` has the rows of
+    ``data.ratings.agreement_rows`` with their ``split``; none where single raters are not known.
     Memory stays bounded: memory-mapped features are read block by block.
     """
     splits = {name: _split(corpus, split) for name, split in corpus.splits.items()}
@@ -40,6 +42,11 @@ def describe(corpus: Corpus) -> dict[str, Any]:
         "modalities": schema["modalities"],
         "targets": schema["targets"],
         "splits": splits,
+        "agreement": [
+            {"split": name, **row}
+            for name, split in corpus.splits.items()
+            for row in agreement_rows(corpus.schema, split)
+        ],
         "warnings": _warnings(corpus, splits),
         "notes": list(corpus.notes),
     }
@@ -157,7 +164,8 @@ def render(description: dict[str, Any]) -> RenderableType:
     lines = [Text.assemble("  ! ", warning, style="yellow") for warning in description["warnings"]]
     lines += [Text.assemble("  - ", note) for note in description["notes"]]
     title = Text(f"{description['name']}  ({description['source']})  hash {description['hash']}")
-    return Group(title, _modality_table(description), _label_table(description), *lines)
+    rated = [_rater_table(description["agreement"])] if description["agreement"] else []
+    return Group(title, _modality_table(description), _label_table(description), *rated, *lines)
 
 
 def _table(*columns: str) -> Table:
@@ -202,6 +210,22 @@ def _label_table(description: dict[str, Any]) -> Table:
             moments = ["-" if facts.get(k) is None else f"{facts[k]:.3f}" for k in ("mean", "std")]
             counts = "  ".join(f"{label}: {count}" for label, count in facts["counts"].items())
             table.add_row(escape(target["name"]), escape(split), *moments, escape(counts))
+    return table
+
+
+def _rater_table(agreement: list[dict[str, Any]]) -> Table:
+    """Return how far raters agree, and what one of them reaches in the main metric."""
+    table = _table("raters of", "split", "raters", "figure", "value", "95% interval", "n", "groups")
+    table.columns[3].justify, table.columns[3].no_wrap = "left", True
+    for row in agreement:
+        if row["what"] != "agreement" and not row["main"]:
+            continue
+        ends = [row["low"], row["high"]] if row["low"] is not None else [row["least"], row["most"]]
+        interval = "-" if None in ends else " to ".join(f"{end:.3f}" for end in ends)
+        named = row["metric"] if row["what"] == "agreement" else f"{row['metric']} of {row['what']}"
+        value = "-" if row["mean"] is None else f"{row['mean']:.3f}"
+        figures = (str(row["raters"]), named, value, interval, str(row["count"]), str(row["groups"]))
+        table.add_row(escape(row["target"]), escape(row["split"]), *map(escape, figures))
     return table
 
 

@@ -63,8 +63,8 @@ def mix(
     """Return one corpus whose domains are the sources in ``place``.
 
     Training has the training splits of all of them, validation the validation splits of those with labels: nothing is
-    chosen by labels of a domain that counts as unlabelled. A modality that a source lacks is absent there. Ids and
-    groups get the domain's name in front.
+    chosen by labels of a domain that counts as unlabelled. A modality that a source lacks is absent there. Ids, groups
+    and raters get the domain's name in front.
 
     Args:
         place: as in ``members_of``.
@@ -140,6 +140,7 @@ def _joined(schema: Schema, name: str, number: int, split: Split, hidden: bool) 
         {n: np.full_like(t, np.nan if t.dtype.kind == "f" else -1) if hidden else t for n, t in split.targets.items()},
         [f"{name}/{g}" for g in split.groups] or [name] * rows,
         np.full(rows, number, np.int64),
+        {} if hidden else {t: {f"{name}/{r}": v for r, v in said.items()} for t, said in split.ratings.items()},
     )
 
 

@@ -4,7 +4,8 @@
 MMSA, MulT or MAG-BERT, a function that returns a Corpus (``package.module:function``, ``file.py:function``), or several
 sources as domains of one corpus (``mix:a.pkl,b.pkl``, see ``data.mix``). The kind is found by looking; ``mmsa:PATH``,
 ``magbert:PATH``, ``csd:PATH`` and ``store:PATH`` force it. Options are the reader's own, plus ``modalities=a,b`` (keep
-only these), ``limit=N`` (the first N samples of each split) and ``match=sample`` or ``match=group`` (a retrieval in the
+only these), ``limit=N`` (the first N samples of each split), ``held_out=2/5`` (fold 2 of 5 as the test split, see
+``data.folds``; ``held_out=2/leave-one-group-out``) and ``match=sample`` or ``match=group`` (a retrieval in the
 place of the targets, see ``Corpus.for_retrieval``).
 """
 
@@ -13,21 +14,28 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from polymodal.core import DataError, OptionError, nearest
-from polymodal.core.options import Count, options_of, read_options, split_source
+from polymodal.core.options import Count, FoldScheme, Rule, options_of, read_options, read_value, split_source
 from polymodal.data import csd, magbert, mmsa
 from polymodal.data.columns import choose, keys_of, split_name
 from polymodal.data.corpus import Corpus, Match, Split, derived_hash
+from polymodal.data.folds import Dealt, deal
 from polymodal.data.mix import mix
 from polymodal.data.pickles import read_pickle
 from polymodal.data.store import is_store, read_store
+
+_FOLD = re.compile(r"\d+/[\w-]+")
+HeldOut = Annotated[
+    str, Rule("FOLD/FOLDS, such as 2/5 or 0/leave-one-group-out", lambda text: bool(_FOLD.fullmatch(text)))
+]
 
 Reader = Callable[..., Corpus]
 Opened = tuple[Reader, tuple[Any, ...]]
@@ -194,6 +202,7 @@ def _finish(
     *,
     modalities: tuple[str, ...] | None = None,
     limit: Count | None = None,
+    held_out: HeldOut | None = None,
     match: Match | None = None,
 ) -> Corpus:
     """Return the corpus under its ``source``, with the common options applied, checked."""
@@ -210,9 +219,20 @@ def _finish(
         changed = replace(changed, stored_hash=derived_hash(corpus.stored_hash, changed.schema.names, limit))
     if limit is not None:
         changed = replace(changed, stored_normalizer=None)
+    if held_out is not None:
+        changed = _fold(changed, held_out)
     if match is not None:
         changed = changed.for_retrieval(match)
     return replace(changed, source=source, notes=(*corpus.notes, *_absences(changed))).check()
+
+
+def _fold(corpus: Corpus, held_out: str) -> Corpus:
+    """Return the corpus with the splits of one fold."""
+    number, _, scheme = held_out.partition("/")
+    folds = deal(corpus, read_value("held_out", scheme, FoldScheme, text=True))
+    if int(number) >= len(folds):
+        raise OptionError(f"held_out={held_out}: the {len(folds)} folds are 0 to {len(folds) - 1}")
+    return Dealt(corpus, folds).corpus(int(number))
 
 
 def _keep(corpus: Corpus, names: list[str]) -> Corpus:
@@ -227,6 +247,7 @@ def _keep(corpus: Corpus, names: list[str]) -> Corpus:
             columns={n: part.columns[n] for n in names},
             present={n: part.present[n] for n in names},
             targets={t.name: part.targets[t.name] for t in schema.targets},
+            ratings={t.name: part.ratings[t.name] for t in schema.targets if t.name in part.ratings},
         )
         for split, part in corpus.splits.items()
     }

@@ -88,6 +88,10 @@ def _table(schema: Schema, split: Split) -> Any:
     for name, labels in split.targets.items():
         values = [row.tolist() for row in labels] if labels.ndim > 1 else labels
         columns[f"target/{name}"] = pa.array(values)
+    for name, by_rater in split.ratings.items():
+        columns[f"ratings/{name}"] = pa.StructArray.from_arrays(
+            [pa.array(v) for v in by_rater.values()], list(by_rater)
+        )
     return pa.table(columns)
 
 
@@ -150,6 +154,11 @@ def _split(schema: Schema, table: Any) -> Split:
         targets={t.name: _labels(table.column(f"target/{t.name}"), t) for t in schema.targets},
         groups=table.column("group").to_pylist() if "group" in table.column_names else (),
         domains=table.column("domain").to_numpy() if "domain" in table.column_names else None,
+        ratings={
+            t.name: _ratings(table.column(f"ratings/{t.name}"))
+            for t in schema.targets
+            if f"ratings/{t.name}" in table.column_names
+        },
     )
 
 
@@ -160,6 +169,11 @@ def _ragged(column: Any, modality: Modality) -> Ragged:
         values = chunk.values.to_numpy(zero_copy_only=True).reshape(-1, *step)
         chunks.append((values, chunk.offsets.to_numpy() // math.prod(step)))
     return Ragged(chunks or [(np.zeros((0, *step), dtype), np.zeros(1, np.int64))])
+
+
+def _ratings(column: Any) -> dict[str, np.ndarray[Any, Any]]:
+    names = [column.type.field(i).name for i in range(column.type.num_fields)]
+    return dict(zip(names, (part.to_numpy() for part in column.flatten()), strict=True))
 
 
 def _labels(column: Any, target: Target) -> np.ndarray[Any, Any]:

@@ -19,6 +19,14 @@ _NAMES = {
     "ua": ("UA", "unweighted accuracy"),
     "auc": ("AUC", "area under the ROC curve"),
     "eer": ("EER", "equal error rate"),
+    "icc_single": ("ICC(2,1), one rating", "reliability of one rating"),
+    "icc_mean": ("ICC(2,k), all ratings", "reliability of all ratings"),
+    "alpha_interval": ("Krippendorff's alpha, interval", "Krippendorff's alpha"),
+    "alpha_ordinal": ("Krippendorff's alpha, ordinal", "Krippendorff's alpha"),
+    "alpha_nominal": ("Krippendorff's alpha, nominal", "Krippendorff's alpha"),
+    "cohen_kappa": ("Cohen's kappa, pairs", "Cohen's kappa"),
+    "cross_entropy": ("Cross entropy with shares", "cross entropy with the shares of raters"),
+    "entropy": ("Entropy of shares", "entropy of the shares of raters"),
     "median_rank": ("Median rank", "median rank"),
 }
 # Shares of samples or of decisions are read in percent; errors and correlations are not.

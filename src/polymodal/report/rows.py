@@ -101,6 +101,12 @@ def score_rows(scores: dict[str, Any], *, name: str | None = None) -> list[Row]:
         raise _incomplete(scores, error) from error
 
 
+def rater_row(row: dict[str, Any]) -> Row:
+    """Return a figure of raters (``train.agreement.rater_rows``); KeyError or TypeError if it is none."""
+    common = {"condition": COMPLETE, "series": "", "value": None, "higher_is_better": True, "chance": None}
+    return Row.read({**common, "method": row["what"], "absence": "", "modalities": [], **row})
+
+
 def costs(scores: dict[str, Any]) -> dict[tuple[str, str], Robustness]:
     """Return (split, target) -> what the conditions of a ``scores.json`` cost; RunError as ``score_rows``."""
     try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polymodal.report import plots
+from polymodal.report.agreement import mark, one_rater, rater_table
 from polymodal.report.audits import audit_tables
 from polymodal.report.costs import cost_table, cost_words
 from polymodal.report.folder import Run, best_epochs, read_epochs, read_fused, read_predictions
@@ -56,7 +57,7 @@ class Section:
 
 def sections(run: Run) -> list[Section]:
     """Return every part of the report of ``run`` in reading order."""
-    makers = (_subsets, _costs, _scores, _targets, _stress, _losses, _predictions, _projection)
+    makers = (_subsets, _costs, _scores, _raters, _targets, _stress, _losses, _predictions, _projection)
     found = [part for maker in makers for part in [maker(run)] if part is not None]
     return found + [Section(name, title, table=table) for name, title, table in audit_tables(run.path)]
 
@@ -69,6 +70,12 @@ def _scores(run: Run) -> Section:
     if not run.rows:
         return Section("scores", "Scores", missing=f"There is no evaluation yet. {_evaluate(run)}")
     return Section("scores", "Scores", table=score_table(run.rows, run.target.name))
+
+
+def _raters(run: Run) -> Section | None:
+    """Only where single raters are known."""
+    table = rater_table(run) if run.rows else None
+    return Section("raters", "Raters", table=table) if table else None
 
 
 def _targets(run: Run) -> Section | None:
@@ -100,13 +107,14 @@ def _subsets(run: Run) -> Section | None:
         return None
     if len(rows) < 2:
         return Section("subsets", title, missing=f"Only one subset of the modalities was scored. {_evaluate(run)}")
+    figure, person = plots.subset_bars(rows), one_rater(run)
     return Section(
         "subsets",
         title,
-        plots.subset_bars(rows),
+        figure,
         f"Bars of {label(rows[0].metric)} per subset of modalities: {_spell(rows, subset=True)}.",
         f"{label(rows[0].metric)} of {run.target.name} on {run.split} by the modalities that were present; lines: "
-        f"95% intervals. Absent modalities: {rows[0].absence.rstrip('.')}.",
+        f"95% intervals. Absent modalities: {rows[0].absence.rstrip('.')}." + (mark(figure, person) if person else ""),
         subset_table(run.rows, run.target.name, run.split),
     )
 

@@ -59,7 +59,8 @@ def evaluate(
 
         - ``rows``: one figure each (see ``core.estimate.ScoreRow``), by split, target, condition and metric;
         - ``robustness``: per split and target what the conditions cost (see ``score.Robustness``);
-        - ``calibration``: per split and target (see ``train.calibrate.reliability``).
+        - ``calibration``: per split and target (see ``train.calibrate.reliability``);
+        - ``agreement``: of the raters of each split, where they are known (see ``train.agreement.rater_rows``).
 
         Predictions are in ``predictions.parquet`` beside it (see ``train.predictions``).
 
@@ -149,12 +150,13 @@ def _collect(run: Run, answers: Answers, points: Sequence[Point]) -> tuple[dict[
     """Return the lists of ``scores.json``, and the tables of all that was predicted."""
     from polymodal.core.estimate import plain
     from polymodal.data.progress import progress_bar
+    from polymodal.train.agreement import rater_rows
     from polymodal.train.calibrate import reliability
     from polymodal.train.figures import figures_of
     from polymodal.train.predictions import as_table
 
     corpus, seeds = answers.corpus, run.seeds
-    figures: dict[str, list[Any]] = {"rows": [], "robustness": [], "calibration": []}
+    figures: dict[str, list[Any]] = {"rows": [], "robustness": [], "calibration": [], "agreement": []}
     tables = []
     with progress_bar() as bar:
         task = bar.add_task("evaluating", total=len(points) * len(corpus.test_splits))
@@ -173,6 +175,7 @@ def _collect(run: Run, answers: Answers, points: Sequence[Point]) -> tuple[dict[
             figures["robustness"] += [{"split": split, **plain(cost)} for cost in costs]
             reliable = reliability(run, corpus[split], predicted[COMPLETE])
             figures["calibration"] += [{"split": split, **row} for row in reliable]
+            figures["agreement"] += rater_rows(corpus, split, predicted[COMPLETE])
     return figures, tables
 
 

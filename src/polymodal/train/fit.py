@@ -151,9 +151,19 @@ def train(
 
 
 def train_member(
-    plan: Plan, member: Member, place: Path, fabric: Any, say: Callable[[str], None], checkpoint_seconds: float
+    plan: Plan,
+    member: Member,
+    place: Path,
+    fabric: Any,
+    say: Callable[[str], None],
+    checkpoint_seconds: float,
+    watched: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
-    """Train ``member`` on the splits of ``plan`` into ``place`` and return what ``result.json`` holds."""
+    """Train ``member`` on the splits of ``plan`` into ``place`` and return what ``result.json`` holds.
+
+    Args:
+        watched: as in ``Trainer``.
+    """
     from polymodal.core import seed_torch
     from polymodal.data.progress import progress_bar
     from polymodal.methods import build, find_method
@@ -166,7 +176,7 @@ def train_member(
     problem = CorpusProblem(plan.corpus, plan.recipe, seed)
     with progress_bar() as bar:
         trainer = Trainer(
-            method, problem, plan.recipe, seed, place, fabric, bar, say, checkpoint_seconds, name=str(member)
+            method, problem, plan.recipe, seed, place, fabric, bar, say, checkpoint_seconds, str(member), watched
         )
         return trainer.fit()
 

@@ -58,6 +58,7 @@ class Trainer:
         say: receives one line per epoch.
         checkpoint_seconds: longest time between checkpoints within an epoch.
         name: what lines and the bar call this training; default the seed.
+        watched: told the number of epochs and the validation loss after each; may raise to end the training.
     """
 
     def __init__(
@@ -72,9 +73,11 @@ class Trainer:
         say: Callable[[str], None],
         checkpoint_seconds: float,
         name: str = "",
+        watched: Callable[[int, float], None] | None = None,
     ) -> None:
         self.method, self.problem, self.recipe, self.seed, self.folder = method, problem, recipe, seed, folder
         self.fabric, self.bar, self.say, self.name = fabric, bar, say, name or f"seed {seed}"
+        self.watched = watched
         if recipe.batch_size < fabric.world_size:
             raise OptionError(f"batch_size {recipe.batch_size} is below the number of processes {fabric.world_size}")
         self.at = Progressed()
@@ -220,6 +223,8 @@ class Trainer:
             at.plateau *= 0.5
         self.tracker.write(line)
         self._save_last(stage)
+        if self.watched:
+            self.watched(at.epoch, line["valid"]["loss"])
         figures = "".join(f"{n} {v:.3f}  " for n, v in list(next(iter(line["figures"].values()), {}).items())[:3])
         self.say(
             f"{self.name}  epoch {at.epoch}/{self.recipe.epochs}  train {sum(means.values()):.4f}  "

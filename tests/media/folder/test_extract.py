@@ -69,6 +69,25 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return start
 
 
+def test_a_store_keeps_what_single_raters_said(run: Run, tmp_path: Path) -> None:
+    moods = ["sad", "glad", "calm", "glad", "sad", "calm"]
+    rows = [f"c{i:02}.wav,{mood},{'' if i == 2 else 'glad'},{mood}" for i, mood in enumerate(moods)]
+    write_clips(tmp_path / "clips", plain(6), ["file,emotion@anna,emotion@ben,emotion@cleo", *rows])
+    run()
+    corpus = load_corpus(tmp_path / "store")
+    target = corpus.schema.target("emotion")
+    assert target.classes == ("calm", "glad", "sad")
+    said = {
+        name: [split.targets["emotion"][row], *(by[row] for by in split.ratings["emotion"].values())]
+        for split in corpus.splits.values()
+        for row, name in enumerate(split.ids)
+    }
+    assert all(list(split.ratings["emotion"]) == ["anna", "ben", "cleo"] for split in corpus.splits.values())
+    for i, mood in enumerate(moods):
+        told = target.classes.index(mood)
+        np.testing.assert_array_equal(said[f"c{i:02}"], [told, told, np.nan if i == 2 else 1, told])
+
+
 def test_a_store_holds_what_the_pipeline_found(run: Run, tmp_path: Path) -> None:
     write_clips(tmp_path / "clips", {**plain(6), "late.wav": {"face": True}})
     summary = run(extraction=Extraction(audio="logmel", utterances="clip"), assets=tmp_path)

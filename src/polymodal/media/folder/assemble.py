@@ -14,6 +14,7 @@ from polymodal.core import DataError, Modality, Schema
 from polymodal.data.corpus import Column, Corpus, Split, build_split
 from polymodal.data.pixels import at_rest
 from polymodal.data.ragged import Ragged
+from polymodal.data.ratings import Ratings, joined
 from polymodal.media.folder.manifest import Manifest, Row
 from polymodal.media.folder.parts import read_about, read_features
 from polymodal.media.folder.work import Facts, Task
@@ -56,6 +57,7 @@ class _Side:
     lengths: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     present: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     labels: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    ratings: list[tuple[Ratings, int]] = field(default_factory=list)
     files: dict[str, BinaryIO] = field(default_factory=dict)
 
     def add(self, schema: Schema, split: Split) -> None:
@@ -73,6 +75,7 @@ class _Side:
             self.lengths[modality.name].append(column.lengths)
         for name, labels in split.targets.items():
             self.labels[name].append(labels)
+        self.ratings.append((split.ratings, len(split)))
 
     def finish(self, schema: Schema) -> Split:
         for file in self.files.values():
@@ -83,7 +86,8 @@ class _Side:
                 columns[modality.name] = self._mapped(modality)
         groups = self.groups if any(self.groups) else ()
         present = {name: np.concatenate(parts) for name, parts in self.present.items()}
-        return Split(self.ids, columns, present, {n: np.concatenate(p) for n, p in self.labels.items()}, groups)
+        targets = {name: np.concatenate(parts) for name, parts in self.labels.items()}
+        return Split(self.ids, columns, present, targets, groups, ratings=joined(self.ratings))
 
     def _mapped(self, modality: Modality) -> Ragged:
         step, dtype = at_rest(modality)
@@ -181,9 +185,10 @@ def _splits(schema: Schema, made: Made, rule: str) -> dict[str, Split]:
             for m in schema.modalities
         }
         targets = {t.name: [owners[i].labels[n] for i in rows] for n, t in enumerate(schema.targets)}
+        ratings = {t: {r: [owners[i].ratings[t][r] for i in rows] for r in of} for t, of in owners[0].ratings.items()}
         # Utterances cut from one row belong together even where rows have no groups.
         groups = [owners[i].group or (owners[i].clip if ids[i] != owners[i].id else "") for i in rows]
-        splits[split] = build_split(schema, [ids[i] for i in rows], columns, targets, groups)
+        splits[split] = build_split(schema, [ids[i] for i in rows], columns, targets, groups, ratings=ratings)
     return splits
 
 

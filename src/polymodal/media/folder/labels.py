@@ -1,61 +1,160 @@
-"""What a column of labels is: numbers on a scale, or names of classes."""
+"""What columns of labels are: numbers on a scale, or names of classes, by one hand or by several raters.
+
+``sentiment@anna`` and ``sentiment@ben`` are what Anna and Ben said of ``sentiment``. A column ``sentiment`` beside them
+is the label; without it the label is what they say together (see ``score.raters.consensus``).
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from polymodal.core import DataError, Target
-from polymodal.media.folder.table import Table
+from polymodal.media.folder.table import Table, plain
+from polymodal.score.raters import consensus
 
 MISSING = ("", "nan", "na", "n/a", "null", "none", "?")
 SCALE = 10
 """Whole numbers with more different values than this are a scale, not classes."""
 
 
-def read_target(
-    table: Table, column: str, bounds: tuple[float, float] | None
-) -> tuple[Target, tuple[float, ...] | tuple[int, ...]]:
-    """Return the target that ``column`` holds and the label of each row (a class number where there are classes).
+@dataclass(frozen=True)
+class Labels:
+    """One target of a table.
+
+    Attributes:
+        target: what is to be learned.
+        values: per row a number, or a class number; NaN where raters have no majority.
+        ratings: rater -> the same per row, NaN where this rater said nothing.
+    """
+
+    target: Target
+    values: tuple[float, ...]
+    ratings: dict[str, tuple[float, ...]]
+
+    @property
+    def note(self) -> str:
+        """How many rows have no label, if any."""
+        undecided = sum(map(math.isnan, self.values))
+        what = f"{undecided} of {len(self.values)} rows have no majority of raters"
+        return f"{self.target.name}: {what}, so their label is not known" if undecided else ""
+
+
+def target_names(table: Table) -> tuple[str, ...]:
+    """Return what can be learned from ``table``: its columns, and what only columns of raters are about."""
+    known = {plain(c) for c in table.columns}
+    rated = {plain(name): name for name, rater in map(_rating, reversed(table.columns)) if rater}
+    return (*table.columns, *(name for short, name in rated.items() if short not in known))
+
+
+def find_target(table: Table, name: str) -> str:
+    """Return the one of ``target_names`` that is called ``name``, in the way of ``Table.column``."""
+    return replace(table, columns=target_names(table)).column(name)
+
+
+def read_target(table: Table, name: str, bounds: tuple[float, float] | None) -> Labels:
+    """Return the target ``name`` of ``target_names``, with the labels and ratings of each row.
 
     Numbers are a regression when ``bounds`` are given, when one is not whole, or when there are more than ``SCALE``
     different ones; its range is ``bounds``, else the observed one, rounded outward to whole numbers.
 
     Raises:
-        DataError: a missing label or one outside ``bounds``, with its line; only one value in the whole column.
+        DataError: a missing label, a row that nobody rated, or a label outside ``bounds``, with its line; only one
+            value in the whole column.
     """
-    cells = [row[column] for row in table.rows]
-    for i, cell in enumerate(cells):
-        if cell.lower() in MISSING:
-            raise DataError(f"{table.where(i)} has no {column} ({cell!r}); give the row a label or remove it")
-    if len(set(cells)) < 2:
-        raise DataError(f"{table.path}: every {column} is {cells[0]!r}, there is nothing to learn; check the column")
-    values = [_number(cell) for cell in cells]
-    numbers = [v for v in values if v is not None]
+    raters = _raters(table, name)
+    columns = [name] if name in table.columns else []
+    _check_given(table, name, columns or list(raters.values()))
+    told = [(i, c, row[c]) for i, row in enumerate(table.rows) for c in (*columns, *raters.values()) if _given(row[c])]
+    seen = {cell for _, column, cell in told if column in (columns or raters.values())}
+    if len(seen) < 2:
+        raise DataError(f"{table.path}: every {name} is {seen.pop()!r}, there is nothing to learn; check the column")
+    target, codes = _target(table, name, told, bounds)
+
+    def values(column: str) -> tuple[float, ...]:
+        return tuple(codes[row[column]] if _given(row[column]) else math.nan for row in table.rows)
+
+    ratings = {rater: values(column) for rater, column in raters.items()}
+    if columns:
+        return Labels(target, values(name), ratings)
+    together = consensus(target, np.array(list(ratings.values()), dtype=float).T)
+    return Labels(target, tuple(together.tolist()), ratings)
+
+
+def _rating(column: str) -> tuple[str, str]:
+    """Return target and rater of a column ``target@rater``; no rater where it is none."""
+    name, _, rater = (part.strip() for part in column.partition("@"))
+    return (name, rater) if name else (column, "")
+
+
+def _raters(table: Table, name: str) -> dict[str, str]:
+    """Return rater -> column of those who rated the target ``name``."""
+    found: dict[str, str] = {}
+    for column in table.columns:
+        about, rater = _rating(column)
+        if not rater or plain(about) != plain(name) or column == name:
+            continue
+        if rater in found:
+            raise DataError(
+                f"{table.path}: columns {found[rater]!r} and {column!r} are of one rater; rename one of them"
+            )
+        found[rater] = column
+    return found
+
+
+def _given(cell: str) -> bool:
+    return cell.lower() not in MISSING
+
+
+def _check_given(table: Table, name: str, columns: Sequence[str]) -> None:
+    """Raise DataError for the first row that has nothing in any of ``columns``."""
+    for i, row in enumerate(table.rows):
+        if not any(_given(row[column]) for column in columns):
+            found = f"{name} ({row[name]!r}); give the row a label" if name in row else f"rating of {name}; give it one"
+            raise DataError(f"{table.where(i)} has no {found} or remove it")
+
+
+def _target(
+    table: Table, name: str, told: Sequence[tuple[int, str, str]], bounds: tuple[float, float] | None
+) -> tuple[Target, dict[str, float]]:
+    """Return the target, and what each cell means: a number, or a class number.
+
+    Args:
+        told: row, column and content of every cell that says something.
+    """
+    cells = dict.fromkeys(cell for _, _, cell in told)
+    values = {cell: _number(cell) for cell in cells}
+    numbers = {cell: value for cell, value in values.items() if value is not None}
     if not numbers:
-        return _classes(table, column, cells, sorted(set(cells)))
-    if len(numbers) < len(cells):
-        odd = values.index(None)
-        raise DataError(
-            f"{table.where(odd)}: {column} is {cells[odd]!r} where other rows have numbers; mend it, or choose another "
-            "column with --target"
-        )
-    if bounds is None and all(v.is_integer() for v in numbers) and len(set(numbers)) <= SCALE:
-        return _classes(table, column, [f"{v:.0f}" for v in numbers], [f"{v:.0f}" for v in sorted(set(numbers))])
-    low, high = bounds or (float(math.floor(min(numbers))), float(math.ceil(max(numbers))))
-    for i, value in enumerate(numbers):
-        if not low <= value <= high:
-            raise DataError(f"{table.where(i)}: {column} is {value:g}, outside --range {low:g},{high:g}")
-    return Target(column, "regression", range=(low, high)), tuple(numbers)
+        return _classes(table, name, {cell: cell for cell in cells}, sorted(cells))
+    for i, column, cell in told:
+        if cell not in numbers:
+            raise DataError(
+                f"{table.where(i)}: {column} is {cell!r} where other rows have numbers; mend it, or choose another "
+                "column with --target"
+            )
+    different = sorted(set(numbers.values()))
+    if bounds is None and all(v.is_integer() for v in different) and len(different) <= SCALE:
+        return _classes(table, name, {c: f"{v:.0f}" for c, v in numbers.items()}, [f"{v:.0f}" for v in different])
+    low, high = bounds or (float(math.floor(different[0])), float(math.ceil(different[-1])))
+    for i, column, cell in told:
+        if not low <= numbers[cell] <= high:
+            raise DataError(f"{table.where(i)}: {column} is {numbers[cell]:g}, outside --range {low:g},{high:g}")
+    return Target(name, "regression", range=(low, high)), numbers
 
 
-def _classes(table: Table, column: str, cells: list[str], names: list[str]) -> tuple[Target, tuple[int, ...]]:
-    if len(names) > max(SCALE, len(cells) // 2):
+def _classes(table: Table, name: str, called: dict[str, str], names: Sequence[str]) -> tuple[Target, dict[str, float]]:
+    """Return a target whose classes are ``names``; cells are ``called`` one of them."""
+    if len(names) > max(SCALE, len(table.rows) // 2):
         raise DataError(
-            f"{table.path}: {column} has {len(names)} different values in {len(cells)} rows, too many for classes; "
+            f"{table.path}: {name} has {len(names)} different values in {len(table.rows)} rows, too many for classes; "
             "choose another column with --target"
         )
     index = {name: i for i, name in enumerate(names)}
-    return Target(column, "classification", classes=tuple(names)), tuple(index[c] for c in cells)
+    return Target(name, "classification", classes=tuple(names)), {cell: index[of] for cell, of in called.items()}
 
 
 def _number(cell: str) -> float | None:

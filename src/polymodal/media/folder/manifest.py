@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from polymodal.core import DataError, Target
 from polymodal.data.columns import corpus_name, split_name, text_of
-from polymodal.media.folder.labels import read_target
+from polymodal.media.folder.labels import find_target, read_target, target_names
 from polymodal.media.folder.locate import SUFFIXES, closest, find_clips, find_files
 from polymodal.media.folder.splits import find_groups, find_splits
 from polymodal.media.folder.table import LABELS, Table, find_columns, plain, read_table
@@ -34,7 +34,8 @@ class Row:
         speaker, group: empty if not known. Rows of one group should not be in different splits.
         split: train, valid, test or another test split.
         features: modality name -> file with its features, read instead of extracted.
-        labels: per target of the manifest, a number or a class number.
+        labels: per target of the manifest, a number or a class number; NaN where raters have no majority.
+        ratings: target -> rater -> the same, of one rater, NaN where this one said nothing; only targets with raters.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Row:
     split: str
     features: dict[str, Path]
     labels: tuple[float, ...]
+    ratings: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ def read_manifest(
     place = Path(source)
     table, folder = _find_table(place)
     roles = find_columns(table, columns or {})
-    found = [read_target(table, c, bounds) for c in map(table.column, targets or [_usual_target(table, roles)])]
+    wanted = [find_target(table, name) for name in targets or [_usual_target(table, roles)]]
+    found = [read_target(table, name, bounds) for name in wanted]
     clips = find_clips(table, roles, folder)
     times = _times(table, roles, clips)
     groups, kind = find_groups(table, roles, clips)
@@ -128,13 +131,16 @@ def read_manifest(
             group=groups[i] if kind else "",
             split=splits[i],
             features={name: files[name][i] for name in ("audio", "vision") if i in files[name]},
-            labels=tuple(labels[i] for _, labels in found),
+            labels=tuple(of.values[i] for of in found),
+            ratings={of.target.name: {r: said[i] for r, said in of.ratings.items()} for of in found if of.ratings},
         )
         for i, cells in enumerate(table.rows)
     ]
-    used = [*(f"{role} {column!r}" for role, column in roles.items()), *(f"target {t.name!r}" for t, _ in found)]
-    notes.insert(0, f"columns: {', '.join(used)}")
-    return Manifest(corpus_name(place), str(source), tuple(rows), tuple(t for t, _ in found), tuple(notes))
+    used = [f"{role} {column!r}" for role, column in roles.items()]
+    for of in found:
+        used.append(f"target {of.target.name!r}" + (f" ({len(of.ratings)} raters)" if of.ratings else ""))
+    notes = [f"columns: {', '.join(used)}", *notes, *filter(None, (of.note for of in found))]
+    return Manifest(corpus_name(place), str(source), tuple(rows), tuple(of.target for of in found), tuple(notes))
 
 
 def _find_table(place: Path) -> tuple[Table, Path]:
@@ -172,7 +178,7 @@ def _class_folders(place: Path) -> Table | None:
 
 
 def _usual_target(table: Table, roles: Mapping[str, str]) -> str:
-    by_name = {plain(c): c for c in table.columns if c not in roles.values()}
+    by_name = {plain(c): c for c in target_names(table) if c not in roles.values()}
     for name in LABELS:
         if name in by_name:
             return by_name[name]

@@ -1,0 +1,161 @@
+"""A benchmark's plan from YAML or flags, checked before the first training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from polymodal.bench.plan import DEFAULT_STRESS, FLOOR, BenchPlan, Conditions, EntryPlan, Search
+from polymodal.core import OptionError, nearest
+from polymodal.core.options import FoldScheme, Natural, Rule, Seeds, describe, options_of, read_options
+from polymodal.methods import find_method, method_id
+from polymodal.train.recipe import Recipe, load_preset, preset_names, sort_options
+
+Texts = Annotated[str | tuple[str, ...], Rule("a list of words")]
+
+
+def read_plan(file: Path | None, flags: Mapping[str, Any]) -> BenchPlan:
+    """Return the plan of a YAML file with ``flags`` (the same keys) over it; the floor is added where it is missing.
+
+    Raises:
+        OptionError: the file cannot be read, an unknown key, method, option or preset, a value that does not fit.
+    """
+    place = str(file or "the command line")
+    asked = {**(_yaml(file) if file else {}), **flags}
+    return replace(_plan(place, **read_options(place, asked, options_of(_plan, skip=1))), asked=asked)
+
+
+def _plan(
+    place: str,
+    *,
+    methods: Annotated[str | list[str | dict[str, Any]], Rule("a list of methods")] = [],  # noqa: B006 (never changed)
+    corpora: Annotated[dict[str | int, Texts] | Texts, Rule("a list of sources or lines 'name: source'")] = (),
+    preset: str = "cpu",
+    training: dict[str, Any] = {},  # noqa: B006
+    encoder: dict[str, str] = {},  # noqa: B006
+    encode: dict[str, str] = {},  # noqa: B006
+    trials: Natural = 0,
+    space: dict[str, Any] = {},  # noqa: B006
+    title: str = "Leaderboard",
+    stress: Texts | None = None,
+    subsets: bool | None = None,
+    protocol: str = "",
+    folds: FoldScheme | None = None,
+    seeds: Annotated[int | Seeds, Rule(describe(Seeds))] = BenchPlan.seeds,
+    corpus_seeds: dict[str, Seeds] = {},  # noqa: B006
+    contrasts: Annotated[list[list[str]], Rule("a list of pairs of entries")] | None = None,
+) -> BenchPlan:
+    """Return the plan of a file, whose keys these parameters are."""
+    rows = [{"method": r} if isinstance(r, str) else r for r in ([methods] if isinstance(methods, str) else methods)]
+    if rows and FLOOR not in [row.get("method") for row in rows]:
+        rows.insert(0, {"method": FLOOR})
+    keys = [read_options(f"{place}: entry {r.get('method', r)}", r, options_of(_entry, skip=2)) for r in rows]
+    Recipe().with_options(training)
+    for row in keys:
+        row |= {"encoder": encoder | row.get("encoder", {}), "encode": encode | row.get("encode", {})}
+    entries = [_entry(preset, training, **row) for row in keys]
+    if entries and preset and not any(_has_preset(e.method, preset) for e in entries):
+        known = {own for e in entries for own in preset_names(method_id(find_method(e.method)))}
+        raise OptionError(f"{place}: no method has a preset {preset!r}{nearest(preset, known)}")
+    return BenchPlan(
+        title=title,
+        entries=tuple(entries),
+        corpora=_corpora(corpora, place),
+        tests=_tests(place, stress, subsets, protocol),
+        folds=folds,
+        seeds=(seeds,) if isinstance(seeds, int) else seeds,
+        corpus_seeds=corpus_seeds,
+        search=Search(trials, space),
+        contrasts=_declared(place, entries) if contrasts is None else _checked(place, contrasts, entries),
+    )
+
+
+def _tests(place: str, stress: str | tuple[str, ...] | None, subsets: bool | None, protocol: str) -> Conditions:
+    if protocol and (stress is not None or subsets is not None):
+        raise OptionError(f"{place}: the protocol {protocol} says what is tested; leave out stress and subsets")
+    return Conditions(
+        () if protocol else DEFAULT_STRESS if stress is None else _tuple(stress), subsets is not False, protocol
+    )
+
+
+def _declared(place: str, entries: Sequence[EntryPlan]) -> tuple[tuple[str, str], ...]:
+    """Return the pairs that are compared where the plan names none: what differs in a stress on the training data
+    alone, and every entry against the floor."""
+    pairs = []
+    for one in entries:
+        plain = {n: v for n, v in one.options.items() if n != "train_stress"}
+        same = [replace(one, name=o.name, options=plain) == o for o in entries]
+        pairs += [(one.name, o.name) for o, alike in zip(entries, same, strict=True) if alike and o is not one]
+    floors = [e.name for e in entries if e.method == FLOOR]
+    return (*pairs, *((e.name, floors[0]) for e in entries if floors and e.method != FLOOR))
+
+
+def _checked(place: str, pairs: list[list[str]], entries: Sequence[EntryPlan]) -> tuple[tuple[str, str], ...]:
+    names = [e.name for e in entries]
+    for pair in pairs:
+        if len(pair) != 2:
+            raise OptionError(f"{place}: contrasts are pairs of entries, [first, second]; got {pair}")
+        for name in pair:
+            if name not in names:
+                raise OptionError(f"{place}: contrasts names {name!r}, which is no entry{nearest(name, names)}")
+    return tuple((first, second) for first, second in pairs)
+
+
+def _entry(
+    common: str,
+    training: dict[str, Any],
+    *,
+    method: Annotated[str, Rule("an id, package.module:Class or file.py:Class")],
+    name: str = "",
+    preset: str | None = None,
+    set: dict[str, Any] = {},  # noqa: B006 (the key is called set; never changed)
+    encoder: dict[str, str] = {},  # noqa: B006
+    encode: dict[str, str] = {},  # noqa: B006
+    train_stress: str = "",
+    only: Texts = (),
+) -> EntryPlan:
+    """Return the entry of a line of ``methods``, whose keys these parameters are."""
+    if preset is None:  # the common one is for those that have it
+        preset = common if _has_preset(method, common) else ""
+    elif preset:
+        load_preset(method_id(find_method(method)), preset)
+    options = training | set | ({"train_stress": train_stress} if train_stress else {})
+    Recipe().with_options(sort_options(find_method(method), options)[1])
+    name = name or (f"{method} + {train_stress}" if train_stress else method)
+    return EntryPlan(name, method, preset, options, encoder, encode, _tuple(only))
+
+
+def _has_preset(method: str, preset: str) -> bool:
+    return preset in preset_names(method_id(find_method(method))) or Path(preset).is_file()
+
+
+def _tuple(words: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (words,) if isinstance(words, str) else words
+
+
+def _yaml(file: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        held = yaml.safe_load(file.read_text()) or {}
+    except OSError as error:
+        raise OptionError(f"{file} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise OptionError(f"{file} is not valid YAML: {' '.join(str(error).split())[:300]}") from None
+    if not isinstance(held, dict):
+        raise OptionError(f"{file} must hold 'key: value' lines ({', '.join(options_of(_plan, skip=1))})")
+    return held
+
+
+def _corpora(asked: dict[str | int, Texts] | Texts, place: str) -> dict[str, tuple[str, ...]]:
+    if isinstance(asked, dict):
+        return {str(name): _tuple(sources) for name, sources in asked.items()}
+    named: dict[str, tuple[str, ...]] = {}
+    for source in _tuple(asked):
+        name = source.partition("?")[0].rsplit(":", 1)[-1].rsplit("/", 1)[-1].removesuffix(".pkl")
+        if name in named:
+            raise OptionError(f"{place}: two corpora are called {name!r}; name them: {{name: source}}, folds: [a, b]")
+        named[name] = (source,)
+    return named

@@ -1,0 +1,138 @@
+"""What an entry predicted on a corpus, and the measures that follow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polymodal.bench.board import AREA, Figure
+from polymodal.bench.figures import area_key
+from polymodal.bench.plan import Conditions
+from polymodal.core import Measure, Schema, Target
+from polymodal.score import Blocks, area_measures, summarise_tables, tables_by_seed
+from polymodal.stress import COMPLETE, Point, curve_places
+from polymodal.train.predictions import FILE, column, read_table
+
+Array = np.ndarray[Any, Any]
+Columns = dict[str, Array]
+Tables = list[dict[str, Measure]]
+"""Measures of one condition, one table per seed."""
+
+SUMMARY = ("mean", "std", "low", "high", "count", "seeds", "groups", "least", "most")
+
+
+@dataclass(frozen=True)
+class Results:
+    """An entry on a corpus.
+
+    Attributes:
+        name: of the entry.
+        schema: of the corpus.
+        said: seed -> condition -> ``id``, ``true``, ``predicted`` and, where there are some, ``probability`` and
+            ``group``, in an order that does not depend on the entry.
+        tables: condition -> measures.
+        blocks: test samples dealt by their groups.
+    """
+
+    name: str
+    schema: Schema
+    said: Mapping[int, Mapping[str, Columns]]
+    tables: dict[str, Tables]
+    blocks: Blocks
+
+    @classmethod
+    def of(cls, name: str, schema: Schema, said: Mapping[int, Mapping[str, Columns]]) -> Results:
+        """Return the results that follow from predictions; all seeds have the same conditions."""
+        target, tables = schema.joint_targets[0], {}
+        for condition in next(iter(said.values())):
+            parts = [by_condition[condition] for by_condition in said.values()]
+            shares = [p["probability"] for p in parts] if "probability" in parts[0] else None
+            tables[condition] = tables_by_seed(target, parts[0]["true"], [p["predicted"] for p in parts], shares)
+        whole = next(iter(said.values()))[COMPLETE]
+        return cls(name, schema, said, tables, Blocks.of(len(whole["true"]), whole.get("group")))
+
+    @property
+    def target(self) -> Target:
+        """What is scored."""
+        return self.schema.joint_targets[0]
+
+    @property
+    def whole(self) -> Columns:
+        """Predictions of the first seed on complete input."""
+        return next(iter(self.said.values()))[COMPLETE]
+
+    def curves(self, tests: Conditions) -> dict[str, Tables]:
+        """Return the area under each curve that has one: series -> measures per seed."""
+        by_series: dict[str, list[Point]] = {}
+        for point in tests.of(self.schema):
+            if point.series and point.text in self.tables:
+                by_series.setdefault(point.series, []).append(point)
+        areas = {}
+        for series, points in by_series.items():
+            places = curve_places(series, [p.value for p in points], len(self.schema.names))
+            if places is None:
+                continue
+            names = [p.text for p in points]
+            names = [COMPLETE, *names] if len(places) > len(names) else names
+            tables = [self.tables[name] for name in names]
+            areas[series] = [area_measures(places, [t[seed] for t in tables]) for seed in range(len(self.said))]
+        return areas
+
+    def figures(self, corpus: str, tests: Conditions) -> list[Figure]:
+        """Return every figure of every condition and area."""
+        found = []
+        for point in tests.of(self.schema):
+            if point.text in self.tables:
+                found += self._figures(corpus, self.tables[point.text], (point.text, point.series, point.value))
+        for series, areas in self.curves(tests).items():
+            found += self._figures(corpus, areas, (AREA, series, math.nan))
+        return found
+
+    def _figures(self, corpus: str, tables: Tables, place: tuple[str, str, float]) -> list[Figure]:
+        main, better = self.target.spec.main, self.target.spec.metrics
+        condition, series, value = place
+        return [
+            Figure(
+                entry=self.name,
+                corpus=corpus,
+                condition=condition,
+                series=series,
+                value=value,
+                metric=metric,
+                higher_is_better=better[metric],
+                main=metric == main,
+                **{k: getattr(summary, k) for k in SUMMARY},
+            )
+            for metric, summary in summarise_tables(tables, self.blocks).items()
+        ]
+
+
+def headlines(found: Sequence[Results], tests: Conditions) -> tuple[str, list[Tables]]:
+    """Return what entries are ordered by, the area under the first curve that all have or complete input, and the
+    measures of each in it."""
+    areas = [r.curves(tests) for r in found]
+    series = next((s for s in areas[0] if all(s in a for a in areas)), None) if found else None
+    if series is None:
+        return COMPLETE, [r.tables[COMPLETE] for r in found]
+    return area_key(series), [a[series] for a in areas]
+
+
+def pooled(folders: Iterable[Path], target: Target, conditions: Iterable[str]) -> dict[str, Columns]:
+    """Return condition -> columns of one seed, the test samples of several folds one after another."""
+    names = {part: f"{target.name}/{part}" for part in ("true", "predicted", "probability")}
+    names |= {"id": "id", "group": "group"}
+    parts: dict[str, list[Columns]] = {condition: [] for condition in conditions}
+    for folder in folders:
+        table = read_table(folder / FILE)
+        keys, ids = column(table, "condition"), column(table, "id")
+        values = {p: column(table, n) for p, n in names.items() if n in table.column_names}
+        for condition, found in parts.items():
+            rows = np.flatnonzero(keys == condition)
+            rows = rows[np.argsort(ids[rows], kind="stable")]
+            found.append({p: v[rows] for p, v in values.items()})
+    return {key: {p: np.concatenate([c[p] for c in each]) for p in each[0]} for key, each in parts.items()}
