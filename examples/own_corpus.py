@@ -47,4 +47,4 @@ if __name__ == "__main__":
     run = polymodal.fit("linear", stress(), out="runs/own-corpus")
     for row in polymodal.evaluate(run, stress())["rows"]:
         if row["main"]:
-            print(f"{row['metric']} with {' + '.join(row['present']):20} {row['mean']:.3f}")
+            print(f"{row['metric']}, {row['condition']:20} {row['mean']:.3f}")

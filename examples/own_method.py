@@ -51,4 +51,4 @@ if __name__ == "__main__":
     run = polymodal.fit(f"{__file__}:Gated", "synthetic:talk?n=200", epochs=3, out="runs/own-method")
     for row in polymodal.evaluate(run)["rows"]:
         if row["main"] and row["split"] == "test":
-            print(f"{row['metric']} with {' + '.join(row['present']):22} {row['mean']:.3f}")
+            print(f"{row['metric']}, {row['condition']:22} {row['mean']:.3f}")

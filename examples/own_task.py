@@ -71,4 +71,4 @@ if __name__ == "__main__":
     run = polymodal.fit("late-fusion", laughs(), epochs=15, lr=0.01)
     for row in polymodal.evaluate(run)["rows"]:
         if row["main"]:
-            print(f"{row['metric']} with {' + '.join(row['present'])}: {row['mean']:.3f}, {row['count']} labels")
+            print(f"{row['metric']}, {row['condition']}: {row['mean']:.3f}, {row['count']} labels")

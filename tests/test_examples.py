@@ -12,9 +12,9 @@ from polymodal.cli.main import main
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SAYS = {
     "compare_runs.py": ["| linear", "| late-fusion", "against runs/floor: mae"],
-    "own_corpus.py": ["f1 with pulse + skin + note", "f1 with note"],
-    "own_method.py": ["mae with text + audio + vision", "mae with vision"],
-    "own_task.py": ["log_error with audio + face", "54 labels"],
+    "own_corpus.py": ["f1, complete", "f1, subset:note"],
+    "own_method.py": ["mae, complete", "mae, subset:vision"],
+    "own_task.py": ["log_error, complete", "54 labels"],
 }
 
 

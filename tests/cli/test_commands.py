@@ -98,6 +98,15 @@ def test_evaluate_on_other_data_leaves_the_first_scores_alone(call: Call, traine
     assert (trained / "evaluation/scores.json").read_bytes() == before
 
 
+def test_evaluate_takes_a_whole_protocol_by_name(call: Call, trained: Path) -> None:
+    found = call("evaluate", trained, "--protocol", "missmac", "--json").json
+    assert found["protocol"]["name"] == "missmac"
+    refused = call("evaluate", trained, "--protocol", "misbench")
+    assert (refused.code, "did you mean 'missbench'?" in refused.err) == (1, True)
+    refused = call("evaluate", trained, "--protocol", "cyin", "--stress", "missing-one")
+    assert (refused.code, "protocol cyin says itself" in refused.err) == (1, True)
+
+
 def test_resume_where_nothing_is_simply_starts(call: Call, tmp_path: Path) -> None:
     words = ("fit", "linear", "--data", "synthetic:xor?n=20", "--out", tmp_path / "run", "--resume", "--json")
     first, second = call(*words).json, call(*words).json

@@ -297,7 +297,7 @@ def test_the_model_card_tells_what_the_run_is(run: Run, hub: Path) -> None:
     assert about["library_name"] == "polymodal"
     assert {"affective-computing", "linear", "text", "audio", "vision"} <= set(about["tags"])
     scores = json.loads((run.path / "evaluation" / "scores.json").read_text())["rows"]
-    figures = {(r["target"], r["split"], r["metric"]): r["mean"] for r in scores if r["complete"]}
+    figures = {(r["target"], r["split"], r["metric"]): r["mean"] for r in scores if r["condition"] == "complete"}
     listed = {
         (r["task"]["name"], r["dataset"]["split"], m["type"]): m["value"]
         for r in about["model-index"][0]["results"]

@@ -77,6 +77,6 @@ def test_a_store_predicts_the_same_and_other_frames_are_refused(run: Run, tmp_pa
 def test_a_run_is_tested_behind_a_rectangle(run: Run) -> None:
     scores = evaluate(run.path, subsets=False, stress=["occlude:vision,share=0/1.0"])
     whole = next(row["mean"] for row in scores["rows"] if row["metric"] == "mae")
-    found = {row["value"]: row["mean"] for row in scores["stress"] if row["metric"] == "mae"}
+    found = {row["value"]: row["mean"] for row in scores["rows"] if row["metric"] == "mae"}
     assert found[0.0] == whole
     assert abs(found[1.0] - whole) > 0.01

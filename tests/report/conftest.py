@@ -44,8 +44,9 @@ def _scores(targets: list[Target], *, method: str = "mmcl", shift: float = 0.0, 
             rows.append(
                 {
                     "split": split,
-                    "present": list(subset),
-                    "complete": len(subset) == 3,
+                    "condition": "complete" if len(subset) == 3 else f"subset:{','.join(subset)}",
+                    "series": "",
+                    "value": None,
                     "target": target.name,
                     "metric": metric,
                     "higher_is_better": higher,
@@ -54,13 +55,18 @@ def _scores(targets: list[Target], *, method: str = "mmcl", shift: float = 0.0, 
                     "std": 0.0125,
                     "low": mean - 0.04,
                     "high": mean + 0.05,
+                    "least": None,
+                    "most": None,
+                    "chance": None,
                     "count": 90 - 10 * (place == 2),
+                    "groups": 90 - 10 * (place == 2),
                     "seeds": [mean - 0.0125, mean + 0.0125],
                 }
             )
     protocol = {"selection": "Lowest validation loss.", "interval": "95% over groups.", "absence": "Zeros."}
-    data = {"source": "synthetic:talk", "name": "talk", "hash": hash}
-    return {"run": "run", "method": method, "data": data, "protocol": protocol, "seeds": SEEDS, "rows": rows}
+    data = {"source": "synthetic:talk", "name": "talk", "hash": hash, "modalities": list(NAMES)}
+    about = {"run": "run", "method": method, "data": data, "protocol": protocol, "seeds": SEEDS}
+    return about | {"rows": rows, "robustness": []}
 
 
 def _info(targets: list[Target]) -> dict[str, Any]:

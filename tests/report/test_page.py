@@ -287,8 +287,9 @@ def test_only_the_first_seed_and_the_complete_input_are_drawn(regression: tuple[
 def test_scores_on_another_corpus_say_so(make_run: MakeRun) -> None:
     run = make_run()
     file = run / "evaluation" / "scores.json"
-    data = {"source": "mosi.pkl?a=1", "name": "mosi", "hash": "0000"}
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"data": data}))
+    scores = json.loads(file.read_text())
+    scores["data"] |= {"source": "mosi.pkl?a=1", "name": "mosi", "hash": "0000"}
+    file.write_text(json.dumps(scores))
     text = Page(write_report(run)).text
     assert "mmcl predicts sentiment on mosi with" in text
     assert "polymodal evaluate run --data &#39;mosi.pkl?a=1&#39;" in text

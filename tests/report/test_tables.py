@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import re
 
 import pytest
 
 from polymodal.core import RunError, Target
+from polymodal.report import write_report
 from polymodal.report.metrics import is_percent, label, write_value
 from polymodal.report.tables import (
     leaderboard,
@@ -145,8 +147,21 @@ def test_leaderboard_refuses_what_it_cannot_tell_apart_or_find(make_scores) -> N
 def test_incomplete_scores_are_an_error_that_names_the_run(make_scores) -> None:
     scores = make_scores([Target("sentiment", "regression", (-3, 3))])
     del scores["rows"][3]["mean"]
-    with pytest.raises(RunError, match=r"scores of run are incomplete \(KeyError\('mean'\)\)"):
+    with pytest.raises(
+        RunError,
+        match=r"scores of run are .* of an earlier version \(KeyError\('mean'\)\); run polymodal evaluate on it again",
+    ):
         score_rows(scores)
+
+
+def test_scores_of_an_earlier_version_ask_for_a_new_evaluation(make_run, make_scores) -> None:
+    scores = make_scores([Target("sentiment", "regression", (-3, 3))])
+    for row in scores["rows"]:
+        row["complete"] = row.pop("condition") == "complete"
+    folder = make_run()
+    (folder / "evaluation/scores.json").write_text(json.dumps(scores))
+    with pytest.raises(RunError, match=r"earlier version .*'condition'.*; run polymodal evaluate on it again"):
+        write_report(folder)
 
 
 def test_markdown_survives_any_name(make_scores) -> None:
@@ -183,6 +198,6 @@ def test_csv_gives_back_the_unrounded_numbers(make_scores) -> None:
     for line, row in zip(read, scores["rows"], strict=True):
         assert line["method"] == 'x,"y'
         assert float(line["mean"]) == row["mean"]
-        assert line["present"] == "+".join(row["present"])
+        assert line["condition"] == row["condition"]
         assert [float(v) for v in line["seeds"].split(";")] == row["seeds"]
     assert read[0]["std"] == ""

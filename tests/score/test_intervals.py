@@ -179,12 +179,11 @@ def test_score_gives_figures_with_intervals_for_every_joint_target():
         y, p, q = a_case(target, seeds=1)
         expected = summarise(target, y, p, q)
         for name, figure in found.figures[target.name].items():
-            same = expected[name]
-            assert (figure.value, figure.count, figure.groups) == (same.mean, same.count, 40)
-            assert (figure.low, figure.high) == (same.low, same.high)
-            assert figure.low <= figure.value <= figure.high
+            assert figure == expected[name]
+            assert figure.groups == 40
+            assert figure.low <= figure.mean <= figure.high
     few = {name: values[:9] for name, values in columns.items()}
-    assert score(schema, few).figures["humour"]["accuracy"].low is None
+    assert score(schema, few).figures["humour"]["accuracy"].least >= 0
     assert found.predictions["id"][0] == "clip0"
 
 
@@ -200,7 +199,8 @@ def test_score_names_a_missing_column_and_a_bad_sample():
 def test_no_samples_have_no_interval():
     schema = Schema((Modality("text", "text"),), (MOSI,))
     figure = score(schema, {"sentiment/true": np.empty(0), "sentiment/predicted": np.empty(0)}).figures["sentiment"]
-    assert (figure["mae"].count, figure["mae"].low) == (0, None)
+    assert figure["mae"].count == 0
+    assert np.isnan(figure["mae"].low)
 
 
 @pytest.mark.parametrize("options", [{"level": 1.0}, {"level": 0.0}])

@@ -31,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_it_is_learned_evaluated_and_compared(run: Run) -> None:
-    rows = {r["metric"]: r for r in evaluate(run)["rows"] if r["complete"]}
+    rows = {r["metric"]: r for r in evaluate(run)["rows"] if r["condition"] == "complete"}
     assert list(rows) == ["log_error", "share_exact"]
     assert rows["log_error"]["main"]
     assert not rows["log_error"]["higher_is_better"]

@@ -157,14 +157,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_a_planted_match_is_found_in_both_directions_far_above_chance(run: Run) -> None:
     scores = evaluate(run, pairs().for_retrieval())
-    rows = {r["metric"]: r for r in scores["rows"] if r["complete"]}
+    rows = {r["metric"]: r for r in scores["rows"] if r["condition"] == "complete"}
     assert list(rows) == list(MATCH.spec.metrics)
     assert rows["recall_at_1"]["chance"] == pytest.approx(0.01)
     for way, k in product(("", "_back"), (1, 10)):
         row = rows[f"recall_at_{k}{way}"]
         assert row["mean"] > 20 * 0.01 * (1 if k == 1 else 3)
         assert row["low"] <= row["mean"] <= row["high"]
-    alone = {r["metric"]: r["mean"] for r in scores["rows"] if r["present"] == ["text"]}
+    alone = {r["metric"]: r["mean"] for r in scores["rows"] if r["condition"] == "subset:text"}
     assert alone["median_rank"] == 50.5  # there is nothing to choose by
     assert not (run.path / "calibration.json").exists()
 

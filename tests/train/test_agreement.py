@@ -81,7 +81,7 @@ def test_one_rater_is_printed_below_the_subsets(run: Path, capsys: pytest.Captur
     scores = _scores(run)
     print_scores(scores)
     mae = next(r for r in scores["agreement"] if r["main"] and r["target"] == "valence")
-    last = capsys.readouterr().out.splitlines()[-1].split()
+    last = next(line.split() for line in capsys.readouterr().out.splitlines() if "one rater" in line)
     assert last[:8] == ["test", "one", "rater,", "not", "the", "method", f"{mae['mean']:.3f}", f"{mae['std']:.3f}"]
 
 

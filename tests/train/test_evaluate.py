@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,19 +13,19 @@ from pyarrow import parquet
 
 from polymodal import evaluate, fit, load_corpus
 from polymodal.core import DataError, OptionError, RunError
+from polymodal.report import write_report
 from polymodal.train.evaluate import evaluation_name
 
 
 def test_every_subset_of_modalities_is_scored_on_every_test_split(tmp_path: Path) -> None:
     run = fit("linear", "synthetic:talk?n=20", out=tmp_path / "run")
     scores = evaluate(run)
-    seen = {(row["split"], tuple(row["present"])) for row in scores["rows"]}
+    seen = {(row["split"], row["condition"]) for row in scores["rows"]}
     assert {split for split, _ in seen} == {"test", "test_ood"}
     assert len(seen) == 2 * (2**3 - 1)
-    assert {row["complete"] for row in scores["rows"] if len(row["present"]) == 3} == {True}
-    assert not any(row["complete"] for row in scores["rows"] if len(row["present"]) < 3)
+    assert {kept for split, kept in seen if split == "test"} >= {"complete", "subset:text", "subset:audio,vision"}
     only = evaluate(run, subsets=False)
-    assert {tuple(row["present"]) for row in only["rows"]} == {("text", "audio", "vision")}
+    assert {row["condition"] for row in only["rows"]} == {"complete"}
 
 
 def test_scores_on_disk_are_those_returned(trained: Path) -> None:
@@ -45,8 +46,7 @@ def test_figures_follow_from_the_stored_predictions(trained: Path) -> None:
         assert row["mean"] == pytest.approx(np.mean(row["seeds"]))
         assert row["std"] == pytest.approx(np.std(row["seeds"]))
         if row["metric"] == "accuracy":
-            name = "complete" if row["complete"] else f"subset:{','.join(row['present'])}"
-            part = table[table["condition"] == name]
+            part = table[table["condition"] == row["condition"]]
             right = part["agreement/true"] == part["agreement/predicted"]
             assert row["seeds"] == pytest.approx([right[part["seed"] == s].mean() for s in (1, 2)])
     assert sum(row["main"] for row in scores["rows"]) == 3
@@ -69,33 +69,77 @@ def test_stress_has_its_own_rows_predictions_and_areas(tmp_path: Path) -> None:
     run = fit("linear", "synthetic:talk?n=20", out=tmp_path / "run")
     plain = evaluate(run)
     scores = evaluate(run, stress=["missing:rate=0.3/0.6", "noise:audio,snr=0"])
-    assert scores["rows"] == plain["rows"]
-    mae = [r for r in scores["stress"] if r["metric"] == "mae" and r["split"] == "test"]
+    assert [r for r in scores["rows"] if r["condition"] == "complete" or "subset:" in r["condition"]] == plain["rows"]
+    found = [r for r in scores["rows"] if r["metric"] == "mae" and r["split"] == "test"]
+    mae, complete = found[7:], found[0]["mean"]
     names = ["missing:rate=0.3", "missing:rate=0.6", "noise:audio,snr=0", "area"]
-    assert [r["stress"] for r in mae] == names
+    assert [r["condition"] for r in mae] == names
+    assert [r["series"] for r in mae] == ["missing:rate", "missing:rate", "", "missing:rate"]
     assert [r["value"] for r in mae] == [0.3, 0.6, None, None]
-    complete = next(
-        r["mean"] for r in scores["rows"] if r["complete"] and r["metric"] == "mae" and r["split"] == "test"
-    )
     low, high = mae[0]["mean"], mae[1]["mean"]
     assert mae[3]["mean"] == pytest.approx(((complete + low) / 2 * 0.3 + (low + high) / 2 * 0.3) / 0.6)
     table = parquet.read_table(run.path / "evaluation/predictions.parquet").to_pandas()
     assert set(names[:3]) < set(table["condition"])
     part = table[(table["condition"] == names[1]) & (table["split"] == "test")]
     assert (part["sentiment/true"] - part["sentiment/predicted"]).abs().mean() == pytest.approx(high, abs=1e-6)
-    assert evaluate(run, subsets=False)["stress"] == []
+    (costs,) = (c for c in scores["robustness"] if c["split"] == "test")
+    assert [d["condition"] for d in costs["drops"]][-3:] == names[:3]
+    assert costs["drops"][-2]["drop"]["mean"] == pytest.approx(high - complete)
+    assert evaluate(run, subsets=False)["robustness"] == []
 
 
 def test_masks_at_test_do_not_depend_on_the_batch_size(tmp_path: Path) -> None:
     stress = ["missing:rate=0.5", "swap:p=0.5"]
     runs = [fit("linear", "synthetic:talk?n=20", batch_size=b, out=tmp_path / str(b)) for b in (4, 16)]
-    one, two = ([r["mean"] for r in evaluate(run, stress=stress)["stress"]] for run in runs)
+    one, two = ([r["mean"] for r in evaluate(run, stress=stress)["rows"]] for run in runs)
     assert one == pytest.approx(two, abs=1e-5)
 
 
 def test_an_unknown_stress_is_an_error_before_any_work(trained: Path) -> None:
     with pytest.raises(OptionError, match="no stress 'misssing'; did you mean 'missing"):
         evaluate(trained, stress=["misssing:rate=0.3"])
+
+
+def test_a_protocol_says_what_is_tested(trained: Path) -> None:
+    scores = evaluate(trained, protocol="cyin")
+    assert scores["protocol"]["name"] == "cyin"
+    assert "CyIN" in scores["protocol"]["says"]
+    assert {r["series"] for r in scores["rows"]} == {"", "missing:rate", "instance:p"}
+    assert {r["condition"] for r in scores["rows"] if not r["series"]} == {"complete", "subset:audio", "subset:vision"}
+    assert (scores["prior"], scores["data"]["warnings"]) == ("none", [])
+    only = evaluate(trained, protocol="complete")
+    assert {r["condition"] for r in only["rows"]} == {"complete"}
+    assert "name" not in evaluate(trained)["protocol"]
+
+
+@pytest.mark.parametrize("more", [{"stress": ["missing-one"]}, {"subsets": False}])
+def test_a_protocol_leaves_no_choice(trained: Path, more: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match="protocol missmac says itself which subsets"):
+        evaluate(trained, protocol="missmac", **more)
+    with pytest.raises(OptionError, match="no protocol 'mismac'; did you mean 'missmac'"):
+        evaluate(trained, protocol="mismac", **more)
+
+
+def test_who_was_told_of_absence_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = "synthetic:xor?n=24"
+    told = fit("linear", source, train_stress="missing:rate=0.3", out=tmp_path / "told")
+    scores = evaluate(told, protocol="missmac")
+    (warning,) = scores["data"]["warnings"]
+    assert scores["prior"] == "told"
+    assert warning.endswith("this one was told of absence (missing:rate=0.3)")
+    assert f"warning: {warning}" in capsys.readouterr().err
+    assert f"<dd>M{warning[1:]}.</dd>" in write_report(told.path).read_text()
+    assert evaluate(told, protocol="complete")["data"]["warnings"] == []
+    assert evaluate(told, subsets=False)["data"]["warnings"] == []
+
+
+def test_what_a_method_drops_is_its_own(tmp_path: Path) -> None:
+    found = {}
+    for base in ("late-fusion", "umq"):
+        run = fit("agm", "synthetic:xor?n=24", options={"base": base}, epochs=1, batch_size=8, out=tmp_path / base)
+        scores = evaluate(run, protocol="missmac")
+        found[base] = (scores["prior"], scores["data"]["warnings"])
+    assert found == {"late-fusion": ("none", []), "umq": ("own", [])}
 
 
 def test_an_absent_modality_cannot_change_what_is_predicted(trained: Path) -> None:

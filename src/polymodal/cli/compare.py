@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from polymodal.cli.text import print_json
+from polymodal.core.conditions import COMPLETE
 
 EXAMPLES = {
     "compare": """\
@@ -105,7 +106,7 @@ def _labels(runs: list[Any]) -> list[str]:
 
 
 def _rows(scores: dict[str, Any], label: str, split: str) -> list[dict[str, Any]]:
-    return [{"run": label, **row} for row in scores["rows"] if row["split"] == split and row["complete"]]
+    return [{"run": label, **row} for row in scores["rows"] if row["split"] == split and row["condition"] == COMPLETE]
 
 
 def _print_table(table: Any) -> None:

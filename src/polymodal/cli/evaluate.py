@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from polymodal.cli.lists import Stresses
@@ -12,6 +13,7 @@ EXAMPLES = {
   polymodal evaluate runs/mmcl-talk
   polymodal evaluate runs/mmcl-mosi --data other_corpus.pkl
   polymodal evaluate runs/mmcl-talk --stress missing:rate=0.1/0.3/0.5/0.7 noise:audio,snr=20/10/0
+  polymodal evaluate runs/mmcl-talk --protocol missmac
   polymodal evaluate runs/mmcl-talk --json > scores.json"""
 }
 
@@ -21,6 +23,7 @@ def evaluate(
     *,
     data: str | None = None,
     stress: Stresses = [],  # noqa: B006 (never changed)
+    protocol: str | None = None,
     json: bool = False,
 ) -> int:
     """Score a run on complete input, on every subset of its modalities and under stress, and write its report.
@@ -29,6 +32,7 @@ def evaluate(
         run: folder of a run
         data: another corpus with the same modalities and targets
         stress: also under these, several strengths separated by slashes (docs/stress.md)
+        protocol: in place of these, a whole protocol: missmac, missbench, cyin or complete (docs/stress.md)
         json: print the scores as JSON
     """
     from polymodal.data.progress import console
@@ -39,7 +43,7 @@ def evaluate(
 
     opened = Run.load(run)
     corpus = opened.corpus(data)
-    scores = score(opened, corpus if data else None, stress=stress)
+    scores = score(opened, corpus if data else None, stress=stress, protocol=protocol)
     report = write_report(opened.path, evaluation=evaluation_name(opened, corpus))
     if json:
         print_json(scores)
@@ -50,35 +54,38 @@ def evaluate(
 
 
 def print_scores(scores: dict[str, Any]) -> None:
-    """Print the main metric on every split and subset as a table, and what one rater reaches where that is known."""
+    """Print the main metric of the first target in every split and condition as a table, what one rater reaches where
+    that is known, and in words what is lost."""
     from rich.console import Console
     from rich.table import Table
 
-    main = [row for row in scores["rows"] if row["main"]]
-    first = [row for row in main if row["target"] == main[0]["target"]]
-    arrow = "higher is better" if first[0]["higher_is_better"] else "lower is better"
-    title = f"{scores['method']}: {first[0]['metric']} of {first[0]['target']} ({arrow})"
+    from polymodal.report.costs import cost_words
+    from polymodal.report.rows import costs, rater_row, score_rows
+
+    rows = score_rows(scores)
+    first = next(row for row in rows if row.main)
+    lines = [(row.subset or row.stress, row) for row in rows]
+    lines += [(f"{row.method}, not the method", row) for row in map(rater_row, scores["agreement"])]
+    lines = [(name, row) for name, row in lines if row.main and row.target == first.target]
+    arrow = "higher is better" if first.higher_is_better else "lower is better"
+    title = f"{first.method}: {first.metric} of {first.target} ({arrow})"
     table = Table(box=None, header_style="bold", title=title, title_justify="left")
     for column in ("split", "present", "mean", "± seeds", "95% interval", "n", "groups"):
         table.add_column(column, justify="left" if column in ("split", "present") else "right")
-    for row in first:
-        table.add_row(row["split"], " + ".join(row["present"]), *_cells(row))
-    for row in scores["agreement"]:
-        if row["main"] and row["target"] == main[0]["target"]:
-            table.add_row(row["split"], f"{row['what']}, not the method", *_cells(row))
-    for row in scores["stress"]:
-        if row["main"] and row["target"] == main[0]["target"]:
-            name = f"area under {row['series']}" if row["stress"] == "area" else row["stress"]
-            table.add_row(row["split"], name, *_cells(row))
+    for name, row in lines:
+        between = f"{_number(row.low)} to {_number(row.high)}"
+        if math.isfinite(row.least):
+            between = f"{_number(row.least)} .. {_number(row.most)}"
+        figures = (_number(row.mean), _number(row.std), between, str(row.count), str(row.groups))
+        table.add_row(row.split, name, *figures)
     out = Console(highlight=False)
     out.print(table)
-    if any(row["low"] is None and row["least"] is not None for row in scores["rows"]):
-        out.print(f"a .. b: lowest and highest of single groups; {first[0]['groups']} are too few for an interval")
+    if any(math.isfinite(row.least) for _, row in lines):
+        out.print(f"a .. b: lowest and highest of single groups; {first.groups} are too few for an interval")
+    for (split, target), found in costs(scores).items():
+        if target == first.target:
+            out.print(f"{split}: {cost_words(found, first.modalities)}", soft_wrap=True, markup=False)
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    mean, std, low, high = ("-" if row[k] is None else f"{row[k]:.3f}" for k in ("mean", "std", "low", "high"))
-    between = f"{low} to {high}"
-    if row["low"] is None and row["least"] is not None:
-        between = f"{row['least']:.3f} .. {row['most']:.3f}"
-    return mean, std, between, str(row["count"]), str(row["groups"])
+def _number(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else "-"

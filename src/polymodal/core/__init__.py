@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from polymodal.core.batch import Batch, Stream
     from polymodal.core.errors import DataError, OptionError, PolymodalError, RunError, TrainingError, nearest
-    from polymodal.core.output import Figure, Output, Scores
+    from polymodal.core.estimate import Estimate
+    from polymodal.core.output import Output, Scores
     from polymodal.core.schema import Kind, Modality, Schema, Target
     from polymodal.core.seeds import derive_seed, numpy_rng, seed_torch
     from polymodal.core.tasks import Column, Measure, Task, find_task
@@ -20,7 +21,7 @@ __all__ = [
     "Batch",
     "Column",
     "DataError",
-    "Figure",
+    "Estimate",
     "Kind",
     "Measure",
     "Modality",
@@ -44,7 +45,8 @@ __all__ = [
 _HOME = {
     "batch": ("Batch", "Stream"),
     "errors": ("DataError", "OptionError", "PolymodalError", "RunError", "TrainingError", "nearest"),
-    "output": ("Figure", "Output", "Scores"),
+    "estimate": ("Estimate",),
+    "output": ("Output", "Scores"),
     "schema": ("Kind", "Modality", "Schema", "Target"),
     "seeds": ("derive_seed", "numpy_rng", "seed_torch"),
     "tasks": ("Column", "Measure", "Task", "find_task"),

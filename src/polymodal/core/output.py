@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from polymodal.core.estimate import Estimate
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -26,26 +28,15 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One score: its value, the numbers of samples and of groups behind it and, where known, its interval."""
-
-    value: float
-    count: int
-    groups: int
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
 class Scores:
     """Named figures and the predictions they came from.
 
     Attributes:
-        figures: target name -> metric name -> Figure.
+        figures: target name -> metric name -> Estimate.
         predictions: columns of equal length, ready for a table: ``id``, and per target ``<target>/true`` and
             ``<target>/predicted`` (regression: value; classification: class number; multilabel: 0/1 rows; retrieval:
             ranks), plus ``<target>/probability`` (rows of class probabilities) where there are classes.
     """
 
-    figures: dict[str, dict[str, Figure]]
+    figures: dict[str, dict[str, Estimate]]
     predictions: dict[str, np.ndarray[Any, Any]]

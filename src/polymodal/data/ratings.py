@@ -5,16 +5,14 @@ Ratings are target -> rater -> ``(rows,)`` float32: numbers, or class numbers, N
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Protocol
 
 import numpy as np
 
 from polymodal.core import DataError, Schema, Target, nearest
+from polymodal.core.estimate import plain
 from polymodal.data.ragged import Array
-from polymodal.score import Summary
 from polymodal.score.agreement import agreement
 from polymodal.score.raters import can_be_rated, consensus, one_rater
 
@@ -124,7 +122,7 @@ def agreement_rows(schema: Schema, split: Rated) -> list[dict[str, Any]]:
     """Return how far the raters of a split agree, as plain data for JSON; nothing where no ratings are kept.
 
     A row has ``target``, ``what`` (``agreement``, or ``one rater``: the target's own metrics of a rating held against
-    the others), ``metric``, ``main``, ``raters``, and the figure, see ``figure``.
+    the others), ``metric``, ``main``, ``raters``, and the fields of a ``core.Estimate``.
     """
     found = []
     for name, by_rater in split.ratings.items():
@@ -139,15 +137,8 @@ def agreement_rows(schema: Schema, split: Rated) -> list[dict[str, Any]]:
                     **place,
                     "metric": metric,
                     "main": what == "one rater" and metric == target.spec.main,
-                    **figure(summary),
+                    **plain(summary),
                 }
                 for metric, summary in figures.items()
             ]
     return found
-
-
-def figure(summary: Summary) -> dict[str, Any]:
-    """Return ``summary`` as plain data for JSON, which has no NaN: None."""
-    plain = asdict(summary)
-    numbers = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in plain.items()}
-    return {**numbers, "seeds": [None if math.isnan(v) else v for v in summary.seeds]}

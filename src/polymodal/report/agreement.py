@@ -61,7 +61,7 @@ def mark(figure: Figure, row: Row) -> str:
     axes.axvline(value, color=INK, linestyle="--", linewidth=1.2)
     room = 0.02 * (high - low)
     axes.set_xlim(min(low, value - room), max(high, value + room))
-    return f" Dashed: one rater against the others, {label(row.metric)} {row.value} {row.interval}".rstrip() + "."
+    return f" Dashed: one rater against the others, {label(row.metric)} {row.written} {row.interval}".rstrip() + "."
 
 
 def _found(run: Run, split: str) -> list[tuple[Row, str]]:
@@ -74,4 +74,4 @@ def _found(run: Run, split: str) -> list[tuple[Row, str]]:
 
 
 def _cell(row: Row | None) -> Cell:
-    return Cell(MISSING) if row is None else Cell(row.value, row.interval)
+    return Cell(MISSING) if row is None else Cell(row.written, row.interval)

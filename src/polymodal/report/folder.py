@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from polymodal.core import RunError, Schema, Target
+from polymodal.core.conditions import COMPLETE
 from polymodal.report.rows import Row, score_rows
 from polymodal.train.members import members_of
 
@@ -139,7 +140,6 @@ def read_predictions(run: Run) -> dict[str, Array] | None:
     complete = next((r for r in run.main if r.complete and r.split == run.split), None)
     if complete is None or not file.is_file():
         return None
-    from polymodal.stress import COMPLETE
     from polymodal.train.predictions import column, read_table
 
     name = run.target.name

@@ -88,6 +88,7 @@ def _render(run: Run, parts: list[Section], floor: PairedTest | None) -> str:
         commands=_commands(run),
         origin=_origin(run),
         protocol=(run.scores or {}).get("protocol"),
+        warnings=(run.scores or run.info)["data"].get("warnings", ()),
         counts=dict.fromkeys((r.split, r.count) for r in run.main if r.complete),
     )
 

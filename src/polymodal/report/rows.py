@@ -7,36 +7,35 @@ from dataclasses import dataclass
 from typing import Any
 
 from polymodal.core import RunError
+from polymodal.core.conditions import AREA, COMPLETE, present_in
+from polymodal.core.estimate import ScoreRow
 from polymodal.report.metrics import write_value
+from polymodal.score.robustness import Robustness
 
 
-@dataclass(frozen=True)
-class Row:
-    """One figure of an evaluation: a metric of a target on a split with some modalities present.
+@dataclass(frozen=True, kw_only=True)
+class Row(ScoreRow):
+    """One figure of an evaluation, as a reader wants it.
 
-    Values are as stored (a share is 0.71, not 71); what could not be computed is NaN. ``chance`` is what guessing is
-    expected to reach, where that is known.
+    Attributes:
+        method: what to call it.
+        absence: how it treats absent modalities.
+        modalities: of the corpus.
     """
 
     method: str
-    split: str
-    present: tuple[str, ...]
-    complete: bool
-    target: str
-    metric: str
-    higher_is_better: bool
-    main: bool
-    mean: float
-    std: float
-    low: float
-    high: float
-    count: int
-    seeds: tuple[float, ...]
     absence: str
-    chance: float = math.nan
-    groups: int = 0
-    least: float = math.nan
-    most: float = math.nan
+    modalities: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether input was as it is."""
+        return self.condition == COMPLETE
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """The modalities that were there; () under a stress."""
+        return present_in(self.condition, self.modalities)
 
     @property
     def subset(self) -> str:
@@ -44,13 +43,18 @@ class Row:
         return " + ".join(self.present)
 
     @property
+    def stress(self) -> str:
+        """The condition, and of which curve an area is."""
+        return f"area under {self.series}" if self.condition == AREA else self.condition
+
+    @property
     def size(self) -> str:
         """How much was tested: samples, and groups where these are known."""
-        grouped = self.groups and self.groups != self.count
+        grouped = self.groups != self.count
         return f"{self.count} {self.split} samples" + (f" of {self.groups} groups" if grouped else "")
 
     @property
-    def value(self) -> str:
+    def written(self) -> str:
         """The mean over seeds, with the standard deviation where there are several seeds."""
         text = write_value(self.metric, self.mean)
         spread = len(self.seeds) > 1 and math.isfinite(self.mean) and math.isfinite(self.std)
@@ -62,15 +66,15 @@ class Row:
         return write_interval(self)
 
 
-def write_interval(figure: Any) -> str:
+def write_interval(figure: Any, metric: str = "") -> str:
     """Return ``[low, high]``, or ``least to most in 3 groups`` where these are too few; empty where unknown.
 
     Args:
-        figure: a ``Row``, or a figure of a board: ``metric``, ``low``, ``high``, ``groups``, ``least``, ``most``.
+        figure: an ``Estimate`` or a figure of a board: ``low``, ``high``, ``groups``, ``least``, ``most``.
+        metric: in whose units; default that of the figure.
     """
-    low, high, least, most = (
-        write_value(figure.metric, v) for v in (figure.low, figure.high, figure.least, figure.most)
-    )
+    ends = (figure.low, figure.high, figure.least, figure.most)
+    low, high, least, most = (write_value(metric or figure.metric, v) for v in ends)
     if math.isfinite(figure.low) and math.isfinite(figure.high):
         return f"[{low}, {high}]"
     return f"{least} to {most} in {figure.groups} groups" if math.isfinite(figure.least) else ""
@@ -84,45 +88,35 @@ def score_rows(scores: dict[str, Any], *, name: str | None = None) -> list[Row]:
         name: what to call the method; None for its own name.
 
     Raises:
-        RunError: something is missing in ``scores``.
+        RunError: something is missing in ``scores``, as in one of an earlier version.
     """
     try:
-        common = {"method": name or str(scores["method"]), "absence": str(scores["protocol"]["absence"])}
-        return [_row(row, common) for row in scores["rows"]]
+        common = {
+            "method": name or str(scores["method"]),
+            "absence": str(scores["protocol"]["absence"]),
+            "modalities": list(scores["data"]["modalities"]),
+        }
+        return [Row.read({**row, **common}) for row in scores["rows"]]
     except (KeyError, TypeError, ValueError) as error:
-        run = scores.get("run", "this run")
-        raise RunError(f"the scores of {run} are incomplete ({error!r}); run polymodal evaluate on it again") from error
+        raise _incomplete(scores, error) from error
 
 
 def rater_row(row: dict[str, Any]) -> Row:
-    """Return a figure of raters (``train.agreement.rater_rows``); KeyError, TypeError or ValueError if it is none."""
-    common = {"present": (), "complete": True, "higher_is_better": True, **row}
-    return _row(common, {"method": str(row["what"]), "absence": ""})
+    """Return a figure of raters (``train.agreement.rater_rows``); KeyError or TypeError if it is none."""
+    common = {"condition": COMPLETE, "series": "", "value": None, "higher_is_better": True, "chance": None}
+    return Row.read({**common, "method": row["what"], "absence": "", "modalities": [], **row})
 
 
-def _row(row: dict[str, Any], common: dict[str, str]) -> Row:
-    return Row(
-        method=common["method"],
-        split=str(row["split"]),
-        present=tuple(row["present"]),
-        complete=bool(row["complete"]),
-        target=str(row["target"]),
-        metric=str(row["metric"]),
-        higher_is_better=bool(row["higher_is_better"]),
-        main=bool(row["main"]),
-        mean=_number(row["mean"]),
-        std=_number(row["std"]),
-        low=_number(row["low"]),
-        high=_number(row["high"]),
-        count=int(row["count"]),
-        seeds=tuple(map(_number, row["seeds"])),
-        absence=common["absence"],
-        chance=_number(row.get("chance")),
-        groups=int(row.get("groups", 0)),
-        least=_number(row.get("least")),
-        most=_number(row.get("most")),
+def costs(scores: dict[str, Any]) -> dict[tuple[str, str], Robustness]:
+    """Return (split, target) -> what the conditions of a ``scores.json`` cost; RunError as ``score_rows``."""
+    try:
+        return {(row["split"], row["target"]): Robustness.read(row) for row in scores["robustness"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise _incomplete(scores, error) from error
+
+
+def _incomplete(scores: dict[str, Any], error: Exception) -> RunError:
+    run = scores.get("run", "this run")
+    return RunError(
+        f"the scores of {run} are incomplete or of an earlier version ({error!r}); run polymodal evaluate on it again"
     )
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)

@@ -10,11 +10,12 @@ import numpy as np
 from polymodal.report import plots
 from polymodal.report.agreement import mark, one_rater, rater_table
 from polymodal.report.audits import audit_tables
+from polymodal.report.costs import cost_table, cost_words
 from polymodal.report.folder import Run, best_epochs, read_epochs, read_fused, read_predictions
 from polymodal.report.metrics import label, write_value
-from polymodal.report.rows import Row
-from polymodal.report.stress import spell, stress_curves, stress_rows, stress_table
-from polymodal.report.tables import Table, score_table, subset_table, target_table
+from polymodal.report.rows import Row, costs
+from polymodal.report.stress import stress_curves
+from polymodal.report.tables import Table, score_table, stress_table, subset_table, target_table
 from polymodal.train.recipe import advice
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Section:
         caption: what the figure shows and how it was made.
         table: what to list, or None.
         missing: why there is nothing to show, and what to do about it.
+        words: what the table says, in a sentence.
     """
 
     name: str
@@ -50,11 +52,12 @@ class Section:
     caption: str = ""
     table: Table | None = None
     missing: str = ""
+    words: str = ""
 
 
 def sections(run: Run) -> list[Section]:
     """Return every part of the report of ``run`` in reading order."""
-    makers = (_subsets, _scores, _raters, _targets, _stress, _losses, _predictions, _projection)
+    makers = (_subsets, _costs, _scores, _raters, _targets, _stress, _losses, _predictions, _projection)
     found = [part for maker in makers for part in [maker(run)] if part is not None]
     return found + [Section(name, title, table=table) for name, title, table in audit_tables(run.path)]
 
@@ -98,7 +101,7 @@ def main_of_targets(run: Run) -> list[Row]:
 
 
 def _subsets(run: Run) -> Section | None:
-    rows = [r for r in run.main if r.split == run.split]
+    rows = [r for r in run.main if r.split == run.split and r.present]
     title = "What each modality is worth"
     if not run.rows:
         return None
@@ -118,18 +121,30 @@ def _subsets(run: Run) -> Section | None:
 
 def _stress(run: Run) -> Section | None:
     """Only where the run was tested under stress."""
-    rows = stress_rows(run)
+    rows = [r for r in run.main if r.split == run.split and not r.present]
     if not rows:
         return None
     complete = next(r for r in run.main if r.complete and r.split == run.split)
+    spelled = ", ".join(f"{r.stress} {r.written}" for r in rows)
     return Section(
         "stress",
         "Absence and noise",
         stress_curves(rows, complete),
-        f"Lines of {label(complete.metric)} against the strength of a stress: {spell(rows)}.",
+        f"Lines of {label(complete.metric)} against the strength of a stress: {spelled}.",
         f"{label(complete.metric)} of {run.target.name} on {run.split} against the strength of each stress; band: 95% "
-        "interval, dashed: complete input. A sample's mask follows from its id and the training seed.",
-        stress_table(rows, complete),
+        "interval, dashed: complete input. A sample's mask follows from its id alone.",
+        stress_table(run.rows, run.target.name, run.split),
+    )
+
+
+def _costs(run: Run) -> Section | None:
+    """Only where more than complete input was tested."""
+    found = costs(run.scores or {"robustness": []}).get((run.split, run.target.name)) if run.rows else None
+    if found is None:
+        return None
+    words = cost_words(found, run.rows[0].modalities)
+    return Section(
+        "costs", "What is lost without it", words=f"{words[:1].upper()}{words[1:]}.", table=cost_table(found, run.split)
     )
 
 

@@ -6,10 +6,10 @@ import csv
 import io
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
-from polymodal.core import RunError, nearest
+from polymodal.core import Estimate, RunError, nearest
 from polymodal.report.metrics import MISSING, arrow, is_percent, label, of_one_class, write_value
 from polymodal.report.rows import Row, score_rows
 
@@ -58,10 +58,24 @@ def score_table(rows: Sequence[Row], target: str) -> Table:
 
 def subset_table(rows: Sequence[Row], target: str, split: str) -> Table:
     """Return subsets of modalities x metrics of ``target`` on ``split``, from one modality to all."""
-    kept = [r for r in rows if r.target == target and r.split == split and not of_one_class(r.metric)]
+    kept = [r for r in _of(rows, target, split) if r.present]
     kept.sort(key=lambda r: len(r.present))
     caption = f"Scores for {target} on {split} by the modalities that were present. {_legend(kept)} Bold: best."
     return _pivot(kept, caption, "Present", line=lambda r: r.subset, column=_metric_head)
+
+
+def stress_table(rows: Sequence[Row], target: str, split: str) -> Table:
+    """Return stresses x metrics of ``target`` on ``split``, complete input first."""
+    kept = [r for r in _of(rows, target, split) if r.complete or not r.present]
+    caption = (
+        f"Scores for {target} on {split} under stress. {_legend(kept)} An area is the mean height of its curve, "
+        "complete input included."
+    )
+    return _pivot(kept, caption, "Stress", line=lambda r: r.stress, column=_metric_head, bold=False)
+
+
+def _of(rows: Sequence[Row], target: str, split: str) -> list[Row]:
+    return [r for r in rows if r.target == target and r.split == split and not of_one_class(r.metric)]
 
 
 def target_table(rows: Sequence[Row], split: str) -> Table:
@@ -128,7 +142,8 @@ def _legend(rows: Sequence[Row]) -> str:
     seeds = max((len(r.seeds) for r in rows), default=1)
     spread = f"Mean ± standard deviation over {seeds} seeds" if seeds > 1 else "One seed"
     percent = "; shares such as accuracy and F1 in percent" if any(is_percent(r.metric) for r in rows) else ""
-    grouped = {r.groups for r in rows if r.groups and r.groups != r.count}
+    sizes = _sizes(rows)
+    grouped = {r.groups for r in rows if r.groups < sizes[r.split]}
     over = f" over {max(grouped)} groups" if grouped else ""
     return f"{spread}, 95% interval{over} in brackets{percent}."
 
@@ -153,7 +168,7 @@ def _pivot(
         if row is None:
             return Cell(MISSING)
         # What reads the same is equally good: compare as written.
-        return Cell(row.value, _detail(row, sizes), best[head] == write_value(row.metric, row.mean))
+        return Cell(row.written, _detail(row, sizes), best[head] == write_value(row.metric, row.mean))
 
     body = tuple((Cell(name), *(cell(name, head) for head in columns)) for name in lines)
     return Table(caption, (stub, *columns), body, tuple(rows))
@@ -229,10 +244,12 @@ def to_latex(table: Table) -> str:
 def to_csv(rows: Sequence[Row]) -> str:
     """Return ``rows`` as CSV, one figure per line, unrounded; NaN is an empty field."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, [f.name for f in fields(Row)], lineterminator="\n")
+    figures = [f.name for f in fields(Estimate)]
+    names = [f.name for f in fields(Row) if f.name not in (*figures, "modalities")]
+    writer = csv.DictWriter(buffer, [*names, *figures], lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        values = asdict(row) | {"present": "+".join(row.present), "seeds": ";".join(map(str, row.seeds))}
+        values = {name: getattr(row, name) for name in writer.fieldnames} | {"seeds": ";".join(map(str, row.seeds))}
         writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()})
     return buffer.getvalue()
 

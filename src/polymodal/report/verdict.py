@@ -88,7 +88,7 @@ def _result(row: Row, data: str) -> str:
 def _removal(complete: Row, rows: Sequence[Row]) -> str:
     """What is lost without the modality that the method needs most."""
     parts = set(complete.present)
-    without = [r for r in rows if len(r.present) == len(parts) - 1 and math.isfinite(r.mean)]
+    without = [r for r in rows if r.present and len(r.present) == len(parts) - 1 and math.isfinite(r.mean)]
     if not without:
         return ""
     worst = max(without, key=lambda r: _loss(complete, r))

@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from polymodal.core import Measure, Target
+from polymodal.core import Estimate, Measure, Target
 from polymodal.score import statistics as st
-from polymodal.score.intervals import Blocks, Summary, summarise_tables
+from polymodal.score.intervals import Blocks, summarise_tables
 from polymodal.score.statistics import Array, Statistic
 
 Level = Literal["nominal", "ordinal", "interval"]
@@ -28,7 +28,7 @@ ILL = 1e10
 
 def agreement(
     target: Target, ratings: Array, groups: Sequence[str] | Array | None = None, *, level: float = 0.95
-) -> dict[str, Summary]:
+) -> dict[str, Estimate]:
     """Return how far the raters of ``target`` agree.
 
     Numbers have ``icc_single``, ``icc_mean`` (see ``icc``), ``alpha_interval`` and ``alpha_ordinal``; classes have

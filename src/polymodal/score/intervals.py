@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from polymodal.core import DataError, Figure, Measure, OptionError, Schema, Scores, Target, nearest, numpy_rng
+from polymodal.core import DataError, Estimate, Measure, OptionError, Schema, Scores, Target, nearest, numpy_rng
 from polymodal.score.metrics import measures
 from polymodal.score.statistics import Array, Statistic
 
@@ -94,31 +94,6 @@ def group_numbers(samples: int, groups: Sequence[str] | Array | None) -> Array:
     return np.unique(np.asarray(groups), return_inverse=True)[1]
 
 
-@dataclass(frozen=True)
-class Summary:
-    """A metric over several seeds of one experiment.
-
-    Attributes:
-        mean: over seeds.
-        std: population standard deviation over seeds, as the field reports it.
-        low, high: interval of ``mean`` over groups and seeds; NaN where undefined, or with fewer than ``FEW`` groups.
-        count: samples behind each value.
-        seeds: the value of each seed.
-        groups: groups of samples; samples where no groups are known.
-        least, most: of the single groups, where they are too few for an interval; else NaN.
-    """
-
-    mean: float
-    std: float
-    low: float
-    high: float
-    count: int
-    seeds: tuple[float, ...]
-    groups: int
-    least: float = math.nan
-    most: float = math.nan
-
-
 def score(schema: Schema, predictions: Mapping[str, Array], *, level: float = 0.95) -> Scores:
     """Score the prediction columns described in ``core.Scores`` for every joint target of ``schema``.
 
@@ -137,10 +112,7 @@ def score(schema: Schema, predictions: Mapping[str, Array], *, level: float = 0.
         probability, ids = predictions.get(f"{target.name}/probability"), predictions.get("id")
         table = measures(target, true, predicted, probability, ids)
         blocks = Blocks.of(len(true), predictions.get("group"))
-        figures[target.name] = {
-            name: Figure(s.mean, s.count, s.groups, *((None, None) if np.isnan(s.low) else (s.low, s.high)))
-            for name, s in summarise_tables([table], blocks, level=level).items()
-        }
+        figures[target.name] = summarise_tables([table], blocks, level=level)
     return Scores(figures, dict(predictions))
 
 
@@ -152,7 +124,7 @@ def summarise(
     *,
     groups: Sequence[str] | Array | None = None,
     level: float = 0.95,
-) -> dict[str, Summary]:
+) -> dict[str, Estimate]:
     """Return every metric over several seeds tested on the same samples.
 
     The interval is that of the mean over seeds: how much it would move with other groups of samples and with other
@@ -187,7 +159,7 @@ def tables_by_seed(target: Target, true: Any, predicted: Any, probability: Any =
 
 def summarise_tables(
     tables: Sequence[Mapping[str, Measure]], blocks: Blocks, *, level: float = 0.95
-) -> dict[str, Summary]:
+) -> dict[str, Estimate]:
     """``summarise`` from measures, one table per seed: of predictions, or of curves (see ``score.curve``)."""
     check_level(level)
     samples = len(blocks.member)
@@ -207,8 +179,17 @@ def summarise_tables(
                 least, most = float(np.fmin.reduce(alone)), float(np.fmax.reduce(alone))  # NaN only where all are
             else:
                 low, high, _ = student(mean, [jackknife(of_mean, blocks), over_seeds(values)], level)
-        seeds = tuple(values.tolist())
-        out[name] = Summary(mean, std, low, high, measure.count, seeds, blocks.groups, least, most)
+        out[name] = Estimate(
+            mean=mean,
+            std=std,
+            low=low,
+            high=high,
+            least=least,
+            most=most,
+            count=measure.count,
+            groups=blocks.groups,
+            seeds=tuple(values.tolist()),
+        )
     return out
 
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from polymodal.core import Measure, Target
+from polymodal.core import Estimate, Measure, Target
 from polymodal.score import statistics as st
-from polymodal.score.intervals import Blocks, Summary, group_numbers, summarise_tables
+from polymodal.score.intervals import Blocks, group_numbers, summarise_tables
 from polymodal.score.metrics import measures
 from polymodal.score.statistics import Array, Statistic
 
@@ -67,7 +67,7 @@ def shares(target: Target, ratings: Array) -> Array:
 
 def one_rater(
     target: Target, ratings: Array, groups: Sequence[str] | Array | None = None, *, level: float = 0.95
-) -> dict[str, Summary]:
+) -> dict[str, Estimate]:
     """Return the target's own metrics of people: every rating held against what the others say together.
 
     All ratings count together, so that raters who rated few samples do no harm; ratings of one sample, and of one
@@ -101,7 +101,7 @@ def soft_scores(
     groups: Sequence[str] | Array | None = None,
     *,
     level: float = 0.95,
-) -> dict[str, Summary]:
+) -> dict[str, Estimate]:
     """Hold predicted probabilities against the shares of the raters, not against their majority.
 
     ``cross_entropy`` is that of the shares and the prediction, in nats, the mean over rated samples; samples without a
@@ -121,7 +121,7 @@ def soft_scores(
     said = np.where(rated[:, None], said, 0.0)
     count, blocks = int(rated.sum()), Blocks.of(len(said), groups)
 
-    def summary(name: str, by_seed: Sequence[Array]) -> dict[str, Summary]:
+    def summary(name: str, by_seed: Sequence[Array]) -> dict[str, Estimate]:
         tables = [{name: Measure(st.average(_cross_entropy(said, q), rated), count)} for q in by_seed]
         return summarise_tables(tables, blocks, level=level)
 

@@ -8,12 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from polymodal.core import OptionError, Schema
+from polymodal.core.conditions import COMPLETE, subset
 from polymodal.stress.spec import Stress, parse_stress
 
 _SWEPT = re.compile(r"(?P<key>[\w-]+)=(?P<values>[^,+]*/[^,+]*)")
-
-COMPLETE = "complete"
-"""``Point.text`` of input as it is."""
 
 AS_IS = Stress(COMPLETE, ())
 
@@ -86,8 +84,7 @@ def conditions(schema: Schema, stress: Sequence[str] = (), *, subsets: bool = Tr
         OptionError: as ``sweeps``.
     """
     kept = schema.subsets()[1:] if subsets else []
-    subset = [f"subset:{','.join(names)}" for names in kept]
-    return [Point(COMPLETE, "", math.nan, AS_IS), *_once(sweeps([*subset, *stress]), len(schema.names))]
+    return [Point(COMPLETE, "", math.nan, AS_IS), *_once(sweeps([*map(subset, kept), *stress]), len(schema.names))]
 
 
 def _once(points: Sequence[Point], modalities: int) -> Iterator[Point]:

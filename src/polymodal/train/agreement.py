@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from polymodal.core.estimate import plain
 from polymodal.data.corpus import Corpus
-from polymodal.data.ratings import agreement_rows, figure, matrix
+from polymodal.data.ratings import agreement_rows, matrix
 from polymodal.score.raters import soft_scores
 from polymodal.train.infer import Columns
 
@@ -34,7 +35,7 @@ def rater_rows(corpus: Corpus, split_name: str, by_seed: Sequence[Columns]) -> l
         said = np.stack([columns[f"{target.name}/probability"] for columns in by_seed])
         place = {"target": target.name, "what": "soft labels", "raters": ratings.shape[1]}
         found += [
-            {**place, "metric": metric, "main": False, **figure(summary)}
+            {**place, "metric": metric, "main": False, **plain(summary)}
             for metric, summary in soft_scores(target, ratings, said, by_seed[0].get("group")).items()
         ]
     return [{"split": split_name, **row} for row in found]

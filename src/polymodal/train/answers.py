@@ -46,6 +46,11 @@ class Answers:
         self._methods: dict[tuple[int, int | None], Method] = {}
         self._loaders: dict[tuple[str, int | None], Loader] = {}
 
+    @property
+    def method(self) -> Method:
+        """The first of those that answer."""
+        return self._method(self._run.seeds[0], self._run.folds[0])
+
     def of(
         self,
         seed: int,

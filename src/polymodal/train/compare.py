@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from polymodal.core import DataError, OptionError, RunError, Target, nearest
+from polymodal.core.conditions import COMPLETE
 from polymodal.score import (
     align,
     holm,
@@ -113,7 +114,6 @@ def _predictions(run: Run, split: str, target: Target) -> dict[str, Array]:
     """Return ids, labels, and one row of predictions (and probabilities) per seed, complete input."""
     from pyarrow import compute
 
-    from polymodal.stress import COMPLETE
     from polymodal.train.predictions import FILE, column, read_table
 
     file = run.path / "evaluation" / FILE
