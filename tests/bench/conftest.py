@@ -91,20 +91,23 @@ def _board(count: int = 7, seeds: tuple[int, ...] = SEEDS) -> Board:
                     mean = math.nan
                 figures.append(
                     Figure(
-                        entry.name,
-                        corpus.name,
-                        condition,
-                        series,
-                        value,
-                        metric,
-                        higher,
-                        metric == corpus.metric,
-                        mean,
-                        float(np.std(found)),
-                        mean - 0.035,
-                        mean + 0.04,
-                        200,
-                        found,
+                        entry=entry.name,
+                        corpus=corpus.name,
+                        condition=condition,
+                        series=series,
+                        value=value,
+                        metric=metric,
+                        higher_is_better=higher,
+                        main=metric == corpus.metric,
+                        mean=mean,
+                        std=float(np.std(found)),
+                        low=mean - 0.035,
+                        high=mean + 0.04,
+                        least=math.nan,
+                        most=math.nan,
+                        count=200,
+                        groups=200,
+                        seeds=found,
                     )
                 )
         size = int(10 ** rng.uniform(3.2, 6.5))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from polymodal.core import RunError
+from polymodal.core import Estimate, RunError
+from polymodal.core.estimate import plain
+from polymodal.score.robustness import Robustness
 from polymodal.stress import Prior
 
 AREA = "area"
@@ -72,8 +74,8 @@ class Entry:
         return self.prior != "none"
 
 
-@dataclass(frozen=True)
-class Figure:
+@dataclass(frozen=True, kw_only=True)
+class Figure(Estimate):
     """One metric of one entry on one corpus in one condition, test split.
 
     Attributes:
@@ -83,11 +85,6 @@ class Figure:
         value: place of the point on its curve's axis (NaN where there is none). ``complete`` itself belongs to no
             series: curves over a share of damage start with it at 0.
         main: the corpus's main metric.
-        mean, std: over seeds (population standard deviation).
-        low, high: 95% interval of the mean over groups and seeds; NaN where undefined or groups are too few.
-        seeds: the value of each seed.
-        groups: groups of test samples; samples where no groups are known.
-        least, most: of single groups where these are too few for an interval, else NaN.
     """
 
     entry: str
@@ -98,15 +95,15 @@ class Figure:
     metric: str
     higher_is_better: bool
     main: bool
-    mean: float
-    std: float
-    low: float
-    high: float
-    count: int
-    seeds: tuple[float, ...]
-    groups: int = 0
-    least: float = float("nan")
-    most: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Stood:
+    """What incomplete and noisy input costs an entry on a corpus."""
+
+    entry: str
+    corpus: str
+    found: Robustness
 
 
 @dataclass(frozen=True)
@@ -213,6 +210,7 @@ class Board:
     contrasts: tuple[Contrast, ...] = ()
     left: tuple[Left, ...] = field(default=())
     searches: tuple[Searched, ...] = ()
+    robustness: tuple[Stood, ...] = ()
     protocol: str = ""
 
     def save(self, file: Path) -> None:
@@ -223,7 +221,7 @@ class Board:
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON holds it, NaN as None."""
-        found: dict[str, Any] = plain(asdict(self))
+        found: dict[str, Any] = plain(self)
         return found
 
     @classmethod
@@ -241,6 +239,8 @@ class Board:
         try:
             stored = json.loads(file.read_text())
             lists: dict[str, Any] = {name: _typed(kind, stored[name]) for name, kind in kinds.items()}
+            stood = [(r["entry"], r["corpus"], Robustness.read(r["found"])) for r in stored["robustness"]]
+            lists["robustness"] = tuple(Stood(*row) for row in stood)
             lists |= {name: stored[name] for name in ("title", "protocol", "made")}
             lists |= {name: tuple(stored[name]) for name in ("seeds", "notes")}
             return cls(**lists)
@@ -255,12 +255,3 @@ def _typed(kind: Any, rows: Sequence[dict[str, Any]]) -> tuple[Any, ...]:
         return tuple(stored) if isinstance(stored, list) else stored
 
     return tuple(kind(**{n: value(n, v) for n, v in row.items()}) for row in rows)
-
-
-def plain(value: Any) -> Any:
-    """Return what JSON can hold, NaN as None."""
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    return None if isinstance(value, float) and value != value else value

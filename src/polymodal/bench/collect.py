@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.bench.board import Board, Contrast, CorpusInfo, Cost, Entry, Left, Searched
+from polymodal.bench.board import Board, Contrast, CorpusInfo, Cost, Entry, Left, Searched, Stood
 from polymodal.bench.contrasts import Side, contrasts_on, corrected
 from polymodal.bench.job import Cell, Outcome, read_cell
 from polymodal.bench.plan import FLOOR, BenchPlan, EntryPlan
@@ -39,6 +39,7 @@ def collect(
     """
     corpora, figures, costs, contrasts, left = [], [], [], [], []
     results_by: dict[str, list[Results]] = {}
+    stood: list[Stood] = []
     for name, sources in plan.corpora.items():
         found: list[Results] = []
         runs: list[Run] = []
@@ -54,6 +55,7 @@ def collect(
                 results = _read(plan, entry, runs[0].schema, sources, place, plan.seeds_of(name))
                 found.append(results)
                 figures += results.figures(name, plan.tests)
+                stood.append(Stood(entry.name, name, results.stood()))
                 costs.append(_cost(name, entry, list(place.values()), len(plan.seeds_of(name))))
             say()
         if runs:
@@ -73,6 +75,7 @@ def collect(
         contrasts=tuple(corrected(contrasts)),
         left=tuple(left),
         searches=searches,
+        robustness=tuple(stood),
         protocol=plan.tests.protocol,
     )
     return board, results_by

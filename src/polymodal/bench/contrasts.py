@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from polymodal.bench.board import Contrast
-from polymodal.core import Measure, Target, numpy_rng
+from polymodal.core import Measure, Target
 from polymodal.score import Blocks, compare_tables, holm
-from polymodal.score.metrics import measures
+from polymodal.score.robustness import blind_guess
 
 Tables = list[dict[str, Measure]]
 Array = np.ndarray[Any, Any]
@@ -69,22 +69,11 @@ def corrected(contrasts: Sequence[Contrast]) -> list[Contrast]:
 
 
 def above_chance(target: Target, floor: Side) -> bool:
-    """Whether ``floor`` is better on complete input than guesses that see nothing, by more than luck.
+    """Whether ``floor`` is better on complete input than the best guess that sees nothing, by more than luck.
 
-    Such a guess is the best constant; for classes also a draw by their shares, which F1 prefers to a constant. True
-    where that cannot be asked: no guess is known (several classes at once, and retrieval), or groups are too few.
+    True where that cannot be asked: what a guess reaches is unknown, or groups are too few.
     """
-    known = floor.true[target.spec.known(floor.true)]
-    if target.spec.answer not in ("number", "class") or not len(known):
-        return True
-    shape = len(floor.true)
-    if target.spec.answer == "number":
-        guesses = [np.full(shape, np.median(known))]
-    else:
-        drawn = numpy_rng("guess", shape).choice(known, shape)
-        guesses = [np.full(shape, np.bincount(known.astype(int)).argmax()), drawn]
     metric = target.spec.main
-    sign = 1 if target.spec.metrics[metric] else -1
-    against = [[measures(target, floor.true, guess)] for guess in guesses]
-    results = [compare_tables(floor.complete, guess, metric, floor.blocks) for guess in against]
-    return not any((r.low if sign > 0 else -r.high) <= 0 for r in results)
+    guess = {metric: Measure(blind_guess(target, floor.true), len(floor.true))}
+    found = compare_tables(floor.complete, [guess], metric, floor.blocks)
+    return not (found.low <= 0 if target.spec.metrics[metric] else found.high >= 0)

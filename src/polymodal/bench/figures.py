@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -108,10 +109,18 @@ def mean_figure(figures: list[Figure]) -> Figure | None:
     if not figures or any(not math.isfinite(f.mean) or len(f.seeds) != len(figures[0].seeds) for f in figures):
         return None
     first, seeds = figures[0], np.mean([f.seeds for f in figures], axis=0)
-    return Figure(
-        *(first.entry, first.corpus, "mean of subsets", "", math.nan, first.metric, first.higher_is_better, True),
-        *(float(np.mean([f.mean for f in figures])), float(np.std(seeds)), math.nan, math.nan),
-        *(first.count, tuple(map(float, seeds))),
+    return replace(
+        first,
+        condition="mean of subsets",
+        series="",
+        value=math.nan,
+        mean=float(np.mean([f.mean for f in figures])),
+        std=float(np.std(seeds)),
+        seeds=tuple(map(float, seeds)),
+        low=math.nan,
+        high=math.nan,
+        least=math.nan,
+        most=math.nan,
     )
 
 

@@ -163,7 +163,7 @@ def merged(published: Published, added: Board) -> Board:
                 f"{corpus.name} is not the corpus that {published.folder} was made of: its content has another hash; "
                 "take the data as they were, or make the board anew"
             )
-    lists = ("entries", "figures", "costs", "left", "searches")
+    lists = ("entries", "figures", "costs", "left", "searches", "robustness")
     both: dict[str, Any] = {name: (*getattr(old, name), *getattr(added, name)) for name in lists}
     contrasts = tuple(corrected([*old.contrasts, *added.contrasts]))
     return replace(old, **both, contrasts=contrasts, made=old.made | {"added": added.made})

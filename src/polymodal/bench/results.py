@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import numpy as np
 from polymodal.bench.board import AREA, Figure
 from polymodal.bench.figures import area_key
 from polymodal.bench.plan import Conditions
-from polymodal.core import Measure, Schema, Target
+from polymodal.core import Estimate, Measure, Schema, Target
 from polymodal.score import Blocks, area_measures, summarise_tables, tables_by_seed
+from polymodal.score.robustness import Robustness, robustness
 from polymodal.stress import COMPLETE, Point, curve_places
 from polymodal.train.predictions import FILE, column, read_table
 
@@ -22,8 +23,6 @@ Array = np.ndarray[Any, Any]
 Columns = dict[str, Array]
 Tables = list[dict[str, Measure]]
 """Measures of one condition, one table per seed."""
-
-SUMMARY = ("mean", "std", "low", "high", "count", "seeds", "groups", "least", "most")
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,10 @@ class Results:
             areas[series] = [area_measures(places, [t[seed] for t in tables]) for seed in range(len(self.said))]
         return areas
 
+    def stood(self) -> Robustness:
+        """Return what incomplete and noisy input costs."""
+        return robustness(self.target, self.tables, self.schema.names, self.whole["true"], self.blocks)
+
     def figures(self, corpus: str, tests: Conditions) -> list[Figure]:
         """Return every figure of every condition and area."""
         found = []
@@ -106,7 +109,7 @@ class Results:
                 metric=metric,
                 higher_is_better=better[metric],
                 main=metric == main,
-                **{k: getattr(summary, k) for k in SUMMARY},
+                **{f.name: getattr(summary, f.name) for f in fields(Estimate)},
             )
             for metric, summary in summarise_tables(tables, self.blocks).items()
         ]

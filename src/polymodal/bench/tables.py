@@ -25,9 +25,12 @@ from polymodal.bench.figures import (
     title_of,
 )
 from polymodal.bench.ranks import Ranking, rankings
+from polymodal.core import Estimate
+from polymodal.core.conditions import present_in
 from polymodal.report.metrics import MISSING, arrow, is_percent, label, of_one_class, write_value
 from polymodal.report.rows import write_interval
 from polymodal.report.tables import Cell, Table
+from polymodal.score.robustness import Robustness
 
 WIDEST = 7
 """Columns of figures that a table may have: more cannot be read on a page of code hosting or paper."""
@@ -114,6 +117,7 @@ def corpus_tables(board: Board, corpus: str) -> list[Table]:
         for number, (_, part) in enumerate(parts, 1):
             which = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
             tables.append(_table(f"{corpus}: {title}{which}. {best}; bold: best.", names, part, board))
+    tables[1:1] = _robustness(board, corpus, names)
     return tables
 
 
@@ -144,6 +148,42 @@ def leaderboard_tables(board: Board, corpus: str) -> list[Table]:
 _COST_LEGEND = (
     "Training: wall clock of one seed; latency: one sample alone on one thread, median; memory: highest of training."
 )
+
+
+def _robustness(board: Board, corpus: str, names: Sequence[str]) -> list[Table]:
+    """Return what incomplete input costs each entry, relative to what complete input gains over a blind guess."""
+    stood = {s.entry: s.found for s in board.robustness if s.corpus == corpus and s.found.worst}
+    if not stood:
+        return []
+    modalities = corpus_info(board, corpus).modalities
+    lines = []
+    for name in (n for n in names if n in stood):
+        found = stood[name]
+        lost = next((d.share.mean for d in found.drops if d.condition == found.worst), math.nan)
+        worst = " + ".join(present_in(found.worst or "", modalities))
+        lines.append(
+            (
+                Cell(name),
+                _estimate(found, found.gain),
+                Cell(worst, _estimate(found, found.worst_value).text),
+                Cell(f"{lost:.0%}" if math.isfinite(lost) else MISSING),
+                _estimate(found, found.synergy),
+                Cell(f"{found.mei.mean:.2f}" if found.mei and math.isfinite(found.mei.mean) else MISSING),
+            )
+        )
+    caption = (
+        f"{corpus}: what is lost with modalities. Gain: of complete input over the best guess that sees nothing. Share "
+        "lost: of that gain, with the worst subset of modalities. Synergy: complete input over the best modality alone; "
+        "below 0 all together are worse. MEI: 1 where all modalities share the gain evenly, 0 where one brings it."
+    )
+    head = ("Entry", "Gain", "Worst subset", "Share lost", "Synergy", "MEI")
+    return [Table(caption, head, tuple(lines))]
+
+
+def _estimate(found: Robustness, value: Estimate | None) -> Cell:
+    if value is None:
+        return Cell(MISSING)
+    return Cell(write_value(found.metric, value.mean), write_interval(value, found.metric))
 
 
 def _cost_columns(costs: Sequence[Cost]) -> list[_Column]:

@@ -41,8 +41,7 @@ def compare(
         plot: PNG to write the main metric with intervals to
         json: print table and tests as JSON
     """
-    from dataclasses import asdict
-
+    from polymodal.core.estimate import plain
     from polymodal.report import comparison_plot, leaderboard, to_csv, to_latex, to_markdown
     from polymodal.train.compare import load_scores, paired_tests
     from polymodal.train.run import Run
@@ -58,8 +57,7 @@ def compare(
         comparison_plot(table.rows).savefig(plot, dpi=150)
     if json:
         rows = [r for s, label in zip(scores, labels, strict=True) for r in _rows(s, label, split)]
-        told = [{k: None if v != v else v for k, v in asdict(t).items()} for t in tests]  # JSON has no NaN
-        print_json({"split": split, "rows": rows, "tests": told})
+        print_json({"split": split, "rows": rows, "tests": plain(tests)})
     elif format == "csv":
         print(to_csv(table.rows), end="")
     elif format == "latex":
@@ -73,21 +71,20 @@ def compare(
 
 def _against(runs: list[Any], folder: str, json: bool) -> int:
     """Print the place of each run among the entries of a published board."""
-    from dataclasses import asdict
 
     from rich.console import Console
     from rich.text import Text
 
     from polymodal.bench.against import standings
-    from polymodal.bench.board import plain
     from polymodal.bench.output import to_terminal
     from polymodal.bench.published import Published
     from polymodal.bench.tables import standings_table
+    from polymodal.core.estimate import plain
 
     published = Published.load(folder)
     found = {str(run.path): standings(run, published) for run in runs}
     if json:
-        print_json({path: [plain(asdict(one)) for one in each] for path, each in found.items()})
+        print_json(plain(found))
         return 0
     console = Console(highlight=False)
     for path, each in found.items():

@@ -68,6 +68,8 @@ def plain(value: Any) -> Any:
     """Return ``value`` as JSON holds it: records as objects, NaN as None."""
     if is_dataclass(value):
         return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
     if isinstance(value, float):
