@@ -173,7 +173,7 @@ def _robustness(board: Board, corpus: str, names: Sequence[str]) -> list[Table]:
         )
     caption = (
         f"{corpus}: what is lost with modalities. Gain: of complete input over the best guess that sees nothing. Share "
-        "lost: of that gain, with the worst subset of modalities. Synergy: complete input over the best modality alone; "
+        "lost: of that gain, with the worst subset of modalities. Synergy: complete input over the best single one; "
         "below 0 all together are worse. MEI: 1 where all modalities share the gain evenly, 0 where one brings it."
     )
     head = ("Entry", "Gain", "Worst subset", "Share lost", "Synergy", "MEI")
