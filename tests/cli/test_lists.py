@@ -31,6 +31,7 @@ OPTIONS: dict[tuple[str, str], tuple[list[str], Any]] = {
     ),
     ("audit", "--with"): (["shapley", "importance"], ["shapley", "importance"]),
     ("bench", "--methods"): (["mmcl", "mine.py:Mine"], ["mmcl", "mine.py:Mine"]),
+    ("bench", "--add"): (["mmcl", "mine.py:Mine"], ["mmcl", "mine.py:Mine"]),
     ("bench", "--corpora"): (
         ["a.pkl?modalities=text,audio&range=-3,3", "synthetic:talk"],
         ["a.pkl?modalities=text,audio&range=-3,3", "synthetic:talk"],

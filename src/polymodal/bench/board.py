@@ -138,7 +138,7 @@ class Contrast:
             difference where groups are too few.
         p_holm: adjusted for the number of all contrasts of the board.
         groups: groups of test samples.
-        above_chance: whether the floor is better than a constant guess there; where it is not, nothing is concluded.
+        above_chance: whether the floor is better than a blind guess there; where it is not, nothing is concluded.
     """
 
     corpus: str

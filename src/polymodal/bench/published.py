@@ -105,7 +105,7 @@ def publish(board: Board, plan: BenchPlan, found: Mapping[str, Sequence[Results]
         schemas = {corpus: results[0].schema.to_dict() for corpus, results in found.items()}
         tests = {"stress": plan.tests.stress, "subsets": plan.tests.subsets, "protocol": plan.tests.protocol}
         write_json(folder / "published.json", {"asked": plan.asked, "tests": tests, "schemas": schemas})
-        board.save(folder / "board.json")
+        (folder / "board.json").write_text(json.dumps(board.plain(), separators=(",", ":")))
     except OSError as error:
         raise RunError(f"cannot publish into {folder}: {error.strerror or error}; choose another folder") from None
 

@@ -48,7 +48,7 @@ def _floor(board: Board, contrasts: Sequence[Contrast]) -> str:
         return ""
     corpus, floor = contrasts[0].corpus, contrasts[0].second
     if not contrasts[0].above_chance:
-        return f"On {corpus} the floor {floor} is no better than a constant guess: nothing is concluded there."
+        return f"On {corpus} the floor {floor} is no better than a blind guess: nothing is concluded there."
     sign = 1 if corpus_info(board, corpus).higher_is_better else -1
     told = [c for c in contrasts if c.told]
     better, worse = ([c.first for c in told if side * sign * c.difference > 0] for side in (1, -1))
@@ -68,7 +68,7 @@ def contrast_sentence(board: Board, contrast: Contrast) -> str:
     sign = 1 if info.higher_is_better else -1
     better = "is better than" if sign * contrast.difference > 0 else "is WORSE than"
     if not contrast.above_chance:
-        verdict, why = "is not compared with", ", for the floor is no better than a constant guess there"
+        verdict, why = "is not compared with", ", for the floor is no better than a blind guess there"
     elif not math.isfinite(contrast.low):
         verdict, why = "cannot be told from", f", for {contrast.groups} groups are too few"
     else:
