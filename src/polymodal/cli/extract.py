@@ -89,7 +89,7 @@ def extract(
     given = dict(locals())
     _check_speech(text, asr_model, language)
     asr_model = str(Path(asr_model).absolute()) if Path(asr_model).is_dir() else asr_model
-    speech = {"text": text, "asr_model": asr_model, "language": language}
+    speech: dict[str, Any] = {"text": text, "asr_model": asr_model, "language": language}
     from polymodal.media.extraction import Extraction
     from polymodal.media.folder.extract import extract as extract_all
     from polymodal.media.folder.manifest import read_manifest
