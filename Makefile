@@ -13,7 +13,7 @@ OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in $(CANDIDATES); do $$p -c '$(OLD_ENOUGH)' 2>/dev/null && { echo $$p; break; }; done)
 WORKERS := 2
 SOURCES := src tests benchmarks examples docs
-BENCH := real_data floors training kernels startup clips extraction calibration behaviours fuzz_media
+BENCH := real_data floors training kernels startup clips extraction speech calibration behaviours fuzz_media
 BENCH_FILES := $(wildcard $(BENCH:%=benchmarks/%.py))
 
 .PHONY: demo test lint bench docs clean

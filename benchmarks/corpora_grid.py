@@ -108,7 +108,7 @@ def _features(files: list[Path], texts: dict[Path, str]) -> dict[str, Array]:
 
 def _sphinx_version() -> str:
     if find_spec("pocketsphinx") is None:
-        raise OptionError("grid_words times words with pocketsphinx; run: pip install 'polymodal[media]'")
+        raise OptionError("grid_words times words with pocketsphinx; run: pip install 'polymodal[sphinx]'")
     return version("pocketsphinx")
 
 

@@ -131,3 +131,19 @@ def test_the_command_says_all_options() -> None:
     assert command_module.command({**defaults, **values}) == (
         "polymodal extract 'a b' --out s --target x y --range=-1,1"
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--text", "none", "--asr-model", "small"), "with --text none nothing is transcribed"),
+        (("--text", "given", "--language", "de"), "with --text given nothing is transcribed"),
+        (("--text", "pocketsphinx", "--asr-model", "small"), "--asr-model is a model of faster-whisper"),
+    ],
+)
+def test_options_of_a_recogniser_that_is_not_asked_are_refused(
+    call: Call, tmp_path: Path, options: tuple[str, ...], told: str
+) -> None:
+    called = call("extract", tmp_path, "--out", tmp_path / "store", *options)
+    assert called.code != 0
+    assert told in called.sentence

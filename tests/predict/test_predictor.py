@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from polymodal import Run
 from polymodal.core import DataError, OptionError, RunError
 from polymodal.data.encode import Encoder
+from polymodal.media.extraction import Recogniser
 from polymodal.predict.predictor import Predictor
 from polymodal.predict.timeline import Moment, Timeline
 from polymodal.score.calibration import tempered
@@ -282,8 +284,6 @@ def test_features_of_another_width_are_not_mistaken_for_the_runs(
 
     def wider(self: Any) -> None:
         make(self)
-        from dataclasses import replace
-
         self.modalities = tuple(replace(m, width=88) if m.name == "audio" else m for m in self.modalities)
 
     monkeypatch.setattr(pipeline, "__post_init__", wider)
@@ -297,6 +297,25 @@ def test_another_recogniser_stands_in_for_one_that_cannot_be_had(make_run: MakeR
     predictor = Predictor(make_run(extraction={"text": "faster-whisper"}))
     assert predictor.clips.pipeline.extraction.text == "auto"
     assert predictor.predict(make_clip()).moments[0].present == ("text", "audio", "vision")
+
+
+def test_a_recogniser_that_is_asked_for_now_has_no_stand_in(make_run: MakeRun, make_clip: MakeClip) -> None:
+    run = make_run(extraction={"text": "pocketsphinx", "asr_model": "small"})
+    kept = Predictor(run).clips.pipeline.extraction
+    assert (kept.text, kept.asr_model, kept.language) == ("pocketsphinx", "small", "auto")
+    with pytest.raises(OptionError, match="faster-whisper has no weights here"):
+        Predictor(run, recogniser=Recogniser(language="de")).predict(make_clip())
+    silent = make_run("audio,vision", extraction={})
+    assert Predictor(silent, recogniser=Recogniser("small")).clips.pipeline.extraction.text == "none"
+
+
+def test_words_of_another_recogniser_than_that_of_the_corpus_are_told(run: Run, make_clip: MakeClip) -> None:
+    told = "the run was trained on transcripts of fake small"
+    assert told not in Predictor(run).predict(make_clip()).notes
+    data = run.config["data"]
+    extraction = data["extraction"] | {"versions": {"text": "fake small"}}
+    config = run.config | {"data": data | {"extraction": extraction}}
+    assert told in Predictor(replace(run, config=config)).predict(make_clip()).notes
 
 
 def test_a_run_without_text_transcribes_nothing(make_run: MakeRun) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from polymodal.cli.lists import Names, Pairs
 from polymodal.cli.text import print_json
+from polymodal.core.errors import OptionError
 from polymodal.core.options import Bounds, Count, pairs
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ EXAMPLES = {
   polymodal extract clips.csv --out stores/words --columns transcript=srt --align words
   polymodal extract clips.csv --out stores/faces --vision crops --fps 5
   polymodal extract clips.csv --out stores/sound --audio egemaps-functionals --vision none --text none
+  polymodal extract clips.csv --out stores/german --asr-model small --language de
   polymodal extract clips.csv --out /shared/store --ray auto --workers 64
   polymodal fit mmcl --data stores/mine"""
 }
@@ -41,6 +44,9 @@ def extract(
     audio: Audio | None = None,
     vision: Literal["face", "crops", "file", "none"] | None = None,
     text: Literal["auto", "faster-whisper", "pocketsphinx", "given", "none"] = "auto",
+    asr_model: str = "auto",
+    language: str = "auto",
+    asr_device: Literal["cpu", "cuda", "auto"] = "cpu",
     utterances: Literal["speech", "transcript", "windows", "clip"] | None = None,
     align: Literal["none", "words"] = "none",
     window: float = 5.0,
@@ -66,6 +72,10 @@ def extract(
         vision: face features, or crops: the face itself, 112 x 112 pixels; default face, or files where the table names
             some
         text: who transcribes what the table does not tell
+        asr_model: model of faster-whisper: a name (small), a folder, or owner/name on the hub; default tiny.en, which
+            is installed with it and knows English only
+        language: what is spoken (en, de, ...); default detected, where the model knows several
+        asr_device: where speech is recognised
         utterances: what is one sample; default what the table tells, else the whole clip
         align: words averages audio and vision over each word
         window: seconds of a window
@@ -77,6 +87,9 @@ def extract(
         json: print the summary as JSON
     """
     given = dict(locals())
+    _check_speech(text, asr_model, language)
+    asr_model = str(Path(asr_model).absolute()) if Path(asr_model).is_dir() else asr_model
+    speech: dict[str, Any] = {"text": text, "asr_model": asr_model, "language": language}
     from polymodal.media.extraction import Extraction
     from polymodal.media.folder.extract import extract as extract_all
     from polymodal.media.folder.manifest import read_manifest
@@ -86,9 +99,11 @@ def extract(
     options: dict[str, Any] = {**manifest.suggested, **{n: v for n, v in chosen.items() if v is not None}}
     usual = 5.0 if vision == "crops" else 25.0
     fps = usual if fps is None else fps
-    extraction = Extraction(**options, text=text, align=align, window=window, fps=fps)
+    extraction = Extraction(**options, **speech, align=align, window=window, fps=fps)
     try:
-        summary = extract_all(manifest, out, extraction=extraction, workers=workers, ray=ray, assets=assets)
+        summary = extract_all(
+            manifest, out, extraction=extraction, workers=workers, ray=ray, assets=assets, asr_device=asr_device
+        )
     except KeyboardInterrupt:
         print(f"stopped; go on with: {command(given)}", file=sys.stderr)
         return 130
@@ -97,6 +112,14 @@ def extract(
     else:
         _print(summary)
     return 0
+
+
+def _check_speech(text: str, asr_model: str, language: str) -> None:
+    """Raise OptionError for options of a recogniser that would not be asked."""
+    if text in ("given", "none") and (asr_model, language) != ("auto", "auto"):
+        raise OptionError(f"with --text {text} nothing is transcribed; leave out --asr-model and --language")
+    if text == "pocketsphinx" and asr_model != "auto":
+        raise OptionError("--asr-model is a model of faster-whisper; leave out --text pocketsphinx")
 
 
 def command(given: dict[str, Any]) -> str:

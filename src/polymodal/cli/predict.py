@@ -20,6 +20,7 @@ EXAMPLES = {
     "predict": """\
   polymodal predict runs/mmcl-clips clip.mp4
   polymodal predict runs/mmcl-clips clip.mp4 --transcript clip.srt --html clip.html
+  polymodal predict runs/mmcl-clips clip.mp4 --asr-model models/whisper-small --language de
   polymodal predict runs/mmcl-clips *.mp4 --out timelines
   polymodal predict runs/mmcl-clips clip.mp4 --json | jq '.utterances[].estimates'
   polymodal predict org/name --live               camera and microphone
@@ -43,6 +44,9 @@ def predict(
     out: str | None = None,
     live: bool = False,
     assets: str | None = None,
+    asr_model: str | None = None,
+    language: str | None = None,
+    asr_device: Literal["cpu", "cuda", "auto"] = "cpu",
     threads: Count = 2,
 ) -> int:
     """Apply a run to clips: what it says when, how sure it is, what each modality contributed.
@@ -60,15 +64,21 @@ def predict(
         out: folder that gets a .json and a .csv for each clip
         live: give an estimate every half second, of camera and microphone or of a clip as if it was played
         assets: folder with the face model and weights of speech recognition
+        asr_model: model of faster-whisper: a name (small), a folder, or owner/name on the hub; default the one that the
+            run's corpus was transcribed with
+        language: what is spoken (en, de, ...); default as for the run's corpus
+        asr_device: where speech is recognised
         threads: of extraction and of the method
     """
     import torch
 
+    from polymodal.media.extraction import Recogniser
     from polymodal.predict.predictor import Predictor
 
     _check(clips, transcript=transcript, live=live, json=json, csv=csv, files=[plot, html, out])
     torch.set_num_threads(threads)
-    predictor = Predictor.load(run, assets=assets, level=level, threads=threads)
+    recogniser = Recogniser(asr_model, language, asr_device)
+    predictor = Predictor.load(run, assets=assets, level=level, threads=threads, recogniser=recogniser)
     if live:
         return _live(predictor, clips[0] if clips else None, json)
     done: list[Any] = []

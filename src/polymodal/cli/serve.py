@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from typing import Literal
 
 from polymodal.core.options import Count, Natural, Positive
 
@@ -11,6 +12,7 @@ EXAMPLES = {
     "serve": """\
   polymodal serve runs/mosi                                  this machine only: http://127.0.0.1:8000/
   polymodal serve runs/mosi --workers 2 --max-seconds 120
+  polymodal serve runs/mosi --asr-model small --language de
   POLYMODAL_TOKEN=$(openssl rand -hex 24) polymodal serve runs/mosi --host 0.0.0.0
   curl -F clip=@clip.mp4 http://127.0.0.1:8000/predict
   curl -H "Authorization: Bearer $POLYMODAL_TOKEN" -F clip=@clip.mp4 http://server:8000/predict"""
@@ -31,6 +33,9 @@ def serve(
     time_limit: Positive = 120.0,
     token: str | None = None,
     assets: str | None = None,
+    asr_model: str | None = None,
+    language: str | None = None,
+    asr_device: Literal["cpu", "cuda", "auto"] = "cpu",
 ) -> int:
     """Answer clips over HTTP, with a page to drop or record them.
 
@@ -45,10 +50,15 @@ def serve(
         time_limit: seconds from the end of an upload to its answer
         token: what clients must send; default $POLYMODAL_TOKEN, where nobody sees it in the list of processes
         assets: folder with models that are not installed with packages; default $POLYMODAL_ASSETS
+        asr_model: model of faster-whisper: a name (small), a folder, or owner/name on the hub; default the one that the
+            run's corpus was transcribed with
+        language: what is spoken (en, de, ...); default as for the run's corpus
+        asr_device: where speech is recognised
     """
     import logging
 
     from polymodal.core import OptionError
+    from polymodal.media.extraction import Recogniser
 
     try:
         from polymodal.serve.load import load_predictor
@@ -70,6 +80,7 @@ def serve(
         token=os.environ.get("POLYMODAL_TOKEN") if token is None else token,
     )
     # What the workers leave of the machine goes to decoding and faces beside speech and prediction.
-    load = partial(load_predictor, run, assets, max(1, (os.cpu_count() or 1) // workers))
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    load = partial(load_predictor, run, assets, threads, Recogniser(asr_model, language, asr_device))
     start(load, settings, port=port, announce=lambda url: print(f"{run} is at {url}", flush=True))
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from polymodal.core import OptionError, nearest
@@ -19,8 +19,11 @@ class Extraction:
             extracted), ``none``.
         vision: ``face`` (blendshapes, head pose, landmark distances, tracked flag per frame), ``crops`` (the face, see
             ``face.crops``; frames without one are left out), ``file``, ``none``.
-        text: who transcribes: ``auto`` (faster-whisper, else pocketsphinx), ``faster-whisper``, ``pocketsphinx``,
+        text: who transcribes: ``auto`` (faster-whisper where it is there), ``faster-whisper``, ``pocketsphinx``,
             ``given`` (only transcripts that the user has), ``none``.
+        asr_model: of faster-whisper: a name (``tiny.en``, ``small``), a folder, or ``owner/name`` on the hub; ``auto``:
+            what ``words.weights.find_weights`` finds, usually tiny.en, which is installed with it.
+        language: what is spoken, as a code (``en``, ``de``); ``auto``: detected, where the model knows several.
         utterances: what is judged as one: ``speech`` (stretches of speech; windows where there are faces but no
             speech), ``transcript`` (the segments of the given transcript), ``windows``, ``clip`` (the whole clip).
         window: seconds of a window.
@@ -32,6 +35,8 @@ class Extraction:
     audio: str = "egemaps"
     vision: str = "face"
     text: str = "auto"
+    asr_model: str = "auto"
+    language: str = "auto"
     utterances: str = "speech"
     window: float = 5.0
     longest: float = 15.0
@@ -63,6 +68,31 @@ class Extraction:
                 raise OptionError(f"extraction has no option {name!r}{nearest(name, names)}")
         return cls(**data)
 
+
+@dataclass(frozen=True)
+class Recogniser:
+    """What recognises speech, where it is not as it was when a corpus was extracted.
+
+    Args:
+        model: as ``Extraction.asr_model``; None: as recorded.
+        language: as ``Extraction.language``; None: as recorded.
+        device: ``cpu``, ``cuda`` or ``auto``.
+    """
+
+    model: str | None = None
+    language: str | None = None
+    device: str = "cpu"
+
+    def applied(self, recorded: Extraction) -> Extraction:
+        """Return ``recorded`` with what is given here; another model or language belongs to faster-whisper."""
+        if self.model is None and self.language is None:
+            return recorded
+        model = recorded.asr_model if self.model is None else self.model
+        language = recorded.language if self.language is None else self.language
+        return replace(recorded, text="faster-whisper", asr_model=model, language=language)
+
+
+AS_RECORDED = Recogniser()
 
 CHOICES = {
     "audio": ("egemaps", "egemaps-functionals", "compare", "compare-functionals", "logmel", "file", "none"),

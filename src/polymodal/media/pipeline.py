@@ -28,7 +28,9 @@ class Pipeline:
     Args:
         extraction: what to extract.
         assets: folder with models that are not installed with packages (the face model, weights of speech recognition).
-        threads: with 2 or more, faces and speech recognition run beside decoding; results are the same.
+        threads: with 2 or more, faces and speech recognition run beside decoding, faster-whisper in a process of its
+            own; results are the same.
+        asr_device: of faster-whisper: ``cpu``, ``cuda`` or ``auto``.
 
     Attributes:
         extraction: what is extracted in fact.
@@ -41,8 +43,15 @@ class Pipeline:
         DataError: nothing but faces was asked for, and there is no face model.
     """
 
-    def __init__(self, extraction: Extraction, *, assets: str | Path | None = None, threads: int = 1) -> None:
-        from polymodal.media.words.transcribe import find_transcriber
+    def __init__(
+        self,
+        extraction: Extraction,
+        *,
+        assets: str | Path | None = None,
+        threads: int = 1,
+        asr_device: str = "cpu",
+    ) -> None:
+        from polymodal.media.words.transcribe import Wanted, find_transcriber
 
         notes: list[str] = []
         self.threads = threads
@@ -61,7 +70,10 @@ class Pipeline:
                 notes.append(f"vision is absent: {error}")
                 extraction = replace(extraction, vision="none")
         if extraction.text not in ("none", "given"):
-            self.transcriber, sentence = find_transcriber(extraction.text, assets=assets)
+            choice, model, language = extraction.text, extraction.asr_model, extraction.language
+            self.transcriber, sentence = find_transcriber(
+                Wanted(choice, model, language, asr_device, assets, apart=threads > 1)
+            )
             notes.append(sentence)
             found = self.transcriber
             extraction = replace(extraction, text=found.name if found else "given")

@@ -24,12 +24,16 @@ from polymodal.media.types import ClipInfo, Frame, Samples, Segment, Source, Tra
 
 if TYPE_CHECKING:
     from polymodal.media.sound.audio import Acoustic
+    from polymodal.media.words.said import Said, Transcript
     from polymodal.media.words.transcribe import Transcriber
 
 T = TypeVar("T")
 
 ONSET = 0.5
 """Seconds by which the beginning of speech may be noticed late."""
+
+AHEAD = 4
+"""Stretches of speech that may wait for the recogniser; more would only fill the memory."""
 
 AFTER = 0.05
 """Seconds of sound that acoustic features need behind the last step."""
@@ -81,7 +85,8 @@ class Reading:
         self._speech = self._activity(segments)
         self._spoken = 0.0
         self._scribe = self._worker()
-        self._transcripts: deque[Future[tuple[Word, ...]]] = deque()
+        self._transcripts: deque[Future[Transcript]] = deque()
+        self._said = self._listens()
         self._utterances = 0
         self._absent: dict[tuple[str, str], list[float]] = {}
 
@@ -145,6 +150,16 @@ class Reading:
 
         return SpeechActivity(longest=self._tools.extraction.longest)
 
+    def _listens(self) -> Said | None:
+        """Return what counts transcripts; None where nothing is transcribed."""
+        transcriber = self._tools.transcriber
+        if transcriber is None or self._speech is None or not (self._media is None or self.info.has_audio):
+            return None
+        from polymodal.media.words.said import Said
+
+        language = self._tools.extraction.language
+        return Said("" if language == "auto" else language, transcriber.only)
+
     def __enter__(self) -> Self:
         return self
 
@@ -172,7 +187,11 @@ class Reading:
         self._tell()
 
     def _tell(self) -> None:
-        """Note what is there and says nothing."""
+        """Note what is there and says nothing, and what the transcript is worth."""
+        if self._said is not None and not self._spoken:
+            self.notes.append(f"{self.info.name}: no speech was found, its text is empty")
+        elif self._said is not None:
+            self.notes += self._said.notes(self.info.name)
         for (modality, why), starts in self._absent.items():
             if len(starts) == self._utterances:
                 self.notes.append(f"{self.info.name}: {why}, {modality} is absent")
@@ -197,10 +216,22 @@ class Reading:
         for segment in segments:
             samples = self._sound.between(segment.start, segment.end)
 
-            def transcribe(heard: Samples = samples) -> tuple[Word, ...]:
+            def transcribe(heard: Samples = samples) -> Transcript:
                 return self._timed("text", lambda: transcriber.transcribe(heard.values, heard.time))
 
             self._transcripts.append(self._scribe.submit(transcribe))
+            if len(self._transcripts) > AHEAD:
+                self._write_down()
+
+    def _write_down(self) -> None:
+        """Take the oldest transcript; live, where nobody waits, one that is not begun is left out."""
+        oldest = self._transcripts.popleft()
+        if self._live and oldest.cancel():
+            return
+        found = oldest.result()
+        self._words += found.words
+        if self._said is not None:
+            self._said.add(found)
 
     def _settled(self, now: float) -> float:
         """Time before which neither pieces nor speech will change."""
@@ -223,7 +254,7 @@ class Reading:
         start, end = segment.start, segment.end
         if not segment.text:
             while self._transcripts and (not self._live or self._transcripts[0].done()):
-                self._words += self._transcripts.popleft().result()
+                self._write_down()
             words = tuple(w for w in self._words if start <= (w.start + w.end) / 2 < end)
             segment = replace(segment, text=" ".join(w.text for w in words), words=words)
         found = {"audio": self._heard(start, end), "vision": self._faces.track(start, end)}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polymodal.core import Modality, OptionError, RunError
 from polymodal.data.encode import is_plugin
-from polymodal.media.extraction import Extraction
+from polymodal.media.extraction import Extraction, Recogniser
 from polymodal.media.types import Utterance
 from polymodal.predict.features import Row
 from polymodal.train.run import Run
@@ -46,11 +46,12 @@ class Clips:
         return {name: utterance.absent[m.name] for name, m in self.sources.items() if m.name in utterance.absent}
 
 
-def open_clips(run: Run, *, assets: str | Path | None, threads: int) -> Clips:
+def open_clips(run: Run, *, assets: str | Path | None, threads: int, recogniser: Recogniser) -> Clips:
     """Load the extractors that ``run`` needs.
 
     Raises:
         RunError: nothing that the run was trained on can be made from a clip.
+        OptionError: the recogniser that is asked for cannot be had.
     """
     about, names, texts = run.config["data"], run.schema.names, _texts(run)
     told = (about.get("extraction") or {}).get("options")
@@ -63,7 +64,8 @@ def open_clips(run: Run, *, assets: str | Path | None, threads: int) -> Clips:
         text = "none"
     cut = recorded.utterances if recorded.utterances == "windows" else "speech"
     wanted = replace(recorded, audio=audio, vision=vision, text=text, utterances=cut)
-    return _matched(run, _open(wanted, assets, threads), texts)
+    pipeline = _open(wanted, assets, threads, recogniser)
+    return _matched(run, pipeline, texts, _change(about.get("extraction") or {}, pipeline))
 
 
 def _texts(run: Run) -> list[str]:
@@ -81,23 +83,31 @@ def _extractor(recorded: str, used: bool) -> str:
     return recorded if used and recorded != "file" else "none"
 
 
-def _open(extraction: Extraction, assets: str | Path | None, threads: int) -> Pipeline:
+def _open(extraction: Extraction, assets: str | Path | None, threads: int, recogniser: Recogniser) -> Pipeline:
     from polymodal.media.pipeline import Pipeline
 
+    asked = extraction if extraction.text == "none" else recogniser.applied(extraction)
     try:
-        return Pipeline(extraction, assets=assets, threads=threads)
+        return Pipeline(asked, assets=assets, threads=threads, asr_device=recogniser.device)
     except OptionError:
-        # Words of another recogniser are better than none; which one it was is in the pipeline's notes.
-        if extraction.text in ("auto", "none"):
+        # Words of another recogniser are better than none, unless somebody asked for this one just now.
+        if asked.text in ("auto", "none") or asked != extraction:
             raise
-        return Pipeline(replace(extraction, text="auto"), assets=assets, threads=threads)
+        other = replace(extraction, text="auto", asr_model="auto")
+        return Pipeline(other, assets=assets, threads=threads, asr_device=recogniser.device)
 
 
-def _matched(run: Run, pipeline: Pipeline, texts: Sequence[str]) -> Clips:
-    """Keep the modalities that the pipeline makes as the run knows them."""
+def _change(recorded: Mapping[str, Any], pipeline: Pipeline) -> list[str]:
+    """Return a sentence if the corpus was transcribed by another recogniser."""
+    before, now = ((about or {}).get("text") for about in (recorded.get("versions"), pipeline.versions))
+    return [f"the run was trained on transcripts of {before}"] if before and now and before != now else []
+
+
+def _matched(run: Run, pipeline: Pipeline, texts: Sequence[str], told: Sequence[str]) -> Clips:
+    """Keep the modalities that the pipeline makes as the run knows them; ``told`` is noted as well."""
     made = {m.name: m for m in pipeline.modalities}
     sources: dict[str, Modality] = {}
-    notes = list(pipeline.notes)
+    notes = [*pipeline.notes, *told]
     for wanted in run.schema.modalities:
         name = wanted.name
         found = made.get("text" if name in texts else name)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from polymodal.audit.shapley import CHUNK
 from polymodal.core import DataError, OptionError, Target
-from polymodal.media.extraction import CHOICES
+from polymodal.media.extraction import AS_RECORDED, CHOICES, Recogniser
 from polymodal.media.types import Frame, Samples, Segment, Source, Utterance
 from polymodal.predict.clips import Clips, open_clips
 from polymodal.predict.features import Row
@@ -35,21 +35,36 @@ class Predictor:
         assets: folder with models that are not installed with packages (see ``media.pipeline.Pipeline``).
         level: of the intervals, one of ``train.calibration.LEVELS``.
         threads: of extraction.
+        recogniser: of speech, where it is not to be the one that the run's corpus was transcribed with.
 
     Raises:
         RunError: weights or statistics that cannot be read.
         OptionError: a level that is not measured.
     """
 
-    def __init__(self, run: Run, *, assets: str | Path | None = None, level: float = 0.9, threads: int = 2) -> None:
+    def __init__(
+        self,
+        run: Run,
+        *,
+        assets: str | Path | None = None,
+        level: float = 0.9,
+        threads: int = 2,
+        recogniser: Recogniser = AS_RECORDED,
+    ) -> None:
         self.run, self.level = run, level
         self.name = run.path.resolve().name
-        self._assets, self._threads = assets, threads
+        self._assets, self._threads, self._recogniser = assets, threads, recogniser
         self._judge = Judge(run, level)
 
     @classmethod
     def load(
-        cls, run: str | Path, *, assets: str | Path | None = None, level: float = 0.9, threads: int = 2
+        cls,
+        run: str | Path,
+        *,
+        assets: str | Path | None = None,
+        level: float = 0.9,
+        threads: int = 2,
+        recogniser: Recogniser = AS_RECORDED,
     ) -> Predictor:
         """Open a run folder, or a run on a hub as ``org/name``.
 
@@ -58,10 +73,10 @@ class Predictor:
         """
         path = Path(run)
         if path.exists():
-            return cls(Run.load(path), assets=assets, level=level, threads=threads)
+            return cls(Run.load(path), assets=assets, level=level, threads=threads, recogniser=recogniser)
         from polymodal.predict.hub import resolve
 
-        found = cls(Run.load(resolve(str(run))), assets=assets, level=level, threads=threads)
+        found = cls(Run.load(resolve(str(run))), assets=assets, level=level, threads=threads, recogniser=recogniser)
         found.name = str(run)
         return found
 
@@ -76,8 +91,9 @@ class Predictor:
 
         Raises:
             RunError: nothing that the run was trained on can be made from a clip.
+            OptionError: the recogniser that is asked for cannot be had.
         """
-        found = open_clips(self.run, assets=self._assets, threads=self._threads)
+        found = open_clips(self.run, assets=self._assets, threads=self._threads, recogniser=self._recogniser)
         self._judge.features.warm_up()
         return found
 

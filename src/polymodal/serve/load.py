@@ -7,12 +7,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from polymodal.core import PolymodalError
+from polymodal.media.extraction import AS_RECORDED, Recogniser
 
 if TYPE_CHECKING:
     from polymodal.predict.predictor import Predictor
 
 
-def load_predictor(run: str, assets: str | None, threads: int) -> Predictor:
+def load_predictor(run: str, assets: str | None, threads: int, recogniser: Recogniser = AS_RECORDED) -> Predictor:
     """Return the predictor of ``run``, its extractors loaded.
 
     Raises:
@@ -23,7 +24,7 @@ def load_predictor(run: str, assets: str | None, threads: int) -> Predictor:
     from polymodal.predict.predictor import Predictor
 
     torch.set_num_threads(1)
-    predictor = Predictor.load(run, assets=assets, threads=threads)
+    predictor = Predictor.load(run, assets=assets, threads=threads, recogniser=recogniser)
     # The first clip loads decoder, speech and faces; let that not be a client's. A run that no clip suits says so
     # when a clip comes, and answers features all the same.
     with suppress(PolymodalError):

@@ -27,7 +27,7 @@ RATE = 10
 class FakePipeline:
     """Two audio features per step: its time and the clip's number; text; one vector or two crops per utterance."""
 
-    def __init__(self, extraction: Extraction, *, assets: str | None = None) -> None:
+    def __init__(self, extraction: Extraction, *, assets: str | None = None, asr_device: str = "cpu") -> None:
         if assets and Path(assets).name == "none":
             raise OptionError("nothing can be extracted here")
         self.extraction = replace(extraction, text="given" if extraction.text == "auto" else extraction.text)

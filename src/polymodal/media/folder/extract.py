@@ -37,6 +37,7 @@ def extract(
     workers: int = 1,
     ray: str | None = None,
     assets: str | Path | None = None,
+    asr_device: str = "cpu",
     make: Callable[..., Pipeline] | None = None,
 ) -> Summary:
     """Extract all clips of ``manifest`` into the store ``out``; the same store for any number and kind of workers.
@@ -50,7 +51,9 @@ def extract(
         workers: processes, each single-threaded with extractors of its own.
         ray: address of a Ray cluster to work on instead, or ``local``.
         assets: folder with models (see ``Pipeline``).
-        make: makes a pipeline, called as ``make(extraction, assets=assets)`` in each process; must be importable there.
+        asr_device: what recognises speech: ``cpu``, ``cuda`` or ``auto``.
+        make: makes a pipeline, called as ``make(extraction, assets=..., asr_device=...)`` in each process; must be
+            importable there.
 
     Raises:
         DataError: ``out`` exists or cannot be written, or no clip can be used.
@@ -61,7 +64,7 @@ def extract(
     folder = Path(out)
     _check(manifest, extraction, workers)
     partial = _open_partial(folder, manifest)
-    job = Job(extraction, None if assets is None else str(Path(assets).absolute()), make or Pipeline)
+    job = Job(extraction, None if assets is None else str(Path(assets).absolute()), make or Pipeline, asr_device)
     began = time.perf_counter()
     team = Extractors(job, min(workers, len(manifest.clips))) if ray is None else Cluster(job, workers, ray)
     with team:

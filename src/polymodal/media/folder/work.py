@@ -39,12 +39,13 @@ class Job:
     """What is the same for all clips.
 
     Attributes:
-        make: makes the pipeline, called as ``make(extraction, assets=assets)`` once per process.
+        make: makes the pipeline, called as ``make(extraction, assets=assets, asr_device=asr_device)`` once per process.
     """
 
     extraction: Extraction
     assets: str | None
     make: Callable[..., Pipeline]
+    asr_device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Facts:
 
 @cache
 def _pipeline(job: Job) -> Pipeline:
-    pipeline = job.make(job.extraction, assets=job.assets)
+    pipeline = job.make(job.extraction, assets=job.assets, asr_device=job.asr_device)
     if torch := sys.modules.get("torch"):  # loaded before this process became single-threaded
         torch.set_num_threads(1)
     return pipeline
