@@ -102,6 +102,7 @@ def agree(run: Run, rows: Rows, found: list[dict[str, Any]]) -> None:
                 assert told[name]["probabilities"] == pytest.approx(estimate.probabilities, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_of_folds_and_seeds_on_vectors_with_three_kinds_of_target(tmp_path: Path) -> None:
     data = corpus(VECTORS, SCORE, MOOD, TAGS)
     run = trained(tmp_path / "run", "late-fusion", data, options={"width": 8}, seeds=[1, 2], folds=3)
@@ -113,9 +114,8 @@ def test_a_run_of_folds_and_seeds_on_vectors_with_three_kinds_of_target(tmp_path
     assert any(told["score"]["low"] is not None for told in found)
 
 
-@pytest.mark.parametrize(
-    ("method", "options"), [("ef-lstm", {"hidden": 6}), ("mult", {"width": 8, "heads": 2, "layers": 1})]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "options"), [("linear", {}), ("ef-lstm", {"hidden": 6})])
 def test_sequences_longer_than_those_it_was_traced_with(method: str, options: dict[str, Any], tmp_path: Path) -> None:
     data = corpus(SEQUENCES, SCORE)
     run = trained(tmp_path / "run", method, data, options=options)
@@ -146,6 +146,7 @@ def test_a_method_without_a_graph_is_refused(tmp_path: Path, capsys: pytest.Capt
     assert "missing-adapt" in refused(run, tmp_path / "model", capsys)
 
 
+@pytest.mark.slow
 def test_a_graph_that_says_something_else_is_not_left_behind(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,13 +63,13 @@ def _refusals(run: Run) -> Iterator[None]:
         yield
     except PolymodalError:
         raise
-    except Exception as error:
+    except Exception as error:  # each of the two has a dozen of its own, without a common base
         while error.__cause__ is not None:  # the exporter wraps what it tripped over
             error = error.__cause__  # type: ignore[assignment]
-        lines = str(error).strip().splitlines() or [""]
+        reason = " ".join(str(error).split())[:300]
         raise OptionError(
-            f"method {run.config['method']} cannot be exported with these modalities: {type(error).__name__}: "
-            f"{lines[0][:200]}; nothing was written"
+            f"method {run.config['method']} cannot be exported with these modalities, nothing was written: "
+            f"{type(error).__name__}: {reason}"
         ) from error
 
 

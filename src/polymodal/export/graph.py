@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stderr
+from io import StringIO
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -68,7 +72,7 @@ class Graph(nn.Module):
             for t in self.schema.joint_targets
         )
 
-    def example(self) -> tuple[tuple[Tensor, ...], tuple[dict[int, object], ...]]:
+    def example(self) -> tuple[tuple[Tensor, ...], tuple[dict[int, Any], ...]]:
         """Return inputs to trace with, no two sizes alike, and which of their axes may have any size."""
         samples, inputs, axes = 3, [], []
         batch = torch.export.Dim("batch")
@@ -135,7 +139,8 @@ def onnx_program(graph: Graph) -> torch.onnx.ONNXProgram:
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # private operations of torch
     try:
-        with torch.no_grad(), tracing():
+        # Where it fails, torch prints all that it has traced; the error says it in a sentence.
+        with torch.no_grad(), tracing(), redirect_stderr(StringIO()):
             traced = torch.export.export(graph, inputs, dynamic_shapes=(axes,), strict=False)
             program = torch.onnx.export(
                 traced,

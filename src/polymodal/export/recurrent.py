@@ -28,14 +28,14 @@ class Recurrent(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         """Return the states ``(batch, time, hidden)``, as the first of two like torch."""
-        attributes: dict[str, int] = {"hidden_size": self.hidden}
-        if self.kind == "GRU":
-            attributes["linear_before_reset"] = 1
+        extra = {"linear_before_reset": 1} if self.kind == "GRU" else {}
         x = x.transpose(0, 1)
         for layer in range(self.layers):
             weights = (self.get_buffer(f"{name}{layer}") for name in "wrb")
             shape = (x.shape[0], 1, x.shape[1], self.hidden)
-            states = torch.onnx.ops.symbolic(self.kind, (x, *weights), attributes, dtype=x.dtype, shape=shape)
+            states = torch.onnx.ops.symbolic(
+                self.kind, (x, *weights), {"hidden_size": self.hidden, **extra}, dtype=x.dtype, shape=shape
+            )
             x = states.squeeze(1)
         return x.transpose(0, 1), None
 

@@ -29,7 +29,7 @@ class Session(Protocol):
         """Return the outputs for ``feed``."""
 
 
-def verify(run: Run, about: Mapping[str, Any], session: Session) -> float:
+def verify(run: Run, about: dict[str, Any], session: Session) -> float:
     """Return the largest difference between ``session`` and ``run`` on random features, modalities absent or there.
 
     Args:
