@@ -155,7 +155,7 @@ def test_a_contrast_says_plainly_what_can_be_told(board: Board) -> None:
         "over 31 groups; lower is better."
     )
     assert "On ravdess cyin cannot be told from mult: area of missing:rate +0.4 [-2.0, +3.0], p = 0.610" in ravdess
-    assert "is not compared with mult, for the floor is no better than a constant guess there" in trial
+    assert "is not compared with mult, for the floor is no better than a blind guess there" in trial
     first = board.contrasts[0]
     assert "is WORSE than" in contrast_sentence(board, replace(first, difference=0.051, low=0.012, high=0.09))
     assert "cannot be told from" in contrast_sentence(board, replace(first, p_holm=0.07))
@@ -170,7 +170,7 @@ def test_the_verdict_names_who_can_be_told_from_the_floor(board: Board) -> None:
     assert "Against the floor linear on cmu_mosi (area of missing:rate): better: cyin." in sentences
     told = "Against the floor linear on ravdess (area of missing:rate): 1 of 1 entries cannot be told from it."
     assert told in sentences
-    assert "On trial_50% the floor linear is no better than a constant guess: nothing is concluded there." in sentences
+    assert "On trial_50% the floor linear is no better than a blind guess: nothing is concluded there." in sentences
 
 
 def test_every_contrast_is_in_a_table(board: Board) -> None:

@@ -19,6 +19,7 @@ COMMANDS = {
     "extract": ("extract", "make a corpus from a folder or table of clips"),
     "predict": ("predict", "apply a run to clips, or to camera and microphone"),
     "serve": ("serve", "answer over HTTP, with a page to drop clips on"),
+    "export": ("export", "write a run as an ONNX graph with a script that predicts without torch and polymodal"),
     "push": ("push", "put a run on a hub, with a model card"),
     "methods": ("methods", "list the methods, or describe one"),
     "data info": ("data", "what is inside a corpus, and what is wrong with it"),

@@ -99,7 +99,7 @@ class ALMT(Method):
         if self.start is None:
             fused = self.read(scales[-1], scales[-1])
             return Output(self.heads(fused), {"fused": fused})
-        hyper = self.start.expand(len(batch), -1, -1)
+        hyper = self.start.expand(scales[-1].shape[0], -1, -1)
         for guide, language in zip(self.guides, scales, strict=True):
             hyper = hyper + guide(language, found)
         fused = self.read(scales[-1], hyper)
@@ -114,7 +114,7 @@ class ALMT(Method):
 
     def read(self, language: Tensor, hyper: Tensor) -> Tensor:
         """Return the class token ``(batch, width)`` of language after it attended to the hyper-modality."""
-        token = self.token.expand(len(language), -1, -1)
+        token = self.token.expand(language.shape[0], -1, -1)
         x, source = (torch.cat([token, x], dim=1) + p for x, p in zip((language, hyper), self.places, strict=True))
         for block in self.crossings:
             x = block(x, source)
@@ -164,7 +164,7 @@ class Compressor(nn.Module):
     def forward(self, stream: Stream) -> Tensor:
         """Return the tokens."""
         stream = shortened(as_sequence(stream), self.steps)
-        tokens, frames = self.tokens.expand(len(stream.present), -1, -1), self.linear(stream.tensor)
+        tokens, frames = self.tokens.expand(stream.present.shape[0], -1, -1), self.linear(stream.tensor)
         x = torch.cat([tokens, frames], dim=1)
         x = x + self.positions[: x.shape[1]]
         count = tokens.shape[1]

@@ -118,7 +118,7 @@ class MulT(Method):
         assert stream.lengths is not None
         lost = self.kernels[name] - 1
         x = self.text_drop(stream.tensor) if name in self.text_names else stream.tensor
-        x = F.pad(x, (0, 0, 0, max(0, lost + 1 - x.shape[1])))
+        x = F.pad(x, (0, 0, 0, torch.sym_max(0, lost + 1 - x.shape[1])))
         x = self.convolutions[name](x.transpose(1, 2)).transpose(1, 2)
         lengths = (stream.lengths - lost).clamp(min=1) * (stream.lengths > 0)
         low = Stream(x, lengths, stream.present)
@@ -131,6 +131,6 @@ class MulT(Method):
         crossed = [self.crossings[f"{s}_to_{target}"](low, streams[s]) for s in streams if s != target]
         x = torch.cat(crossed, dim=2) if crossed else low.tensor
         x = self.memories[target](Stream(x, low.lengths, low.present))
-        rows = torch.arange(len(x), device=x.device)
+        rows = torch.arange(x.shape[0], device=x.device)
         # At length 0 this reads step 0, which the stack has set to zero.
         return x[rows, (low.lengths - 1).clamp(min=0)]

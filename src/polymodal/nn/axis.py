@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from polymodal.core import Stream
+from polymodal.nn.traced import longest
 
 
 def common_axis(streams: list[Stream], max_steps: int) -> tuple[list[Tensor], Tensor]:
@@ -15,7 +16,7 @@ def common_axis(streams: list[Stream], max_steps: int) -> tuple[list[Tensor], Te
         per stream ``(batch, steps, width)``, and the true lengths (batch,).
     """
     lengths = torch.stack([s.lengths for s in streams if s.lengths is not None]).amax(0).clamp(max=max_steps)
-    steps = max(1, int(lengths.max()))
+    steps = longest(lengths, [s.tensor.shape[1] for s in streams], max_steps)
     return [resample(stream, lengths, steps) for stream in streams], lengths
 
 

@@ -70,5 +70,5 @@ class CrossModalFusion(nn.Module):
 
 def _whole(x: Tensor) -> Stream:
     """Return ``x`` (batch, time, width) as a stream of which every step is true."""
-    lengths = torch.full((len(x),), x.shape[1], device=x.device)
+    lengths = torch.full((x.shape[0],), x.shape[1], device=x.device)
     return Stream(x, lengths, lengths > 0)

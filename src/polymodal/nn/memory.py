@@ -14,6 +14,7 @@ from polymodal.nn.axis import common_axis
 from polymodal.nn.inputs import as_sequence
 from polymodal.nn.sequence import masked_softmax
 from polymodal.nn.subnet import final_state
+from polymodal.nn.traced import State, over_time
 
 Number = TypeVar("Number", int, float)
 
@@ -73,15 +74,17 @@ def unroll(projected: Tensor, recurrent: Tensor) -> tuple[Tensor, Tensor]:
         hidden states and cells, each ``(time, batch, hidden)``.
     """
     # In the weights' precision: under autocast the projection is half precision, the cells must not be.
-    hidden = cell = recurrent.new_zeros(projected.shape[1], recurrent.shape[1])
-    steps = []
-    for x in projected.to(recurrent.dtype):
+    start = tuple(recurrent.new_zeros(projected.shape[1], recurrent.shape[1]) for _ in range(2))
+
+    def step(state: State, now: State) -> tuple[State, State]:
+        (hidden, cell), (x,) = state, now
         i, f, g, o = torch.addmm(x, hidden, recurrent.t()).chunk(4, 1)
         cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
         hidden = o.sigmoid() * cell.tanh()
-        steps.append((hidden, cell))
-    states, cells = zip(*steps, strict=True)
-    return torch.stack(states), torch.stack(cells)
+        return (hidden, cell), (hidden, cell)
+
+    states, cells = over_time(step, start, (projected.to(recurrent.dtype),))
+    return states, cells
 
 
 class CellStates(nn.Module):
@@ -140,15 +143,17 @@ class GatedMemory(nn.Module):
         from_u = first[:, x.shape[2] :].t()
         sizes = [gate.first.out_features for gate in gates]
         kept = [gate.drop(from_x.new_ones(*x.shape[:2], n)) for gate, n in zip(gates, sizes, strict=True)]
-        u = torch.zeros_like(proposals[0], dtype=first.dtype)
-        steps = []
-        for seen, proposal, keep in zip(from_x.unbind(0), proposals.unbind(0), torch.cat(kept, 2), strict=True):
+
+        def step(state: State, now: State) -> tuple[State, State]:
+            (u,), (seen, proposal, keep) = state, now
             hidden = torch.addmm(seen, u, from_u).relu()
             hidden = hidden * keep if self.training else hidden
             g1, g2 = (gate.last(part).sigmoid() for gate, part in zip(gates, hidden.split(sizes, 1), strict=True))
             u = g1 * u + g2 * proposal
-            steps.append(u)
-        return torch.stack(steps)
+            return (u,), (u,)
+
+        start = torch.zeros_like(proposals[0], dtype=first.dtype)
+        return over_time(step, (start,), (from_x, proposals, torch.cat(kept, 2)))[0]
 
 
 class MemoryFusion(nn.Module):
@@ -201,7 +206,7 @@ class MemoryFusion(nn.Module):
     def windowed(self, cells: Tensor) -> Tensor:
         """Return the cells of the last ``window`` steps side by side, oldest first; zeros before the first step."""
         shifts = range(self.window - 1, -1, -1)
-        return torch.cat([F.pad(cells, (0, 0, 0, 0, s, 0))[: len(cells)] for s in shifts], dim=2)
+        return torch.cat([F.pad(cells, (0, 0, 0, 0, s, 0))[: cells.shape[0]] for s in shifts], dim=2)
 
     def attend(self, cells: Tensor, here: Tensor) -> Tensor:
         """Return attention over cells ``(time, batch, window * sum of hidden)``: each step sums to 1, or is 0 where no

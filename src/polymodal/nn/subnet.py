@@ -23,10 +23,12 @@ class PresentNorm(nn.BatchNorm1d):
 
     def forward(self, x: Tensor, present: Tensor) -> Tensor:  # type: ignore[override]
         """Return the normalised rows."""
+        if not self.training:
+            return super().forward(x).where(present[:, None], x.new_zeros(()))
         rows = present.nonzero()[:, 0]
         if not len(rows):
             return torch.zeros_like(x)
-        learn = self.training and len(rows) > 1
+        learn = len(rows) > 1
         y = F.batch_norm(
             x[rows], self.running_mean, self.running_var, self.weight, self.bias, learn, self.momentum or 0.0, self.eps
         )
