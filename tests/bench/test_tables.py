@@ -265,3 +265,15 @@ def test_under_a_protocol_those_who_were_told_are_ranked_apart(board: Board) -> 
     details = {line[0].text: line[1].detail for line in table.lines}
     assert details["linear"] == f"of {len(found['none'].names)} none"
     assert "ranked apart" in table.caption
+
+
+def test_of_many_corpora_what_can_be_told_over_all_comes_first(board: Board) -> None:
+    more = [replace(c, name=f"{c.name} again") for c in board.corpora]
+    again = [replace(c, corpus=f"{c.corpus} again") for c in board.contrasts]
+    many = replace(board, corpora=(*board.corpora, *more), contrasts=(*board.contrasts, *again))
+    first, *rest = board_verdict(many)
+    counted = [c for c in many.contrasts if c.second == "linear" and c.above_chance]
+    assert first.startswith(f"{len(counted)} comparisons with the floor linear")
+    assert f"in {sum(not c.told for c in counted)} the two cannot be told apart" in first
+    assert any("Nothing is concluded on trial_50%, trial_50% again" in sentence for sentence in rest)
+    assert any(" against " in sentence for sentence in rest)

@@ -13,7 +13,7 @@ from polymodal.bench.figures import COMPLETE, area_key, corpus_info, headline, m
 from polymodal.bench.output import board_csv
 from polymodal.bench.ranks import ENOUGH, Ranking, rankings
 from polymodal.bench.tables import corpus_tables, entry_table, left_table, overall_tables
-from polymodal.bench.verdict import board_verdict
+from polymodal.bench.verdict import MANY, board_verdict, corpus_verdict
 from polymodal.report.metrics import label, long_name
 from polymodal.report.page import png_bytes, read_template, svg_address, write_whole
 from polymodal.report.tables import Table, escape_markdown, to_latex, to_markdown
@@ -80,6 +80,8 @@ def board_parts(board: Board) -> list[Part]:
     for corpus in board.corpora:
         sizes = ", ".join(f"{n} {split}" for split, n in corpus.sizes.items())
         lead = f"{corpus.target} ({corpus.task}) from {', '.join(corpus.modalities)}; samples: {sizes}."
+        if len(board.corpora) >= MANY:
+            lead = " ".join([lead, *corpus_verdict(board, corpus.name)])
         tables = tuple(corpus_tables(board, corpus.name))
         parts.append(Part(_slug(corpus.name), corpus.name, lead, _corpus_plots(board, corpus.name), tables))
     parts.append(Part("entries", "Entries", "", (), (entry_table(board),)))

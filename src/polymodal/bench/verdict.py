@@ -9,17 +9,61 @@ from polymodal.bench.board import Board, Contrast
 from polymodal.bench.figures import corpus_info, headline, main_figures, order
 from polymodal.report.metrics import is_percent, long_name, write_value
 
+MANY = 4
+"""Corpora from which on a board begins with what holds over all of them, and says the rest corpus by corpus."""
+
 
 def board_verdict(board: Board) -> list[str]:
-    """Return sentences: per corpus the first entry, what can be told from the floor, and every other contrast."""
+    """Return what a board says: of few corpora one after another, of many what can be told over all of them."""
+    if len(board.corpora) < MANY:
+        return [sentence for corpus in board.corpora for sentence in corpus_verdict(board, corpus.name)]
+    floor = next((e.name for e in board.entries if e.floor), "")
+    found = [_over_all(board, floor)] if floor else []
+    pairs = dict.fromkeys((c.first, c.second) for c in board.contrasts if c.second != floor)
+    found += [_pair(board, first, second) for first, second in pairs]
+    blind = dict.fromkeys(c.corpus for c in board.contrasts if not c.above_chance)
+    if blind:
+        found.append(f"Nothing is concluded on {', '.join(blind)}: the floor is no better than a blind guess there.")
+    return [*found, "What is said of each corpus stands in its section."]
+
+
+def corpus_verdict(board: Board, corpus: str) -> list[str]:
+    """Return sentences on one corpus: the first entry, what can be told from the floor, and every other contrast."""
     floors = {e.name for e in board.entries if e.floor}
-    found = []
-    for corpus in board.corpora:
-        mine = [c for c in board.contrasts if c.corpus == corpus.name]
-        others = [contrast_sentence(board, c) for c in mine if c.second not in floors]
-        against = [c for c in mine if c.second in floors]
-        found += [*filter(None, (_best(board, corpus.name), _floor(board, against))), *others]
-    return found
+    mine = [c for c in board.contrasts if c.corpus == corpus]
+    others = [contrast_sentence(board, c) for c in mine if c.second not in floors]
+    against = [c for c in mine if c.second in floors]
+    return [*filter(None, (_best(board, corpus), _floor(board, against))), *others]
+
+
+def _over_all(board: Board, floor: str) -> str:
+    """Return how all entries stand against the floor."""
+    mine = [c for c in board.contrasts if c.second == floor and c.above_chance]
+    parts = [f"{len(mine)} comparisons with the floor {floor} can be concluded from"]
+    for word, side in (("better", 1), ("WORSE", -1)):
+        told = [c for c in mine if c.told and side * _sign(board, c) * c.difference > 0]
+        where = [
+            f"{n} ({', '.join(c.corpus for c in told if c.first == n)})" for n in dict.fromkeys(c.first for c in told)
+        ]
+        parts.append(f"{word} in {len(told)}{': ' if where else ''}{', '.join(where)}")
+    rest = sum(not c.told for c in mine)
+    return f"{parts[0]}: {'; '.join(parts[1:])}; in {rest} the two cannot be told apart."
+
+
+def _pair(board: Board, first: str, second: str) -> str:
+    """Return how two entries stand on all corpora."""
+    mine = [c for c in board.contrasts if (c.first, c.second) == (first, second) and c.above_chance]
+    parts = []
+    for word, side in (("better on", 1), ("WORSE on", -1)):
+        told = [c.corpus for c in mine if c.told and side * _sign(board, c) * c.difference > 0]
+        parts += [f"{word} {', '.join(told)}"] if told else []
+    rest = [c.corpus for c in mine if not c.told]
+    parts += [f"cannot be told apart on {', '.join(rest)}"] if rest else []
+    return f"{first} against {second}: {'; '.join(parts) or 'nothing can be concluded'}."
+
+
+def _sign(board: Board, contrast: Contrast) -> int:
+    return 1 if corpus_info(board, contrast.corpus).higher_is_better else -1
 
 
 def _say(metric: str, value: float) -> str:
@@ -82,9 +126,10 @@ def contrast_sentence(board: Board, contrast: Contrast) -> str:
 def _between(metric: str, contrast: Contrast) -> str:
     if not math.isfinite(contrast.low):
         return "; "
+    holm = f" (Holm {contrast.p_holm:.3f})" if math.isfinite(contrast.p_holm) else ""
     return (
         f"[{_signed(metric, contrast.low)}, {_signed(metric, contrast.high)}], "
-        f"p = {contrast.p:.3f} (Holm {contrast.p_holm:.3f}) over {contrast.groups} groups; "
+        f"p = {contrast.p:.3f}{holm} over {contrast.groups} groups; "
     )
 
 
