@@ -10,11 +10,11 @@ import numpy as np
 
 from polymodal.bench.figures import is_area
 from polymodal.bench.published import Published
-from polymodal.bench.results import Columns, Results, Tables, headlines
+from polymodal.bench.results import Columns, Results, Tables, by_condition, headlines
 from polymodal.core import DataError, Target
-from polymodal.score import compare_tables, holm, summarise_tables
+from polymodal.score import compare_tables, holm, summarise_tables, told_apart
 from polymodal.stress import COMPLETE
-from polymodal.train.predictions import FILE, column, read_table
+from polymodal.train.predictions import FILE, read_table
 from polymodal.train.run import Run
 
 
@@ -45,7 +45,7 @@ class Standing:
     @property
     def told(self) -> bool:
         """Whether the run can be told from the entry: the corrected test and the interval both say so."""
-        return self.p_holm < 0.05 and self.difference_low * self.difference_high > 0
+        return told_apart(self.p_holm, self.difference_low, self.difference_high)
 
 
 @dataclass(frozen=True)
@@ -124,21 +124,16 @@ def _standings(
 
 def _said(run: Run, target: Target) -> dict[int, dict[str, Columns]]:
     """Return what the run predicted: seed -> condition -> columns."""
+    from pyarrow import compute
+
     file = run.path / "evaluation" / FILE
     if not file.is_file():
         raise DataError(f"{run.path} was not evaluated yet; run: polymodal evaluate {run.path}")
     table = read_table(file, split="test")
     if not len(table):
         raise DataError(f"{run.path} was not tested on a split called test, which boards compare on")
-    names = {part: f"{target.name}/{part}" for part in ("true", "predicted")} | {"id": "id"}
-    conditions, seeds = column(table, "condition"), column(table, "seed")
-    values = {part: column(table, name) for part, name in names.items()}
-    found: dict[int, dict[str, Columns]] = {}
-    for seed in dict.fromkeys(seeds.tolist()):
-        for condition in dict.fromkeys(conditions.tolist()):
-            rows = np.flatnonzero((seeds == seed) & (conditions == condition))
-            found.setdefault(int(seed), {})[condition] = {part: v[rows] for part, v in values.items()}
-    return found
+    seeds = dict.fromkeys(table["seed"].to_pylist())
+    return {seed: by_condition(table.filter(compute.equal(table["seed"], seed)), target) for seed in seeds}
 
 
 def _corpus(published: Published, ids: Any, run: Run) -> tuple[str, np.ndarray[Any, Any]]:
@@ -159,11 +154,11 @@ def _corpus(published: Published, ids: Any, run: Run) -> tuple[str, np.ndarray[A
 def _own(run: Run, said: dict[int, dict[str, Columns]], entry: Results) -> dict[int, dict[str, Columns]]:
     """Return the run's predictions in the order of the board's, with its groups."""
     whole = entry.whole
-    for by_condition in said.values():
-        for name, columns in by_condition.items():
+    for found in said.values():
+        for name, columns in found.items():
             place = {sample: row for row, sample in enumerate(columns["id"].tolist())}
             rows = [place[sample] for sample in whole["id"].tolist()]
-            by_condition[name] = whole | {part: columns[part][rows] for part in ("true", "predicted")}
+            found[name] = whole | {part: columns[part][rows] for part in ("true", "predicted")}
     true = next(iter(said.values()))[COMPLETE]["true"]
     if true.shape != whole["true"].shape or not np.allclose(true, whole["true"], equal_nan=True):
         raise DataError(f"{run.path} was tested on other labels of the same samples than the board")

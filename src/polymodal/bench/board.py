@@ -10,11 +10,8 @@ from typing import Any
 
 from polymodal.core import Estimate, RunError
 from polymodal.core.estimate import plain
-from polymodal.score.robustness import Robustness
+from polymodal.score import Robustness, told_apart
 from polymodal.stress import Prior
-
-AREA = "area"
-"""``Figure.condition`` of the area under a curve."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +153,7 @@ class Contrast:
     @property
     def told(self) -> bool:
         """Whether the two can be told apart: the corrected test and the interval both say so."""
-        return self.above_chance and self.p_holm < 0.05 and self.low * self.high > 0
+        return self.above_chance and told_apart(self.p_holm, self.low, self.high)
 
 
 @dataclass(frozen=True)

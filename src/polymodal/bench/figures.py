@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from polymodal.bench.board import AREA, Board, CorpusInfo, Entry, Figure
-from polymodal.stress import COMPLETE
+from polymodal.bench.board import Board, CorpusInfo, Entry, Figure
+from polymodal.core.conditions import AREA, COMPLETE
 
 _AREA_OF = f"{AREA} of "
 

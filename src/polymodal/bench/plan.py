@@ -46,10 +46,9 @@ class Conditions:
 
     def of(self, schema: Schema) -> list[Point]:
         """Return all conditions for a corpus, complete input first."""
-        if not self.protocol:
-            return conditions(schema, self.stress, subsets=self.subsets)
-        protocol = named(self.protocol)
-        return conditions(schema, protocol.stress(schema), subsets=protocol.subsets)
+        if self.protocol:
+            return named(self.protocol).conditions(schema)
+        return conditions(schema, self.stress, subsets=self.subsets)
 
 
 def _is_span(what: list[float] | dict[str, list[Any]]) -> bool:

@@ -6,23 +6,21 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from polymodal.bench.board import AREA, Figure
+from polymodal.bench.board import Figure
 from polymodal.bench.figures import area_key
 from polymodal.bench.plan import Conditions
-from polymodal.core import Estimate, Measure, Schema, Target
-from polymodal.score import Blocks, area_measures, summarise_tables, tables_by_seed
-from polymodal.score.robustness import Robustness, robustness
-from polymodal.stress import COMPLETE, Point, curve_places
-from polymodal.train.predictions import FILE, column, read_table
+from polymodal.core import Estimate, Schema, Target
+from polymodal.core.conditions import AREA, COMPLETE
+from polymodal.score import Blocks, Robustness, robustness, summarise_tables, tables_by_seed
+from polymodal.train.figures import Tables, areas_of
+from polymodal.train.predictions import FILE, Columns, column, read_table
 
-Array = np.ndarray[Any, Any]
-Columns = dict[str, Array]
-Tables = list[dict[str, Measure]]
-"""Measures of one condition, one table per seed."""
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -67,20 +65,8 @@ class Results:
 
     def curves(self, tests: Conditions) -> dict[str, Tables]:
         """Return the area under each curve that has one: series -> measures per seed."""
-        by_series: dict[str, list[Point]] = {}
-        for point in tests.of(self.schema):
-            if point.series and point.text in self.tables:
-                by_series.setdefault(point.series, []).append(point)
-        areas = {}
-        for series, points in by_series.items():
-            places = curve_places(series, [p.value for p in points], len(self.schema.names))
-            if places is None:
-                continue
-            names = [p.text for p in points]
-            names = [COMPLETE, *names] if len(places) > len(names) else names
-            tables = [self.tables[name] for name in names]
-            areas[series] = [area_measures(places, [t[seed] for t in tables]) for seed in range(len(self.said))]
-        return areas
+        found = areas_of(tests.of(self.schema), self.tables, len(self.schema.names))
+        return {series: tables for (_, series, _), tables in found}
 
     def stood(self) -> Robustness:
         """Return what incomplete and noisy input costs."""
@@ -125,17 +111,23 @@ def headlines(found: Sequence[Results], tests: Conditions) -> tuple[str, list[Ta
     return area_key(series), [a[series] for a in areas]
 
 
-def pooled(folders: Iterable[Path], target: Target, conditions: Iterable[str]) -> dict[str, Columns]:
-    """Return condition -> columns of one seed, the test samples of several folds one after another."""
+def by_condition(table: pa.Table, target: Target) -> dict[str, Columns]:
+    """Return condition -> ``id``, ``true``, ``predicted`` and what else there is of one seed's predictions, by id."""
     names = {part: f"{target.name}/{part}" for part in ("true", "predicted", "probability")}
     names |= {"id": "id", "group": "group"}
-    parts: dict[str, list[Columns]] = {condition: [] for condition in conditions}
-    for folder in folders:
-        table = read_table(folder / FILE)
-        keys, ids = column(table, "condition"), column(table, "id")
-        values = {p: column(table, n) for p, n in names.items() if n in table.column_names}
-        for condition, found in parts.items():
-            rows = np.flatnonzero(keys == condition)
-            rows = rows[np.argsort(ids[rows], kind="stable")]
-            found.append({p: v[rows] for p, v in values.items()})
-    return {key: {p: np.concatenate([c[p] for c in each]) for p in each[0]} for key, each in parts.items()}
+    values = {part: column(table, name) for part, name in names.items() if name in table.column_names}
+    conditions, order = column(table, "condition"), np.argsort(values["id"], kind="stable")
+    found = {}
+    for condition in dict.fromkeys(conditions.tolist()):
+        rows = order[conditions[order] == condition]
+        found[condition] = {part: v[rows] for part, v in values.items()}
+    return found
+
+
+def pooled(folders: Iterable[Path], target: Target, conditions: Iterable[str]) -> dict[str, Columns]:
+    """Return condition -> columns of one seed, the test samples of several folds one after another."""
+    parts = [by_condition(read_table(folder / FILE), target) for folder in folders]
+    return {
+        name: {part: np.concatenate([found[name][part] for found in parts]) for part in parts[0][name]}
+        for name in conditions
+    }

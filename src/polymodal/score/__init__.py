@@ -1,6 +1,15 @@
 """Task metrics as the field computes them, intervals, significance."""
 
-from polymodal.score.compare import Comparison, align, compare_tables, holm, paired_difference, sign_flip, swap_test
+from polymodal.score.compare import (
+    Comparison,
+    align,
+    compare_tables,
+    holm,
+    paired_difference,
+    sign_flip,
+    swap_test,
+    told_apart,
+)
 from polymodal.score.curve import area_measures, auilc
 from polymodal.score.intervals import Blocks, score, summarise, summarise_tables, tables_by_seed
 from polymodal.score.metrics import evaluate, f1_weighted, sample_scores
@@ -27,4 +36,5 @@ __all__ = [
     "summarise_tables",
     "swap_test",
     "tables_by_seed",
+    "told_apart",
 ]

@@ -220,6 +220,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(v) for v in adjusted]
 
 
+def told_apart(p: float, low: float, high: float, alpha: float = 0.05) -> bool:
+    """Whether a difference is no luck: its test, corrected for others where there are any, and its interval say so.
+
+    Args:
+        p: of the test.
+        low, high: interval of the difference; NaN says no.
+    """
+    return p < alpha and low * high > 0
+
+
 def _with_seeds(target: Target, predicted: Any, probability: Any) -> tuple[Array, Array | None]:
     """Return both with a leading axis of seeds."""
     p = np.asarray(predicted)

@@ -14,6 +14,7 @@ from typing import Literal
 
 from polymodal.core import OptionError, Schema, nearest
 from polymodal.stress.spec import parse_stress
+from polymodal.stress.sweep import Point, conditions
 
 Prior = Literal["none", "own", "told"]
 """What a training knew of absence: nothing, what its method does by itself, or samples with something taken away."""
@@ -36,6 +37,10 @@ class Protocol:
     says: str
     subsets: bool
     stress: Callable[[Schema], tuple[str, ...]]
+
+    def conditions(self, schema: Schema) -> list[Point]:
+        """Return all that is tested on a corpus, complete input first."""
+        return conditions(schema, self.stress(schema), subsets=self.subsets)
 
 
 def _rates(schema: Schema, stress: str) -> tuple[str, ...]:

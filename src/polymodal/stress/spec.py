@@ -34,9 +34,6 @@ PROTOCOLS: dict[str, Callable[..., Batch]] = {
 }
 """Name -> function; its keyword-only parameters are the protocol's options."""
 
-ABSENCE = frozenset(n for n, f in PROTOCOLS.items() if f.__module__ in (absence.__name__, cells.__name__))
-"""Those that take something away."""
-
 _WHOLE = (absence.missing_batch, cells.missing_share)
 """Those that count over a whole split."""
 
@@ -54,15 +51,9 @@ class Stress:
     steps: tuple[tuple[Callable[..., Batch], dict[str, Any]], ...]
 
     @property
-    def kept(self) -> tuple[str, ...]:
-        """The modalities that are kept, where a fixed subset is all there is."""
-        (function, options), *more = self.steps or ((None, {}),)
-        return tuple(options["modalities"]) if function is absence.subset and not more else ()
-
-    @property
     def takes_away(self) -> bool:
         """Whether modalities, steps or words go."""
-        return any(step.__name__.replace("_", "-") in ABSENCE for step, _ in self.steps)
+        return any(step.__module__ in (absence.__name__, cells.__name__) for step, _ in self.steps)
 
     @property
     def modalities(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from polymodal.score import (
     sample_scores,
     sign_flip,
     swap_test,
+    told_apart,
 )
 from polymodal.train.evaluate import evaluate
 from polymodal.train.run import Run
@@ -53,7 +54,7 @@ class PairedTest:
     @property
     def told(self) -> bool:
         """Whether the corrected test and the interval both say that it is no luck."""
-        return self.p_holm < 0.05 and self.low * self.high > 0
+        return told_apart(self.p_holm, self.low, self.high)
 
     @property
     def sentence(self) -> str:

@@ -83,9 +83,8 @@ def evaluate(
     corpus = answers.corpus
     if not corpus.test_splits:
         raise DataError(f"{corpus.source} has no test split, only {', '.join(corpus.splits)}; name one test")
-    if asked:
-        subsets, stress = asked.subsets, asked.stress(corpus.schema)
-    figures, tables = _collect(opened, answers, conditions(corpus.schema, stress, subsets=subsets))
+    points = asked.conditions(corpus.schema) if asked else conditions(corpus.schema, stress, subsets=subsets)
+    figures, tables = _collect(opened, answers, points)
     known = prior(opened.config["recipe"]["train_stress"], answers.method.drops)
     warnings = [*_seen(opened, corpus), *_told(opened, asked, known)]
     about = {"source": corpus.source, "name": corpus.name, "hash": corpus.hash}

@@ -39,7 +39,7 @@ def figures_of(
         true = whole[f"{target.name}/true"]
         tables = {point.text: _measures(target, predicted[point.text]) for point in points}
         places: list[tuple[Place, Tables]] = [((p.text, p.series, p.value), tables[p.text]) for p in points]
-        for place, found in [*places, *_areas(points, tables, len(schema.names))]:
+        for place, found in [*places, *areas_of(points, tables, len(schema.names))]:
             rows += _rows(target, split, place, found, blocks, true)
         if len(points) > 1:
             costs.append(robustness(target, tables, schema.names, true, blocks))
@@ -56,8 +56,15 @@ def _measures(target: Target, by_seed: Sequence[Columns]) -> Tables:
     )
 
 
-def _areas(points: Sequence[Point], tables: Mapping[str, Tables], modalities: int) -> list[tuple[Place, Tables]]:
-    """Return the area under each curve that has one."""
+def areas_of(points: Sequence[Point], tables: Mapping[str, Tables], modalities: int) -> list[tuple[Place, Tables]]:
+    """Return the area under each curve that has one, measures per seed.
+
+    Args:
+        points: of all conditions; those without a table are left out.
+        tables: condition -> measures per seed.
+        modalities: of the corpus.
+    """
+    points = [point for point in points if point.text in tables]
     found: list[tuple[Place, Tables]] = []
     for series in dict.fromkeys(point.series for point in points if point.series):
         curve = [point for point in points if point.series == series]
