@@ -13,7 +13,7 @@ import pytest
 from polymodal import evaluate, fit
 from polymodal.bench import Board, bench, read_plan
 from polymodal.bench.against import standings
-from polymodal.bench.published import Published, merged
+from polymodal.bench.published import Published, joined
 from polymodal.bench.run import added
 from polymodal.cli.main import main
 from polymodal.core import DataError, OptionError, RunError
@@ -158,7 +158,39 @@ def test_an_entry_is_added_with_what_the_others_had(made: tuple[Board, Path], tm
         added(published, ["late-fusion"])
     moved = replace(whole, corpora=tuple(replace(c, hashes=("other",)) for c in whole.corpora))
     with pytest.raises(RunError, match="xor is not the corpus"):
-        merged(published, moved)
+        joined(published, moved, [], {})
+
+
+def test_a_published_board_grows(made: tuple[Board, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    board, folder = made
+    grown = tmp_path / "grown"
+    for name in ("lf-dnn", "ef-lstm"):
+        published = Published.load(grown if grown.exists() else folder)
+        plan = added(published, [name])
+        whole = bench(plan, tmp_path / "runs", workers=1, device="cpu", beside=published, publish=grown)
+    published = Published.load(grown)
+    names = [e.name for e in board.entries] + ["lf-dnn", "ef-lstm"]
+    assert [r.name for r in published.results("xor")] == [e.name for e in published.board.entries] == names
+    assert [m if isinstance(m, str) else m["method"] for m in published.asked["methods"]][-2:] == ["lf-dnn", "ef-lstm"]
+    assert len(published.board.made["added"]) == 2
+    for results in published.results("xor"):
+        complete = next(f for f in results.figures("xor", published.tests) if f.main and f.condition == "complete")
+        assert complete.mean == figure(whole, results.name, "complete")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("polymodal.bench.published.write_table", full)
+    with pytest.raises(RunError, match=r"cannot publish into .*No space left"):
+        bench(added(published, ["mfn"]), tmp_path / "runs", workers=1, device="cpu", beside=published, publish=grown)
+    with pytest.raises(RunError, match="holds no published board"):
+        Published.load(grown)
+
+
+def test_pairs_that_a_plan_declares_are_not_asked_of_an_added_entry(made: tuple[Board, Path]) -> None:
+    published = Published.load(made[1])
+    published.asked["contrasts"] = [["late-fusion", "early-fusion"]]
+    assert added(published, ["lf-dnn"]).contrasts == (("lf-dnn", "linear"),)
 
 
 def test_adding_takes_nothing_else(capsys) -> None:

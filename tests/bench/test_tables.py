@@ -16,8 +16,9 @@ from polymodal.bench.board import Board
 from polymodal.bench.figures import area_key, main_figures, mean_figure, order, points
 from polymodal.bench.output import COSTS, board_csv, print_tables, to_terminal
 from polymodal.bench.ranks import rank_entries, rankings
-from polymodal.bench.tables import WIDEST, board_tables, corpus_tables, entry_table, overall_tables, write_seconds
+from polymodal.bench.tables import WIDEST, board_tables, corpus_tables, overall_tables, write_seconds
 from polymodal.bench.verdict import board_verdict, contrast_sentence
+from polymodal.bench.word_tables import entry_table
 from polymodal.report.tables import Table, to_latex, to_markdown
 
 

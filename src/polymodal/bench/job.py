@@ -190,7 +190,7 @@ def _predict(run: Run, corpus: Corpus, asked: Sequence[Point], seed: int) -> Non
     for point in asked:
         columns = split.with_groups(infer(method, map(stressed(loader, point.stress), batches))[0])
         tables.append(as_table(columns, seed=seed, split=name, condition=point.text))
-    write_table(tables, run.path)
+    write_table(tables, run.path / FILE)
 
 
 def _tested(corpus: Corpus) -> str:

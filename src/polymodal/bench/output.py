@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal
 from polymodal.bench.board import Board
 from polymodal.bench.figures import entry_info
 from polymodal.bench.ranks import rankings
-from polymodal.bench.tables import board_tables, leaderboard_tables, left_table, overall_tables
+from polymodal.bench.tables import board_tables, leaderboard_tables, overall_tables
 from polymodal.bench.verdict import board_verdict
+from polymodal.bench.word_tables import left_table
 from polymodal.report.tables import Cell, Table, to_latex, to_markdown
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from polymodal.bench.board import Board
 from polymodal.bench.figures import COMPLETE, area_key, corpus_info, headline, main_figures, series_of
 from polymodal.bench.output import board_csv
 from polymodal.bench.ranks import ENOUGH, Ranking, rankings
-from polymodal.bench.tables import corpus_tables, entry_table, left_table, overall_tables
+from polymodal.bench.tables import corpus_tables, overall_tables
 from polymodal.bench.verdict import MANY, board_verdict, corpus_verdict
+from polymodal.bench.word_tables import entry_table, left_table
 from polymodal.report.metrics import label, long_name
 from polymodal.report.page import png_bytes, read_template, svg_address, write_whole
 from polymodal.report.tables import Table, escape_markdown, to_latex, to_markdown

@@ -19,12 +19,13 @@ import numpy as np
 from polymodal.bench.board import Board
 from polymodal.bench.contrasts import corrected
 from polymodal.bench.figures import area_key
-from polymodal.bench.plan import BenchPlan, Conditions
+from polymodal.bench.plan import Conditions
 from polymodal.bench.results import Columns, Results, headlines
 from polymodal.core import RunError, Schema
+from polymodal.report.page import write_whole
 from polymodal.stress import COMPLETE
 from polymodal.train.checkpoint import write_json
-from polymodal.train.predictions import column
+from polymodal.train.predictions import column, read_table, write_table
 
 
 @dataclass(frozen=True)
@@ -86,33 +87,40 @@ class Published:
         return next((e.name for e in self.board.entries if e.floor), "")
 
     def _table(self, kind: str, corpus: str) -> Any:
-        from pyarrow import ArrowException, parquet
-
-        file = self.folder / kind / f"{corpus}.parquet"
-        try:
-            return parquet.read_table(file)
-        except (ArrowException, OSError) as error:
-            raise RunError(f"{file} cannot be read ({error}); publish the board again") from None
+        return read_table(self.folder / kind / f"{corpus}.parquet", "publish the board again")
 
 
-def publish(board: Board, plan: BenchPlan, found: Mapping[str, Sequence[Results]], folder: Path) -> None:
-    """Write ``board`` with the predictions of its entries into ``folder``; RunError where that cannot be written."""
+def publish(
+    board: Board, asked: Mapping[str, Any], tests: Conditions, found: Mapping[str, Sequence[Results]], folder: Path
+) -> None:
+    """Write ``board`` with the predictions of its entries into ``folder``, in the place of one that was there.
+
+    A board whose writing was cut short is none: ``published.json`` goes first and comes last.
+
+    Args:
+        asked: the plan as it was written.
+        tests: conditions of its entries.
+        found: corpus -> what each entry predicted.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
     try:
         for kind in ("samples", "predictions"):
             (folder / kind).mkdir(parents=True, exist_ok=True)
+        (folder / "published.json").unlink(missing_ok=True)
         for corpus, results in found.items():
-            _write(corpus, results, plan.tests, folder)
-        schemas = {corpus: results[0].schema.to_dict() for corpus, results in found.items()}
-        tests = {"stress": plan.tests.stress, "subsets": plan.tests.subsets, "protocol": plan.tests.protocol}
-        write_json(folder / "published.json", {"asked": plan.asked, "tests": tests, "schemas": schemas})
-        (folder / "board.json").write_text(json.dumps(board.plain(), separators=(",", ":")))
+            _write(corpus, results, tests, folder)
     except OSError as error:
         raise RunError(f"cannot publish into {folder}: {error.strerror or error}; choose another folder") from None
+    write_whole(folder / "board.json", json.dumps(board.plain(), separators=(",", ":")).encode())
+    schemas = {corpus: results[0].schema.to_dict() for corpus, results in found.items()}
+    said = {"stress": tests.stress, "subsets": tests.subsets, "protocol": tests.protocol}
+    write_json(folder / "published.json", {"asked": asked, "tests": said, "schemas": schemas})
 
 
 def _write(corpus: str, results: Sequence[Results], tests: Conditions, folder: Path) -> None:
     import pyarrow as pa
-    from pyarrow import parquet
 
     whole, kept = results[0].whole, _kept(results, tests)
     samples = {"id": whole["id"].tolist(), "true": _plain(whole["true"])}
@@ -127,9 +135,8 @@ def _write(corpus: str, results: Sequence[Results], tests: Conditions, folder: P
                 block["seed"] = pa.array([seed] * size, pa.int64())
                 block["predicted"] = _plain(by_condition[condition]["predicted"])
                 blocks.append(pa.table(block))
-    parquet.write_table(pa.table(samples), folder / "samples" / f"{corpus}.parquet", compression="zstd")
-    joined = pa.concat_tables(blocks).unify_dictionaries()
-    parquet.write_table(joined, folder / "predictions" / f"{corpus}.parquet", compression="zstd")
+    write_table([pa.table(samples)], folder / "samples" / f"{corpus}.parquet")
+    write_table(blocks, folder / "predictions" / f"{corpus}.parquet")
 
 
 def _kept(results: Sequence[Results], tests: Conditions) -> list[str]:
@@ -140,7 +147,7 @@ def _kept(results: Sequence[Results], tests: Conditions) -> list[str]:
 
 
 def _plain(values: np.ndarray[Any, Any]) -> Any:
-    """Return values as Arrow stores them small: whole numbers in a byte, others as single precision."""
+    """Return values as Arrow stores them small: whole numbers in two bytes."""
     import pyarrow as pa
 
     if values.ndim > 1:
@@ -149,8 +156,15 @@ def _plain(values: np.ndarray[Any, Any]) -> Any:
     return pa.array(small)
 
 
-def merged(published: Published, added: Board) -> Board:
-    """Return the published board with the entries of ``added``, comparisons corrected for the number of all.
+def joined(
+    published: Published, added: Board, methods: Sequence[Any], found: Mapping[str, Sequence[Results]]
+) -> tuple[Board, dict[str, Any], dict[str, list[Results]]]:
+    """Return a published board with the entries of ``added``, comparisons corrected for the number of all; its plan
+    with their lines; and what all of them predicted.
+
+    Args:
+        methods: lines of the new entries in a plan.
+        found: corpus -> what the new entries predicted.
 
     Raises:
         RunError: a corpus is not the one that the board was made of.
@@ -165,5 +179,8 @@ def merged(published: Published, added: Board) -> Board:
             )
     lists = ("entries", "figures", "costs", "left", "searches", "robustness")
     both: dict[str, Any] = {name: (*getattr(old, name), *getattr(added, name)) for name in lists}
-    contrasts = tuple(corrected([*old.contrasts, *added.contrasts]))
-    return replace(old, **both, contrasts=contrasts, made=old.made | {"added": added.made})
+    made = old.made | {"added": [*old.made.get("added", []), added.made]}
+    board = replace(old, **both, contrasts=tuple(corrected([*old.contrasts, *added.contrasts])), made=made)
+    before = published.asked["methods"]
+    asked = published.asked | {"methods": [*([before] if isinstance(before, str) else before), *methods]}
+    return board, asked, {c.name: [*published.results(c.name), *found.get(c.name, [])] for c in old.corpora}

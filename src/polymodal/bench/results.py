@@ -126,7 +126,8 @@ def by_condition(table: pa.Table, target: Target) -> dict[str, Columns]:
 
 def pooled(folders: Iterable[Path], target: Target, conditions: Iterable[str]) -> dict[str, Columns]:
     """Return condition -> columns of one seed, the test samples of several folds one after another."""
-    parts = [by_condition(read_table(folder / FILE), target) for folder in folders]
+    remedy = "remove its folder and run the benchmark again"
+    parts = [by_condition(read_table(folder / FILE, remedy), target) for folder in folders]
     return {
         name: {part: np.concatenate([found[name][part] for found in parts]) for part in parts[0][name]}
         for name in conditions

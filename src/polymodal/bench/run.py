@@ -17,7 +17,7 @@ from polymodal.bench.collect import collect
 from polymodal.bench.job import Cell, Outcome, broken, run_cell
 from polymodal.bench.locks import locked
 from polymodal.bench.plan import BenchPlan, Search
-from polymodal.bench.published import Published, merged
+from polymodal.bench.published import Published, joined
 from polymodal.bench.published import publish as write_published
 from polymodal.bench.read import read_plan
 from polymodal.bench.results import Results
@@ -72,9 +72,11 @@ def bench(
     busy = f"another polymodal bench works in {folder}; wait for it or choose another --out"
     with locked(folder / ".lock", busy=busy):
         board, results = _bench(plan, folder, workers or _default_workers(device), ray, device, beside)
+        asked = plan.asked
+        if beside:
+            board, asked, results = joined(beside, board, asked["methods"], results)
         if publish:
-            write_published(board, plan, results, Path(publish))
-        board = merged(beside, board) if beside else board
+            write_published(board, asked, plan.tests, results, Path(publish))
         board.save(folder / "board.json")
         return board
 
@@ -86,7 +88,8 @@ def added(published: Published, methods: Sequence[str]) -> BenchPlan:
     Raises:
         OptionError: as ``read_plan``; a method that is on the board under the same name.
     """
-    plan = read_plan(None, published.asked | {"methods": list(methods)})
+    asked = {key: value for key, value in published.asked.items() if key != "contrasts"}  # of its own entries
+    plan = read_plan(None, asked | {"methods": list(methods)})
     own = tuple(e for e in plan.entries if e.name != published.floor)
     known = {e.name for e in published.board.entries}
     for entry in own:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from polymodal.bench.against import Standings
 from polymodal.bench.board import Board, Cost, Figure
 from polymodal.bench.figures import (
     COMPLETE,
@@ -25,12 +24,10 @@ from polymodal.bench.figures import (
     title_of,
 )
 from polymodal.bench.ranks import Ranking, rankings
-from polymodal.core import Estimate
-from polymodal.core.conditions import present_in
+from polymodal.bench.word_tables import robustness_tables, said_tables
 from polymodal.report.metrics import MISSING, arrow, is_percent, label, of_one_class, write_value
 from polymodal.report.rows import write_interval
 from polymodal.report.tables import Cell, Table
-from polymodal.score.robustness import Robustness
 
 WIDEST = 7
 """Columns of figures that a table may have: more cannot be read on a page of code hosting or paper."""
@@ -49,9 +46,7 @@ def board_tables(board: Board) -> list[Table]:
     made = overall_tables(board, rankings(board))
     for corpus in board.corpora:
         made += corpus_tables(board, corpus.name)
-    made += [contrast_table(board)] if board.contrasts else []
-    made.append(entry_table(board))
-    return [*made, left_table(board)] if board.left else made
+    return made + said_tables(board)
 
 
 def overall_tables(board: Board, ranks: Sequence[Ranking]) -> list[Table]:
@@ -117,7 +112,7 @@ def corpus_tables(board: Board, corpus: str) -> list[Table]:
         for number, (_, part) in enumerate(parts, 1):
             which = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
             tables.append(_table(f"{corpus}: {title}{which}. {best}; bold: best.", names, part, board))
-    tables[1:1] = _robustness(board, corpus, names)
+    tables[1:1] = robustness_tables(board, corpus, names)
     return tables
 
 
@@ -148,42 +143,6 @@ def leaderboard_tables(board: Board, corpus: str) -> list[Table]:
 _COST_LEGEND = (
     "Training: wall clock of one seed; latency: one sample alone on one thread, median; memory: highest of training."
 )
-
-
-def _robustness(board: Board, corpus: str, names: Sequence[str]) -> list[Table]:
-    """Return what incomplete input costs each entry, relative to what complete input gains over a blind guess."""
-    stood = {s.entry: s.found for s in board.robustness if s.corpus == corpus and s.found.worst}
-    if not stood:
-        return []
-    modalities = corpus_info(board, corpus).modalities
-    lines = []
-    for name in (n for n in names if n in stood):
-        found = stood[name]
-        lost = next((d.share.mean for d in found.drops if d.condition == found.worst), math.nan)
-        worst = " + ".join(present_in(found.worst or "", modalities))
-        lines.append(
-            (
-                Cell(name),
-                _estimate(found, found.gain),
-                Cell(worst, _estimate(found, found.worst_value).text),
-                Cell(f"{lost:.0%}" if math.isfinite(lost) else MISSING),
-                _estimate(found, found.synergy),
-                Cell(f"{found.mei.mean:.2f}" if found.mei and math.isfinite(found.mei.mean) else MISSING),
-            )
-        )
-    caption = (
-        f"{corpus}: what is lost with modalities. Gain: of complete input over the best guess that sees nothing. Share "
-        "lost: of that gain, with the worst subset of modalities. Synergy: complete input over the best single one; "
-        "below 0 all together are worse. MEI: 1 where all modalities share the gain evenly, 0 where one brings it."
-    )
-    head = ("Entry", "Gain", "Worst subset", "Share lost", "Synergy", "MEI")
-    return [Table(caption, head, tuple(lines))]
-
-
-def _estimate(found: Robustness, value: Estimate | None) -> Cell:
-    if value is None:
-        return Cell(MISSING)
-    return Cell(write_value(found.metric, value.mean), write_interval(value, found.metric))
 
 
 def _cost_columns(costs: Sequence[Cost]) -> list[_Column]:
@@ -282,72 +241,3 @@ def _table(caption: str, names: Sequence[str], columns: Sequence[_Column], board
             "with something taken away."
         )
     return Table(caption, ("Entry", *(c.head for c in columns)), lines)
-
-
-def entry_table(board: Board) -> Table:
-    """Return what every entry is and how it was set."""
-    head = ("Entry", "Method", "Paper", "Settings", "Prior", "Absent modalities")
-    lines = []
-    for e in board.entries:
-        changed = ", ".join(f"{k}={v}" for k, v in e.settings.items())
-        settings = "; ".join(filter(None, (e.preset and f"preset {e.preset}", changed))) or "defaults"
-        absent = "handled" if e.handles_absence else "fed as zeros"
-        kind = "floor" if e.floor else e.prior
-        lines.append(tuple(map(Cell, (e.name, e.method, e.paper or MISSING, settings, kind, absent))))
-    return Table("The entries and their settings.", head, tuple(lines), words=True)
-
-
-def contrast_table(board: Board) -> Table:
-    """Return every declared comparison."""
-    lines = []
-    for c in board.contrasts:
-        metric = corpus_info(board, c.corpus).metric
-        between = f"[{write_value(metric, c.low)}, {write_value(metric, c.high)}]" if math.isfinite(c.low) else ""
-        p = [f"{v:.3f}" if math.isfinite(v) else MISSING for v in (c.p, c.p_holm)]
-        says = "told apart" if c.told else "not told apart" if c.above_chance else "floor at chance"
-        value = Cell(write_value(metric, c.difference), between)
-        words = (c.corpus, c.first, c.second, c.key)
-        lines.append((*map(Cell, words), value, *map(Cell, p), Cell(str(c.groups)), Cell(says)))
-    head = ("Corpus", "First", "Second", "Compared", "First - second", "p", "p (Holm)", "Groups", "Says")
-    return Table(
-        "Declared comparisons, 95% interval over groups and seeds in brackets.", head, tuple(lines), words=True
-    )
-
-
-def standings_table(name: str, found: Standings) -> Table:
-    """Return the place of a run among the entries of a published board."""
-    metric, lines = found.metric, []
-    for row in found.rows:
-        known = math.isfinite(row.low)
-        between = f"[{write_value(metric, row.low)}, {write_value(metric, row.high)}]" if known else ""
-        told = math.isfinite(row.difference_low)
-        ends = [write_value(metric, v) for v in (row.difference_low, row.difference_high)]
-        apart = f"[{', '.join(ends)}]" if told else ""
-        better = (row.difference > 0) is found.higher_is_better
-        says = "" if row.own else f"{'ahead of' if better else 'behind'} it" if row.told else "cannot be told"
-        lines.append(
-            (
-                Cell(f"{row.place}"),
-                Cell(row.name, "", row.own),
-                Cell(write_value(metric, row.mean), between),
-                Cell(MISSING if row.own else write_value(metric, row.difference), apart),
-                Cell(f"{row.p_holm:.3f}" if math.isfinite(row.p_holm) else MISSING),
-                Cell(says),
-            )
-        )
-    grouped = f" of {found.groups} groups" if found.groups != found.samples else ""
-    caption = (
-        f"{name} on {found.corpus}: {label(metric)} {arrow(found.higher_is_better)}, {found.key}, {found.samples} "
-        f"samples{grouped}; 95% intervals in brackets, p corrected for the number of entries (Holm)."
-    )
-    head = ("Place", "Entry", label(metric), "The run - entry", "p", "The run is")
-    return Table(caption, head, tuple(lines), words=True)
-
-
-def left_table(board: Board) -> Table:
-    """Return the pairs without figures and why; failures are named as such."""
-    lines = tuple(
-        (Cell(x.entry), Cell(x.corpus), Cell("failed" if x.failed else "not compatible"), Cell(x.reason))
-        for x in board.left
-    )
-    return Table("Pairs without figures.", ("Entry", "Corpus", "What", "Why"), lines, words=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from polymodal.bench.board import Board, Contrast
 from polymodal.bench.figures import corpus_info, headline, main_figures, order
@@ -36,34 +37,44 @@ def corpus_verdict(board: Board, corpus: str) -> list[str]:
     return [*filter(None, (_best(board, corpus), _floor(board, against))), *others]
 
 
+@dataclass(frozen=True)
+class _Told:
+    """Comparisons by what they say: the first entry is better, is worse, or cannot be told from the second."""
+
+    better: list[Contrast]
+    worse: list[Contrast]
+    rest: list[Contrast]
+
+    @classmethod
+    def of(cls, board: Board, contrasts: Iterable[Contrast]) -> _Told:
+        found = cls([], [], [])
+        for c in contrasts:
+            gain = c.difference if corpus_info(board, c.corpus).higher_is_better else -c.difference
+            (found.rest if not c.told else found.better if gain > 0 else found.worse).append(c)
+        return found
+
+
 def _over_all(board: Board, floor: str) -> str:
     """Return how all entries stand against the floor."""
     mine = [c for c in board.contrasts if c.second == floor and c.above_chance]
-    parts = [f"{len(mine)} comparisons with the floor {floor} can be concluded from"]
-    for word, side in (("better", 1), ("WORSE", -1)):
-        told = [c for c in mine if c.told and side * _sign(board, c) * c.difference > 0]
+    told, parts = _Told.of(board, mine), []
+    for word, side in (("better", told.better), ("WORSE", told.worse)):
         where = [
-            f"{n} ({', '.join(c.corpus for c in told if c.first == n)})" for n in dict.fromkeys(c.first for c in told)
+            f"{n} ({', '.join(c.corpus for c in side if c.first == n)})" for n in dict.fromkeys(c.first for c in side)
         ]
-        parts.append(f"{word} in {len(told)}{': ' if where else ''}{', '.join(where)}")
-    rest = sum(not c.told for c in mine)
-    return f"{parts[0]}: {'; '.join(parts[1:])}; in {rest} the two cannot be told apart."
+        parts.append(f"{word} in {len(side)}{': ' if where else ''}{', '.join(where)}")
+    return (
+        f"{len(mine)} comparisons with the floor {floor} can be concluded from: {'; '.join(parts)}; "
+        f"in {len(told.rest)} the two cannot be told apart."
+    )
 
 
 def _pair(board: Board, first: str, second: str) -> str:
     """Return how two entries stand on all corpora."""
-    mine = [c for c in board.contrasts if (c.first, c.second) == (first, second) and c.above_chance]
-    parts = []
-    for word, side in (("better on", 1), ("WORSE on", -1)):
-        told = [c.corpus for c in mine if c.told and side * _sign(board, c) * c.difference > 0]
-        parts += [f"{word} {', '.join(told)}"] if told else []
-    rest = [c.corpus for c in mine if not c.told]
-    parts += [f"cannot be told apart on {', '.join(rest)}"] if rest else []
+    told = _Told.of(board, (c for c in board.contrasts if (c.first, c.second) == (first, second) and c.above_chance))
+    sides = (("better on", told.better), ("WORSE on", told.worse), ("cannot be told apart on", told.rest))
+    parts = [f"{word} {', '.join(c.corpus for c in side)}" for word, side in sides if side]
     return f"{first} against {second}: {'; '.join(parts) or 'nothing can be concluded'}."
-
-
-def _sign(board: Board, contrast: Contrast) -> int:
-    return 1 if corpus_info(board, contrast.corpus).higher_is_better else -1
 
 
 def _say(metric: str, value: float) -> str:
@@ -93,13 +104,11 @@ def _floor(board: Board, contrasts: Sequence[Contrast]) -> str:
     corpus, floor = contrasts[0].corpus, contrasts[0].second
     if not contrasts[0].above_chance:
         return f"On {corpus} the floor {floor} is no better than a blind guess: nothing is concluded there."
-    sign = 1 if corpus_info(board, corpus).higher_is_better else -1
-    told = [c for c in contrasts if c.told]
-    better, worse = ([c.first for c in told if side * sign * c.difference > 0] for side in (1, -1))
-    parts = [f"{word}: {', '.join(names)}" for word, names in (("better", better), ("WORSE", worse)) if names]
-    rest = len(contrasts) - len(told)
+    told = _Told.of(board, contrasts)
+    sides = (("better", told.better), ("WORSE", told.worse))
+    parts = [f"{word}: {', '.join(c.first for c in side)}" for word, side in sides if side]
     few = "" if math.isfinite(contrasts[0].low) else f", for {contrasts[0].groups} groups are too few"
-    parts += [f"{rest} of {len(contrasts)} entries cannot be told from it{few}"] if rest else []
+    parts += [f"{len(told.rest)} of {len(contrasts)} entries cannot be told from it{few}"] if told.rest else []
     return f"Against the floor {floor} on {corpus} ({contrasts[0].key}): {'; '.join(parts)}."
 
 

@@ -28,7 +28,7 @@ def bench(
     methods: Names = [],  # noqa: B006 (never changed)
     corpora: Sources = [],  # noqa: B006
     stress: Stresses = [],  # noqa: B006
-    protocol: Literal["complete", "missmac", "missbench", "cyin"] | None = None,
+    protocol: str | None = None,
     folds: FoldScheme | None = None,
     seeds: Seeds | None = None,
     preset: str | None = None,
@@ -52,7 +52,7 @@ def bench(
         methods: ids; linear, the floor, is always added
         corpora: sources as for fit
         stress: what to test under, several strengths separated by slashes (docs/stress.md)
-        protocol: what to test under, by name, in the place of stress (docs/stress.md)
+        protocol: missmac, missbench, cyin or complete, in the place of stress (docs/stress.md)
         folds: of every corpus, or leave-one-group-out: cross-validation by groups; default the corpora's own splits
         seeds: whole numbers, one training each; default 1111 1112 1113
         preset: of every method that has it; default cpu

@@ -78,7 +78,7 @@ def _against(runs: list[Any], folder: str, json: bool) -> int:
     from polymodal.bench.against import standings
     from polymodal.bench.output import to_terminal
     from polymodal.bench.published import Published
-    from polymodal.bench.tables import standings_table
+    from polymodal.bench.word_tables import standings_table
     from polymodal.core.estimate import plain
 
     published = Published.load(folder)

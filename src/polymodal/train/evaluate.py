@@ -184,11 +184,11 @@ def _write_tables(folder: Path, tables: Sequence[Any], fused: dict[str, Any]) ->
     import numpy as np
 
     from polymodal.core import RunError
-    from polymodal.train.predictions import write_table
+    from polymodal.train.predictions import FILE, write_table
 
     try:
         folder.mkdir(exist_ok=True)
-        write_table(tables, folder)
+        write_table(tables, folder / FILE)
         with (folder / ".representations.partial").open("wb") as stream:
             np.savez(stream, **fused)
         os.replace(folder / ".representations.partial", folder / "representations.npz")

@@ -48,30 +48,29 @@ def as_table(columns: Columns, *, seed: int, split: str, condition: str) -> pa.T
     return pa.table(data)
 
 
-def write_table(tables: Sequence[pa.Table], folder: Path) -> None:
-    """Write ``tables`` as the predictions of ``folder``, whole or not at all; OSError as writing does."""
+def write_table(tables: Sequence[pa.Table], file: Path) -> None:
+    """Write ``tables``, one after another, as ``file``, whole or not at all; OSError as writing does."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    partial = folder / ".predictions.partial"
+    partial = file.with_name(f".{file.name}.partial")
     parquet.write_table(pa.concat_tables([t.unify_dictionaries() for t in tables]), partial, compression="zstd")
-    os.replace(partial, folder / FILE)
+    os.replace(partial, file)
 
 
-def read_table(file: Path, **where: str) -> pa.Table:
+def read_table(file: Path, remedy: str = "", **where: str) -> pa.Table:
     """Return the rows of ``file`` whose columns have the values ``where``.
 
     Raises:
-        RunError: it cannot be read.
+        RunError: it cannot be read; ``remedy`` says what makes it anew, without one the evaluation of its run.
     """
     from pyarrow import ArrowException, parquet
 
     try:
         return parquet.read_table(file, filters=[(name, "==", value) for name, value in where.items()] or None)
     except (ArrowException, OSError, ValueError) as error:
-        raise RunError(
-            f"{file} cannot be read ({error}); run polymodal evaluate on {file.parent.parent} again"
-        ) from None
+        remedy = remedy or f"run polymodal evaluate on {file.parent.parent} again"
+        raise RunError(f"{file} cannot be read ({error}); {remedy}") from None
 
 
 def column(table: pa.Table, name: str) -> Array:
