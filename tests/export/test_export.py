@@ -115,7 +115,9 @@ def test_a_run_of_folds_and_seeds_on_vectors_with_three_kinds_of_target(tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "options"), [("linear", {}), ("ef-lstm", {"hidden": 6})])
+@pytest.mark.parametrize(
+    ("method", "options"), [("linear", {}), ("ef-lstm", {"hidden": 6}), ("mult", {"width": 8, "heads": 2, "layers": 1})]
+)
 def test_sequences_longer_than_those_it_was_traced_with(method: str, options: dict[str, Any], tmp_path: Path) -> None:
     data = corpus(SEQUENCES, SCORE)
     run = trained(tmp_path / "run", method, data, options=options)

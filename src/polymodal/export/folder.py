@@ -75,6 +75,8 @@ def _refusals(run: Run) -> Iterator[None]:
 
 def describe(run: Run) -> dict[str, Any]:
     """Return what ``model.json`` holds: what goes in, what comes out, how sure it is, where it is from."""
+    from polymodal.export.graph import LEAST
+
     about = run.config["data"]
     known = run.calibration
     calibration = [] if known is None else [{"present": sorted(k), "targets": v} for k, v in known.figures.items()]
@@ -88,6 +90,7 @@ def describe(run: Run) -> dict[str, Any]:
             {"name": m.name, "kind": m.kind, "width": m.width, "encoder": bare(about["encode"].get(m.name))}
             for m in run.schema.modalities
         ],
+        "least_steps": LEAST,
         "targets": [
             {"name": t.name, "task": t.task, "answer": t.spec.answer, "range": t.range, "classes": t.classes}
             for t in run.schema.joint_targets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import redirect_stderr
 from io import StringIO
 from typing import Any
@@ -29,6 +30,11 @@ def _parts(modality: Modality) -> tuple[str, ...]:
     return ("", ".lengths", ".present") if modality.kind == "sequence" else ("", ".present")
 
 
+LEAST = 8
+"""Steps that every sequence is padded to at least. Where one step were allowed, sizes after a convolution could be 1,
+and torch decides by that in many places; what stands behind a sample's length changes no answer."""
+
+
 class Graph(nn.Module):
     """The mean of the members of a run, to be traced.
 
@@ -54,7 +60,8 @@ class Graph(nn.Module):
 
         Args:
             tensors: as ``input_names`` has them: float32 ``(batch, time, width)`` or ``(batch, width)``, int64
-                ``(batch,)``, bool ``(batch,)``. What stands behind a sample's length does not matter.
+                ``(batch,)``, bool ``(batch,)``. Time is at least ``LEAST``; what stands behind a sample's length does
+                not matter.
         """
         given = dict(zip(input_names(self.schema), tensors, strict=True))
         streams = {}
@@ -77,11 +84,11 @@ class Graph(nn.Module):
         samples, inputs, axes = 3, [], []
         batch = torch.export.Dim("batch")
         for number, modality in enumerate(self.schema.modalities):
-            steps = 5 + 2 * number
+            steps = LEAST + 3 + 2 * number
             sequence = modality.kind == "sequence"
             shape = (samples, steps, modality.width) if sequence else (samples, modality.width)
             inputs.append(torch.randn(shape, generator=torch.Generator().manual_seed(number)))
-            axes.append({0: batch, 1: torch.export.Dim(f"steps_{number}")} if sequence else {0: batch})
+            axes.append({0: batch, 1: torch.export.Dim(f"steps_{number}", min=LEAST)} if sequence else {0: batch})
             if sequence:
                 inputs.append(torch.arange(steps - samples + 1, steps + 1))
                 axes.append({0: batch})
@@ -138,6 +145,9 @@ def onnx_program(graph: Graph) -> torch.onnx.ONNXProgram:
     names = [t.name for t in graph.schema.joint_targets]
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # private operations of torch
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it warns of a package that no method needs
     try:
         # Where it fails, torch prints all that it has traced; the error says it in a sentence.
         with torch.no_grad(), tracing(), redirect_stderr(StringIO()):
@@ -151,5 +161,6 @@ def onnx_program(graph: Graph) -> torch.onnx.ONNXProgram:
             )
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
+        log.setLevel(level)
     assert program is not None
     return program

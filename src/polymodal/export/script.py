@@ -36,14 +36,15 @@ def steps(value: Any, modality: dict[str, Any]) -> Any:
 
 
 def inputs(about: dict[str, Any], rows: list[Any]) -> dict[str, Any]:
-    """Return what the graph takes for ``rows``, padded to the longest; SystemExit for what it does not take."""
+    """Return what the graph takes for ``rows``, padded to the longest and ``least_steps``; SystemExit if it cannot."""
     feed, known = {}, [m["name"] for m in about["modalities"]]
     if unknown := {name for row in rows for name in row} - set(known):
         raise SystemExit(f"error: no modality {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     for modality in about["modalities"]:
         name, found = modality["name"], [steps(row.get(modality["name"]), modality) for row in rows]
         lengths = np.array([len(x) for x in found])
-        values = np.zeros((len(rows), max(1, *lengths), modality["width"]), np.float32)
+        least = about["least_steps"] if modality["kind"] == "sequence" else 1
+        values = np.zeros((len(rows), max(least, *lengths), modality["width"]), np.float32)
         for out, x in zip(values, found, strict=True):
             out[: len(x)] = x
         feed[name], feed[f"{name}.present"] = values, lengths > 0
