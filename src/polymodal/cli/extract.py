@@ -26,6 +26,7 @@ EXAMPLES = {
   polymodal extract clips.csv --out stores/faces --vision crops --fps 5
   polymodal extract clips.csv --out stores/sound --audio egemaps-functionals --vision none --text none
   polymodal extract clips.csv --out stores/german --asr-model small --language de
+  polymodal extract 'hf:owner/name@main?clip=audio' --out stores/name --target emotion
   polymodal extract clips.csv --out /shared/store --ray auto --workers 64
   polymodal fit mmcl --data stores/mine"""
 }
@@ -62,7 +63,8 @@ def extract(
     What was stopped goes on when the same command is given again; a bad clip is listed and does not stop the rest.
 
     Args:
-        source: table (CSV, TSV) with a row per clip or utterance, or folder with one, or folder of class folders
+        source: table (CSV, TSV) with a row per clip or utterance, or folder with one, or folder of class folders, or
+            hf:owner/name, a data set of a hub
         out: store to create
         columns: role=column where names are not the usual ones; roles are clip, start, end, text, transcript, speaker,
             group, split, id, audio, vision; role=none for no column

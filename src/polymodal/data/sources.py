@@ -1,8 +1,9 @@
 """From the string a user types to a corpus: ``SOURCE?option=value&option=value``.
 
 ``SOURCE`` is a planted corpus (``synthetic:NAME``), a store, a folder of ``.csd`` files, a pickle in the layout of
-MMSA, MulT or MAG-BERT, a function that returns a Corpus (``package.module:function``, ``file.py:function``), or several
-sources as domains of one corpus (``mix:a.pkl,b.pkl``, see ``data.mix``). The kind is found by looking; ``mmsa:PATH``,
+MMSA, MulT or MAG-BERT, a function that returns a Corpus (``package.module:function``, ``file.py:function``), a data set
+of a hub (``hf:owner/name@revision``, see ``data.tabular.read``), or several sources as domains of one corpus
+(``mix:a.pkl,b.pkl``, see ``data.mix``). The kind is found by looking; ``mmsa:PATH``,
 ``magbert:PATH``, ``csd:PATH`` and ``store:PATH`` force it. Options are the reader's own, plus ``modalities=a,b`` (keep
 only these), ``limit=N`` (the first N samples of each split), ``held_out=2/5`` (fold 2 of 5 as the test split, see
 ``data.folds``; ``held_out=2/leave-one-group-out``) and ``match=sample`` or ``match=group`` (a retrieval in the
@@ -74,7 +75,8 @@ def load_corpus(source: str | Path | Corpus) -> Corpus:
         corpus = reader(*arguments, **{n: v for n, v in options.items() if n in own})
         if not isinstance(corpus, Corpus):
             raise DataError(f"{place} returned a {type(corpus).__name__}; it must return a polymodal Corpus")
-        return _finish(corpus, text, **{n: v for n, v in options.items() if n in common})
+        pinned = text.replace(place, corpus.source, 1) if place.startswith("hf:") else text
+        return _finish(corpus, pinned, **{n: v for n, v in options.items() if n in common})
     except DataError as error:
         named = place.partition(":")[2] or place
         raise (error if named in str(error) else DataError(f"{place}: {error}")) from None
@@ -93,6 +95,12 @@ def _open_synthetic(name: str) -> Opened:
     from polymodal.data import synthetic
 
     return synthetic.load, (name,)
+
+
+def _open_hub(place: str) -> Opened:
+    from polymodal.data.tabular import read
+
+    return read.read, (place,)
 
 
 def _open_path(path: Path) -> Opened:
@@ -192,6 +200,7 @@ OPENERS: dict[str, Callable[[str], Opened]] = {
     "csd": lambda place: (csd.read, (_existing(place),)),
     "mix": lambda place: (mix, (place, load_corpus)),
     "store": lambda place: (read_store, (_existing(place),)),
+    "hf": _open_hub,
 }
 """What may stand before a colon."""
 

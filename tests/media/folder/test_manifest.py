@@ -178,6 +178,13 @@ def test_a_group_in_two_splits_is_noted(write: Write) -> None:
 def test_splits_that_training_needs_and_are_not_there_are_noted(write: Write) -> None:
     table = write("file,label,split\na.wav,1,test\nb.wav,2,test\nc.wav,1,train", *WAVS)
     assert "no row is in valid: no method can be trained on this corpus" in read_manifest(table).notes
+    table = write(
+        "file,label,split\na.wav,1,test\n" + "\n".join(f"{c}.wav,{i % 2},train" for i, c in enumerate("bcdef")), *WAVS
+    )
+    manifest = read_manifest(table)
+    assert {row.split for row in manifest.rows} == {"train", "valid", "test"}, "valid is taken from train"
+    assert manifest.rows[0].split == "test"
+    assert any("valid is 10 % of train, by chance, seed 0" in note for note in manifest.notes)
 
 
 BAD = {

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from polymodal.core import DataError
-from polymodal.media.folder.table import Table, plain
+from polymodal.data.tabular.table import Table, plain
 
 _VIDEO = {".mp4", ".mkv", ".webm", ".mov", ".mpg", ".mpeg", ".avi", ".m4v", ".wmv", ".flv", ".3gp"}
 SUFFIXES = frozenset({*_VIDEO, ".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"})

@@ -11,10 +11,11 @@ from pathlib import Path, PurePosixPath
 
 from polymodal.core import DataError, Target
 from polymodal.data.columns import corpus_name, split_name, text_of
-from polymodal.media.folder.labels import find_target, read_target, target_names
+from polymodal.data.tabular.labels import find_target, read_target, usual_target
+from polymodal.data.tabular.splits import find_groups, find_splits
+from polymodal.data.tabular.table import Table, find_columns, read_table
+from polymodal.media.folder.hub import fetched
 from polymodal.media.folder.locate import SUFFIXES, closest, find_clips, find_files
-from polymodal.media.folder.splits import find_groups, find_splits
-from polymodal.media.folder.table import LABELS, Table, find_columns, plain, read_table
 
 TABLES = ("labels", "label", "manifest", "clips")
 """Names of the table in a folder, without .csv or .tsv, in the order in which they are looked for."""
@@ -94,10 +95,11 @@ def read_manifest(
     bounds: tuple[float, float] | None = None,
     seed: int = 0,
 ) -> Manifest:
-    """Read a CSV or TSV table, a folder with one, or a folder of class folders (with split folders above, if wanted).
+    """Read a CSV or TSV table, a folder with one, a folder of class folders (with split folders above, if wanted), or a
+    data set of a hub (``hf:owner/name@revision``, see ``folder.hub``).
 
     Args:
-        source: the table or folder; paths are relative to the folder.
+        source: the table, folder or data set; paths are relative to the folder.
         columns: role (see ``table.ROLES``) -> column, where names are not the usual ones; ``none`` for no column.
         targets: columns to predict; by default the first of the usual names.
         bounds: range of labels that are numbers.
@@ -108,9 +110,11 @@ def read_manifest(
         OptionError: an unknown role.
     """
     place = Path(source)
+    if str(source).startswith("hf:"):
+        source, place = fetched(str(source))
     table, folder = _find_table(place)
     roles = find_columns(table, columns or {})
-    wanted = [find_target(table, name) for name in targets or [_usual_target(table, roles)]]
+    wanted = [find_target(table, name) for name in targets or [usual_target(table, roles.values())]]
     found = [read_target(table, name, bounds) for name in wanted]
     clips = find_clips(table, roles, folder)
     times = _times(table, roles, clips)
@@ -175,17 +179,6 @@ def _class_folders(place: Path) -> Table | None:
     else:
         return None
     return Table(place, tuple(rows[0]), tuple(rows), tuple(range(1, len(rows) + 1)))
-
-
-def _usual_target(table: Table, roles: Mapping[str, str]) -> str:
-    by_name = {plain(c): c for c in target_names(table) if c not in roles.values()}
-    for name in LABELS:
-        if name in by_name:
-            return by_name[name]
-    raise DataError(
-        f"{table.path}: no column is called {', '.join(LABELS[:-1])} or {LABELS[-1]}; say what to predict with "
-        f"--target (available: {', '.join(table.columns)})"
-    )
 
 
 def _times(table: Table, roles: Mapping[str, str], clips: Sequence[str]) -> list[tuple[float | None, float | None]]:

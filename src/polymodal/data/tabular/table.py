@@ -17,7 +17,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "clip": ("clip", "file", "path", "filename", "file_name", "clip_path", "file_path", "video", "audio", "wav"),
     "start": ("start", "start_time", "start_s", "begin", "onset"),
     "end": ("end", "end_time", "end_s", "stop"),
-    "text": ("text", "transcription", "utterance", "raw_text"),
+    "text": ("text", "transcription", "utterance", "raw_text", "sentence"),
     "transcript": ("transcript", "transcript_file", "transcript_path", "subtitles"),
     "speaker": ("speaker", "speaker_id", "actor", "actor_id", "subject", "participant"),
     "group": ("group", "video_id", "session", "dialogue_id", "dialog_id", "conversation", "case"),
@@ -33,6 +33,15 @@ LABELS = ("label", "emotion", "sentiment", "class", "target", "valence", "arousa
 
 
 @dataclass(frozen=True)
+class Words:
+    """How messages about a table call its rows, and the options that choose labels and their range."""
+
+    row: str = "line"
+    target: str = "--target"
+    bounds: str = "--range "
+
+
+@dataclass(frozen=True)
 class Table:
     """Text cells under a header; ``lines[i]`` is where ``rows[i]`` ends in the file."""
 
@@ -40,6 +49,7 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[dict[str, str], ...]
     lines: tuple[int, ...]
+    words: Words = Words()
 
     def column(self, name: str) -> str:
         """Return the column called ``name``, if need be in another case or spacing; DataError with the nearest."""
@@ -52,7 +62,7 @@ class Table:
 
     def where(self, row: int) -> str:
         """Return how a message names a row."""
-        return f"{self.path} line {self.lines[row]}"
+        return f"{self.path} {self.words.row} {self.lines[row]}"
 
 
 def plain(name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from polymodal.core import DataError, derive_seed
 from polymodal.data.columns import split_name
-from polymodal.media.folder.table import Table
+from polymodal.data.tabular.table import Table
 
 SHARES = {"train": 0.7, "test": 0.2, "valid": 0.1}
 """Shares of the rows, in the order in which splits are served when they are equally short."""
@@ -29,6 +29,8 @@ def find_splits(
 ) -> tuple[list[str], list[str]]:
     """Return the split of each row, and notes: the rule, groups in several splits, splits that are lacking.
 
+    Where a column has splits but none to validate on, that is taken from train.
+
     Args:
         groups, kind: from ``find_groups``.
 
@@ -38,6 +40,11 @@ def find_splits(
     shares = "70 % train, 10 % valid, 20 % test"
     if "split" in roles:
         splits, rule = _column(table, roles["split"]), f"splits are those of column {roles['split']!r}"
+        inside = [i for i, split in enumerate(splits) if split == "train"]
+        if "valid" not in splits and len({groups[i] for i in inside}) >= 3:
+            for i, part in zip(inside, divide([groups[i] for i in inside], seed), strict=True):
+                splits[i] = "valid" if part == "valid" else "train"
+            rule += f"; valid is 10 % of train, {f'whole groups by {kind}' if kind else 'by chance'}, seed {seed}"
     elif len(set(groups)) >= 3:
         what = f"whole groups by {kind}" if kind else "by chance"
         splits, rule = divide(groups, seed), f"splits are {what}, seed {seed}: {shares}"

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polymodal.media.folder.splits import SHARES, divide, shared_groups
+from polymodal.data.tabular.splits import SHARES, divide, shared_groups
 
 names = st.text("abcdefgh", min_size=1, max_size=3)
 

@@ -7,13 +7,13 @@ is the label; without it the label is what they say together (see ``score.raters
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from polymodal.core import DataError, Target
-from polymodal.media.folder.table import Table, plain
+from polymodal.data.tabular.table import LABELS, Table, plain
 from polymodal.score.raters import consensus
 
 MISSING = ("", "nan", "na", "n/a", "null", "none", "?")
@@ -55,11 +55,26 @@ def find_target(table: Table, name: str) -> str:
     return replace(table, columns=target_names(table)).column(name)
 
 
-def read_target(table: Table, name: str, bounds: tuple[float, float] | None) -> Labels:
+def usual_target(table: Table, taken: Collection[str]) -> str:
+    """Return the first of ``target_names`` with a usual name that is not ``taken``; DataError where there is none."""
+    by_name = {plain(c): c for c in target_names(table) if c not in taken}
+    for name in LABELS:
+        if name in by_name:
+            return by_name[name]
+    raise DataError(
+        f"{table.path}: no column is called {', '.join(LABELS[:-1])} or {LABELS[-1]}; say what to predict with "
+        f"{table.words.target} (available: {', '.join(table.columns)})"
+    )
+
+
+def read_target(table: Table, name: str, bounds: tuple[float, float] | None, unlabelled: bool = False) -> Labels:
     """Return the target ``name`` of ``target_names``, with the labels and ratings of each row.
 
     Numbers are a regression when ``bounds`` are given, when one is not whole, or when there are more than ``SCALE``
     different ones; its range is ``bounds``, else the observed one, rounded outward to whole numbers.
+
+    Args:
+        unlabelled: rows may be without a label.
 
     Raises:
         DataError: a missing label, a row that nobody rated, or a label outside ``bounds``, with its line; only one
@@ -67,11 +82,13 @@ def read_target(table: Table, name: str, bounds: tuple[float, float] | None) -> 
     """
     raters = _raters(table, name)
     columns = [name] if name in table.columns else []
-    _check_given(table, name, columns or list(raters.values()))
+    if not unlabelled:
+        _check_given(table, name, columns or list(raters.values()))
     told = [(i, c, row[c]) for i, row in enumerate(table.rows) for c in (*columns, *raters.values()) if _given(row[c])]
     seen = {cell for _, column, cell in told if column in (columns or raters.values())}
     if len(seen) < 2:
-        raise DataError(f"{table.path}: every {name} is {seen.pop()!r}, there is nothing to learn; check the column")
+        found = f"is {seen.pop()!r}" if seen else "is missing"
+        raise DataError(f"{table.path}: every {name} {found}, there is nothing to learn; check the column")
     target, codes = _target(table, name, told, bounds)
 
     def values(column: str) -> tuple[float, ...]:
@@ -134,7 +151,7 @@ def _target(
         if cell not in numbers:
             raise DataError(
                 f"{table.where(i)}: {column} is {cell!r} where other rows have numbers; mend it, or choose another "
-                "column with --target"
+                f"column with {table.words.target}"
             )
     different = sorted(set(numbers.values()))
     if bounds is None and all(v.is_integer() for v in different) and len(different) <= SCALE:
@@ -142,7 +159,9 @@ def _target(
     low, high = bounds or (float(math.floor(different[0])), float(math.ceil(different[-1])))
     for i, column, cell in told:
         if not low <= numbers[cell] <= high:
-            raise DataError(f"{table.where(i)}: {column} is {numbers[cell]:g}, outside --range {low:g},{high:g}")
+            raise DataError(
+                f"{table.where(i)}: {column} is {numbers[cell]:g}, outside {table.words.bounds}{low:g},{high:g}"
+            )
     return Target(name, "regression", range=(low, high)), numbers
 
 
@@ -151,7 +170,7 @@ def _classes(table: Table, name: str, called: dict[str, str], names: Sequence[st
     if len(names) > max(SCALE, len(table.rows) // 2):
         raise DataError(
             f"{table.path}: {name} has {len(names)} different values in {len(table.rows)} rows, too many for classes; "
-            "choose another column with --target"
+            f"choose another column with {table.words.target}"
         )
     index = {name: i for i, name in enumerate(names)}
     return Target(name, "classification", classes=tuple(names)), {cell: index[of] for cell, of in called.items()}
