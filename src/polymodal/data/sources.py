@@ -103,6 +103,12 @@ def _open_hub(place: str) -> Opened:
     return read.read, (place,)
 
 
+def _refuse_audb(place: str) -> Opened:
+    raise DataError(
+        f"audb:{place} is sound; make features of it first: polymodal extract 'audb:{place}' --out stores/NAME"
+    )
+
+
 def _open_path(path: Path) -> Opened:
     if path.is_dir():
         if is_store(path):
@@ -201,6 +207,7 @@ OPENERS: dict[str, Callable[[str], Opened]] = {
     "mix": lambda place: (mix, (place, load_corpus)),
     "store": lambda place: (read_store, (_existing(place),)),
     "hf": _open_hub,
+    "audb": _refuse_audb,
 }
 """What may stand before a colon."""
 

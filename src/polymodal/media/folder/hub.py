@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -74,12 +75,17 @@ def _fetch(hub: Hub, clip: str, folder: Path) -> None:
             if held is not None:
                 rows.append({"clip": _kept(held, folder / "clips" / f"{split}-{i}"), **row})
     columns = ["clip", *(c for c in table.columns if c not in ("clip", "split") or len(hub.splits) > 1)]
-    partial = folder / f".{TABLE}.partial"
+    write_rows(rows, list(dict.fromkeys(columns)), folder / TABLE)
+
+
+def write_rows(rows: Sequence[dict[str, str]], columns: Sequence[str], file: Path) -> None:
+    """Write a table, whole or not at all; OSError as writing does."""
+    partial = file.with_name(f".{file.name}.partial")
     with partial.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(dict.fromkeys(columns)), extrasaction="ignore")
+        writer = csv.DictWriter(stream, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(partial, folder / TABLE)
+    os.replace(partial, file)
 
 
 def _kept(held: dict[str, Any], file: Path) -> str:

@@ -14,11 +14,15 @@ from polymodal.data.columns import corpus_name, split_name, text_of
 from polymodal.data.tabular.labels import find_target, read_target, usual_target
 from polymodal.data.tabular.splits import find_groups, find_splits
 from polymodal.data.tabular.table import Table, find_columns, read_table
-from polymodal.media.folder.hub import fetched
+from polymodal.media.folder import databases, hub
 from polymodal.media.folder.locate import SUFFIXES, closest, find_clips, find_files
 
 TABLES = ("labels", "label", "manifest", "clips")
 """Names of the table in a folder, without .csv or .tsv, in the order in which they are looked for."""
+
+
+FETCH = {"hf": hub.fetched, "audb": databases.fetched}
+"""What may stand before a colon: where clips are fetched from."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def read_manifest(
     seed: int = 0,
 ) -> Manifest:
     """Read a CSV or TSV table, a folder with one, a folder of class folders (with split folders above, if wanted), or a
-    data set of a hub (``hf:owner/name@revision``, see ``folder.hub``).
+    data set of a hub (``hf:owner/name@revision``, see ``folder.hub``; ``audb:NAME@VERSION``, see ``folder.databases``).
 
     Args:
         source: the table, folder or data set; paths are relative to the folder.
@@ -110,8 +114,9 @@ def read_manifest(
         OptionError: an unknown role.
     """
     place = Path(source)
-    if str(source).startswith("hf:"):
-        source, place = fetched(str(source))
+    kind = str(source).partition(":")[0]
+    if kind in FETCH:
+        source, place = FETCH[kind](str(source))
     table, folder = _find_table(place)
     roles = find_columns(table, columns or {})
     wanted = [find_target(table, name) for name in targets or [usual_target(table, roles.values())]]
