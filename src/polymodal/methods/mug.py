@@ -9,10 +9,10 @@ from torch.func import functional_call
 from polymodal.core import Batch, OptionError, Output, Schema
 from polymodal.methods.base import Phase, Seamed, Update, View, fraction, named, positive
 from polymodal.nn.contrast import info_nce
-from polymodal.nn.correction import Corrector, LabelCode
+from polymodal.nn.correction import Corrector, LabelCodes
 from polymodal.nn.fusion import ConcatFusion
 from polymodal.nn.heads import Heads, task_loss, task_losses
-from polymodal.nn.inputs import Inputs, vector_encoders
+from polymodal.nn.inputs import Inputs, Projected, vector_encoders
 from polymodal.nn.masking import mean_where
 from polymodal.nn.unimodal import UnimodalHeads
 
@@ -107,9 +107,9 @@ class MUG(Seamed):
         self.projectors = nn.ModuleDict(
             {n: nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)) for n in schema.names}
         )
-        self.codes = nn.ModuleList(LabelCode(t) for t in schema.joint_targets)
+        self.codes = LabelCodes(schema.joint_targets)
         self.correctors = nn.ModuleDict(
-            {n: nn.ModuleList(Corrector(LabelCode(t), width) for t in schema.joint_targets) for n in schema.names}
+            {n: nn.ModuleList(Corrector(code, width) for code in self.codes) for n in schema.names}
         )
 
     def prepare(self, view: View) -> None:
@@ -131,10 +131,15 @@ class MUG(Seamed):
         if not self.training:
             return super().forward(batch)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.now.update != CORRECT):
-            hidden = {n: self.encoders[n].features(s) for n, s in self.inputs(batch).items()}
-        vectors = {n: self.encoders[n].output(h) * batch[n].present[:, None] for n, h in hidden.items()}
+            hidden = {n: self._encoder(n).features(s) for n, s in self.inputs(batch).items()}
+        vectors = {n: self._encoder(n).output(h) * batch[n].present[:, None] for n, h in hidden.items()}
         output = self.fuse(vectors, batch.present)
         return Output(output.predictions, {**output.representations, "hidden": torch.stack([*hidden.values()], dim=1)})
+
+    def _encoder(self, name: str) -> Projected:
+        found = self.encoders[name]
+        assert isinstance(found, Projected)
+        return found
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """Return the losses of the phase and update at hand; outside of training, the task's."""
@@ -205,12 +210,12 @@ class MUG(Seamed):
         vectors = {n: found[n] for n in names}
         first = torch.arange(len(batch), device=found["fused"].device) % 2 == 0
         step = self.own_loss(batch, vectors, self.corrected(vectors, codes), codes, first, squared=True)
-        maps = {n: dict(self.encoders[n].output.named_parameters()) for n in names}
+        maps = {n: dict(self._encoder(n).output.named_parameters()) for n in names}
         flat = [p for parameters in maps.values() for p in parameters.values()]
         slopes = iter(torch.autograd.grad(step, flat, create_graph=True))
         moved = {n: {k: p - self.inner * next(slopes) for k, p in own.items()} for n, own in maps.items()}
         after = {
-            n: functional_call(self.encoders[n].output, moved[n], (h,)) * batch[n].present[:, None]
+            n: functional_call(self._encoder(n).output, moved[n], (h,)) * batch[n].present[:, None]
             for n, h in zip(names, found["hidden"].unbind(1), strict=True)
         }
         predictions = self.fuse(after, batch.present).predictions

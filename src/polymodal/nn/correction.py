@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -115,6 +116,16 @@ class LabelCode(nn.Module):
         else:
             noisy = torch.randint(2, code.shape, device=code.device).to(code.dtype)
         return torch.where(chance < share / 2, others, torch.where(chance < share, noisy, code))
+
+
+class LabelCodes(nn.ModuleList):
+    """The code of each of ``targets``."""
+
+    def __init__(self, targets: Iterable[Target]) -> None:
+        super().__init__(LabelCode(t) for t in targets)
+
+    def __iter__(self) -> Iterator[LabelCode]:
+        return cast(Iterator[LabelCode], super().__iter__())
 
 
 class Corrector(nn.Module):
