@@ -126,6 +126,25 @@ def test_alternating_updates_resume_within_an_epoch_and_between_phases(
     assert tensors["buffer.memory"].shape[0] == 5  # of the third epoch of the second phase
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["mug"])
+def test_methods_in_phases_resume_within_epochs_and_between_phases(
+    tmp_path: Path, stop_after: Callable[[Sequence[int], Callable[[bool], object]], None], method: str
+) -> None:
+    def start(name: str, resume: bool = False) -> Path:
+        options, place = {"width": 8, "layers": 1, "pretrain": 0.25}, tmp_path / name
+        data = "synthetic:talk?n=24&absent=0.2"
+        fit(method, data, options=options, epochs=8, batch_size=4, out=place, resume=resume, checkpoint_seconds=0)
+        return place / "seed-1111"
+
+    whole = start("whole")
+    stop_after((3, 13, 16, 29), lambda resume: start("killed", resume))
+    resumed = start("killed", resume=True)
+    for file in ("best.safetensors", "last.safetensors"):
+        assert (resumed / file).read_bytes() == (whole / file).read_bytes(), f"{file} differs"
+    assert _lines(resumed) == _lines(whole)
+
+
 def _stop(monkeypatch: pytest.MonkeyPatch, epochs: int, start: Callable[[], Run]) -> None:
     """Train, but only ``epochs`` epochs."""
     finish = Trainer._finish_epoch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -10,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream, nearest
-from polymodal.methods.base import Method, Phase, Update, fraction, positive
+from polymodal.methods.base import Method, Phase, Update, fraction, named, positive
 from polymodal.nn.fusion import InteractionGraph
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs
@@ -165,10 +164,10 @@ class ARGF(Method):
         return [
             Phase(
                 updates=(
-                    Update(GENERATE, _named(*_ENCODERS, "decoders.")),
-                    Update(CLASSIFY, _named(*_ENCODERS, "shared.", "shared_heads."), shares=(GENERATE,)),
-                    Update(DISCRIMINATE, _named("discriminator.")),
-                    Update(FUSE, _named(*fusion), shares=(GENERATE, CLASSIFY) if self.end_to_end else ()),
+                    Update(GENERATE, named(*_ENCODERS, "decoders.")),
+                    Update(CLASSIFY, named(*_ENCODERS, "shared.", "shared_heads."), shares=(GENERATE,)),
+                    Update(DISCRIMINATE, named("discriminator.")),
+                    Update(FUSE, named(*fusion), shares=(GENERATE, CLASSIFY) if self.end_to_end else ()),
                 )
             )
         ]
@@ -210,7 +209,3 @@ def _decoder(width: int, width_out: int) -> _Chain:
 
 def _mean(stream: Stream) -> Tensor:
     return stream.tensor if stream.lengths is None else masked_mean(stream.tensor, stream.mask)
-
-
-def _named(*prefixes: str) -> Callable[[str], bool]:
-    return lambda name: name.startswith(prefixes)

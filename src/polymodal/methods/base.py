@@ -269,3 +269,8 @@ def per_modality(
         raise OptionError(f"{option} has no value for {', '.join(missing)}; name every modality or give one number")
     check(**{f"{option} of {n}": values[n] for n in names})
     return {n: values[n] for n in names}
+
+
+def named(*prefixes: str) -> Callable[[str], bool]:
+    """Return a choice of parameters for ``Phase`` and ``Update``: those whose names start with one of ``prefixes``."""
+    return lambda name: name.startswith(prefixes)

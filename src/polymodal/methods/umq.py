@@ -10,15 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream
+from polymodal.core import Batch, OptionError, Output, Schema, Stream
 from polymodal.methods._enhancer import Enhancer
 from polymodal.methods.base import Method, Phase, fraction, positive
 from polymodal.nn.corruption import corrupt, corrupt_stream, drawn_corruption, gaussian_like, rank_loss
 from polymodal.nn.experts import ConditionedExperts, consistency, load_balance
 from polymodal.nn.heads import Heads, sample_losses, task_losses
-from polymodal.nn.inputs import Inputs, Projected, utterance_encoder
+from polymodal.nn.inputs import Inputs, vector_encoders
 from polymodal.nn.masking import mean_where
-from polymodal.nn.sequence import Context
 
 HIGH = 0.95  # the paper's constant: quality that a trusted sample must reach
 
@@ -101,10 +100,7 @@ class UMQ(Method):
         self.trust, self.margin, self.top, self.noise = trust, margin, top, noise
         self.rank, self.uni, self.decouple, self.enhance, self.route = rank, uni, decouple, enhance, route
         self.inputs = Inputs(schema)
-        texts = schema.language
-        self.encoders = nn.ModuleDict(
-            {n: _encoder(m, width, 0 if n in texts else layers, dropout) for n, m in self.inputs.modalities.items()}
-        )
+        self.encoders = vector_encoders(self.inputs.modalities, schema.language, width, layers=layers, dropout=dropout)
         count = len(schema.names)
         self.estimators = nn.ModuleList(_Estimator(width) for _ in range(count))
         self.unimodal = nn.ModuleList(Heads(schema, width) for _ in range(count))
@@ -245,15 +241,6 @@ class UMQ(Method):
             Phase(QUALITY, 0.1, lambda name: name.startswith("estimators.")),
             Phase(JOINT, 0.7),
         ]
-
-
-def _encoder(modality: Modality, width: int, layers: int, dropout: float) -> Projected:
-    """Return the encoder of a modality: transformer, mean, linear map; text has no layers."""
-    context: Context = "transformer" if layers else "none"
-    utterance = utterance_encoder(
-        modality, width, context=context, layers=layers, pool="mean", kernel=3 if layers else 1, dropout=dropout
-    )
-    return Projected(utterance, nn.Linear(width, width))
 
 
 class _Estimator(nn.Module):

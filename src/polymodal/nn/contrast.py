@@ -25,7 +25,7 @@ def info_nce(queries: Tensor, keys: Tensor, temperature: float, mask: Tensor | N
     Returns:
         Scalar, 0 where no row takes part; ln(batch) if all vectors are equal.
     """
-    logits = _cosines(queries, keys) / temperature  # (..., batch, batch)
+    logits = cosines(queries, keys) / temperature  # (..., batch, batch)
     if mask is None:
         mask = logits.new_ones(logits.shape[:-1], dtype=torch.bool)
     logits = logits.masked_fill(~mask.unsqueeze(-2), torch.finfo(logits.dtype).min)
@@ -48,7 +48,7 @@ def supervised_contrastive(vectors: Tensor, classes: Tensor, temperature: float,
     if mask is None:
         mask = torch.ones_like(classes, dtype=torch.bool)
     others = mask.unsqueeze(0) & ~torch.eye(len(classes), dtype=torch.bool, device=vectors.device)
-    logits = _cosines(vectors, vectors) / temperature
+    logits = cosines(vectors, vectors) / temperature
     logits = logits.masked_fill(~others, torch.finfo(logits.dtype).min)
     surprise = logits.logsumexp(1, keepdim=True) - logits  # (number, number): -log p(other | vector)
     positives = others & (classes.unsqueeze(1) == classes.unsqueeze(0))
@@ -57,6 +57,7 @@ def supervised_contrastive(vectors: Tensor, classes: Tensor, temperature: float,
     return mean_where(losses, mask & (count > 0))
 
 
-def _cosines(a: Tensor, b: Tensor) -> Tensor:
+def cosines(a: Tensor, b: Tensor) -> Tensor:
+    """Cosines of all rows of ``a`` (..., n, width) with all of ``b`` (..., m, width): ``(..., n, m)`` float32."""
     with torch.autocast(a.device.type, enabled=False):
         return F.normalize(a.float(), dim=-1) @ F.normalize(b.float(), dim=-1).transpose(-2, -1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from torch import Tensor, nn
@@ -92,9 +92,13 @@ class Projected(nn.Module):
         super().__init__()
         self.drop, self.utterance, self.output = nn.Dropout(dropout), utterance, output
 
+    def features(self, stream: Stream) -> Tensor:
+        """Return what enters the map."""
+        return self.utterance(replace(stream, values=self.drop(stream.tensor)))
+
     def forward(self, stream: Stream) -> Tensor:
         """Return one vector per sample."""
-        return self.output(self.utterance(replace(stream, values=self.drop(stream.tensor)))) * stream.present[:, None]
+        return self.output(self.features(stream)) * stream.present[:, None]
 
 
 def utterance_encoder(
@@ -114,3 +118,26 @@ def utterance_encoder(
     return SequenceEncoder(
         modality.width, width, context=context, layers=layers, pool=pool, kernel=kernel, dropout=dropout
     )
+
+
+def vector_encoders(
+    modalities: Mapping[str, Modality], texts: Collection[str], width: int, *, layers: int, dropout: float
+) -> nn.ModuleDict:
+    """Return modality -> ``Projected`` encoder: convolution, transformer, mean over steps, linear map.
+
+    Args:
+        modalities: as in ``Inputs.modalities``.
+        texts: modalities whose states bring their context along: they have no convolution and no transformer.
+        width: features of each vector.
+        layers: of the transformers.
+        dropout: inside the encoders.
+    """
+    encoders = nn.ModuleDict()
+    for name, modality in modalities.items():
+        depth = 0 if name in texts else layers
+        context: Context = "transformer" if depth else "none"
+        utterance = utterance_encoder(
+            modality, width, context=context, layers=depth, pool="mean", kernel=3 if depth else 1, dropout=dropout
+        )
+        encoders[name] = Projected(utterance, nn.Linear(width, width))
+    return encoders
