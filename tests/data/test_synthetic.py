@@ -16,7 +16,7 @@ from polymodal.data.grammar import OPINIONS
 from polymodal.data.ragged import Array, Ragged
 from polymodal.data.synthetic import load, names
 
-NAMES = ("talk", "sarcasm", "emotions", "labels", "xor", "redundant", "vectors", "unimodal", "pair")
+NAMES = ("talk", "sarcasm", "biased", "emotions", "labels", "xor", "redundant", "vectors", "unimodal", "pair")
 NAMES += ("mosi-shaped", "faces")
 ALPHAS = np.logspace(-1, 4, 11)
 
@@ -240,7 +240,21 @@ def test_text_cue_is_the_tense() -> None:
     assert [bool(past & set(t.split())) for t in made["train"].columns["text"]] == list(cue > 0)
 
 
-@pytest.mark.parametrize("name", ["talk", "emotions"])
+def test_the_strength_of_a_shortcut_can_be_chosen() -> None:
+    for strength in (0.0, 0.9):
+        made = corpus("biased", n=600, shortcut=strength)
+        assert made.truth["shortcut"]["correlation"] == strength
+        for part, sign in (("test", 1), ("test_ood", -1)):
+            known = made.truth["splits"][part]
+            assert correlation(known["shortcut"], known["scores"]["mood"]) == pytest.approx(sign * strength, abs=0.13)
+    assert made.source == "synthetic:biased?shortcut=0.9"
+    with pytest.raises(OptionError, match="synthetic:xor has no shortcut channel; use shortcut with talk"):
+        corpus("xor", shortcut=0.5)
+    with pytest.raises(OptionError, match="the correlation must be at least 0 and below 1"):
+        corpus("talk", shortcut=1.0)
+
+
+@pytest.mark.parametrize("name", ["talk", "emotions", "biased"])
 def test_shortcut_agrees_with_the_label_until_the_domain_changes(name: str) -> None:
     made = corpus(name, n=1000)
     shortcut = made.truth["shortcut"]

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Schema, Stream, Target
-from polymodal.methods.mib import MIB, _Bottleneck, mean_kl
+from polymodal.methods.mib import MIB
+from polymodal.nn.bottleneck import QuietBottleneck, mean_kl
 from polymodal.train.recipe import load_preset
 
 MakeBatch = Callable[..., Batch]
@@ -52,7 +53,7 @@ def test_the_kl_has_its_closed_form() -> None:
 
 
 def test_an_untrained_bottleneck_is_nearly_free_of_noise() -> None:
-    bottleneck = _Bottleneck(50, 1024)
+    bottleneck = QuietBottleneck(50, 1024)
     for linear in (bottleneck.mean, bottleneck.spread):
         nn.init.zeros_(linear.weight)
         nn.init.zeros_(linear.bias)
@@ -65,7 +66,7 @@ def test_an_untrained_bottleneck_is_nearly_free_of_noise() -> None:
 
 
 def test_an_extreme_spread_has_a_finite_cost_and_gradient() -> None:
-    bottleneck = _Bottleneck(2, 2)
+    bottleneck = QuietBottleneck(2, 2)
     nn.init.constant_(bottleneck.spread.bias, -1e4)
     z, mean, log_variance = bottleneck(torch.randn(3, 2), torch.ones(3, dtype=torch.bool), True)
     (mean_kl(mean, log_variance, torch.ones(3, dtype=torch.bool)) + z.sum()).backward()
@@ -81,7 +82,7 @@ def test_has_the_parameters_of_the_published_table(variant: Any, published: int)
 
 
 def test_a_bottleneck_has_the_parameters_of_the_paper() -> None:
-    assert parameters(_Bottleneck(50, 1024)) == 154_724
+    assert parameters(QuietBottleneck(50, 1024)) == 154_724
 
 
 def losses_of(method: MIB, batch: Batch) -> dict[str, Tensor]:

@@ -46,6 +46,25 @@ PLANS: dict[str, Plan] = {
         _SENTIMENT,
         {"train": 1500, "valid": 200, "test": 400},
     ),
+    "biased": Plan(
+        "mood from short text, audio and vision; a shortcut in vision turns round in test_ood (its strength: shortcut)",
+        (
+            Sensor("text", width=8, pace=(1.0, 1.0), noise=0.5, jitter=0.5),
+            Sensor("audio", width=8, pace=(1.0, 1.5), noise=0.5, jitter=0.5),
+            Sensor("vision", width=8, pace=(0.8, 1.2), noise=0.6, jitter=0.5),
+        ),
+        {
+            "mood": (
+                Component("shared", 0.5, _ALL),
+                Component("text_only", 0.2, ("text",)),
+                Component("audio_only", 0.2, ("audio",)),
+            )
+        },
+        Target("mood", "classification", classes=("low", "high")),
+        {"train": 600, "valid": 200, "test": 500, "test_ood": 500},
+        words=(3, 6),
+        shortcut=("vision", 0.6),
+    ),
     "emotions": Plan(
         "six emotions of unequal frequency: sectors of the valence-arousal plane",
         (_TEXT, replace(_AUDIO, jitter=1.5), replace(_VISION, jitter=1.0)),

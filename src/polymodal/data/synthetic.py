@@ -56,6 +56,7 @@ def load(
     imbalance: float | None = None,
     absent: float = 0.0,
     label_noise: float | None = None,
+    shortcut: float | None = None,
 ) -> Corpus:
     """Generate a planted corpus.
 
@@ -71,6 +72,7 @@ def load(
         imbalance: how many times more frequent the first class is than the last (corpora with unequal classes only).
         absent: share of samples, in [0, 1), that lack a modality; drawn per modality, one is always left.
         label_noise: share of labels, in [0, 1), that are wrong.
+        shortcut: correlation of the shortcut channel with the first score, in [0, 1) (corpora with one only).
 
     Raises:
         DataError: unknown name.
@@ -85,8 +87,9 @@ def load(
         sensors=tuple(replace(s, noise=s.noise * noise, jitter=s.jitter * noise) for s in usual.sensors),
         imbalance=usual.imbalance if imbalance is None else imbalance,
         label_noise=usual.label_noise if label_noise is None else label_noise,
+        shortcut=usual.shortcut and (usual.shortcut[0], usual.shortcut[1] if shortcut is None else shortcut),
     )
-    _check(name, plan, noise, absent)
+    _check(name, plan, noise, absent, shortcut)
     schema = Schema(tuple(Modality(s.name, s.kind, s.width, shape=s.shape) for s in plan.sensors), (plan.target,))
     splits, known = {}, {}
     for part, rows in plan.sizes.items():
@@ -107,12 +110,13 @@ def _source(name: str, plan: Plan, seed: int, noise: float, absent: float) -> st
         "imbalance": (plan.imbalance, usual.imbalance),
         "absent": (absent, 0.0),
         "label_noise": (plan.label_noise, usual.label_noise),
+        "shortcut": (plan.shortcut and plan.shortcut[1], usual.shortcut and usual.shortcut[1]),
     }
     changed = "&".join(f"{option}={value}" for option, (value, default) in options.items() if value != default)
     return f"synthetic:{name}?{changed}" if changed else f"synthetic:{name}"
 
 
-def _check(name: str, plan: Plan, noise: float, absent: float) -> None:
+def _check(name: str, plan: Plan, noise: float, absent: float, shortcut: float | None) -> None:
     if plan.sizes["train"] < 1:
         raise OptionError(f"synthetic:{name} with n={plan.sizes['train']}: give it at least 1 training sample")
     if not 0 <= noise < np.inf:
@@ -120,6 +124,11 @@ def _check(name: str, plan: Plan, noise: float, absent: float) -> None:
     for option, value in (("absent", absent), ("label_noise", plan.label_noise)):
         if not 0 <= value < 1:
             raise OptionError(f"synthetic:{name} with {option}={value}: it is a share, at least 0 and below 1")
+    if shortcut is not None and not plan.shortcut:
+        usable = ", ".join(k for k, p in PLANS.items() if p.shortcut)
+        raise OptionError(f"synthetic:{name} has no shortcut channel; use shortcut with {usable}")
+    if shortcut is not None and not 0 <= shortcut < 1:
+        raise OptionError(f"synthetic:{name} with shortcut={shortcut}: the correlation must be at least 0 and below 1")
     if absent and len(plan.sensors) == 1:
         raise OptionError(f"synthetic:{name} has a single modality, which cannot be absent; leave absent out")
     if plan.imbalance is not None and PLANS[name].imbalance is None:

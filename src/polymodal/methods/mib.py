@@ -6,13 +6,12 @@ from functools import partial
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream
 from polymodal.methods.base import Seamed, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
-from polymodal.nn.bottleneck import kl_to_standard_normal
+from polymodal.nn.bottleneck import QuietBottleneck, mean_kl
 from polymodal.nn.fusion import (
     ConcatFusion,
     GraphFusion,
@@ -27,9 +26,6 @@ from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.masking import masked_mean
 from polymodal.nn.subnet import final_state
 from polymodal.nn.unimodal import UnimodalHeads
-
-SHIFT = 5.0
-"""Taken off the standard deviation's pre-activation: an untrained bottleneck is nearly free of noise."""
 
 RANK = 5
 """Of low-rank fusion, as in the code."""
@@ -133,10 +129,10 @@ class MIB(Seamed):
             ordered = m.kind == "sequence" and n not in texts
             self.encoders[n] = _Encoder(m, width, context() if ordered else None, pool)
         self.drop = nn.Dropout(dropout)
-        self.bottlenecks = nn.ModuleDict({n: _Bottleneck(width, hidden) for n in single})
+        self.bottlenecks = nn.ModuleDict({n: QuietBottleneck(width, hidden) for n in single})
         self.judges = UnimodalHeads(schema, single, width)
         self.fusion = _operator(fusion, len(names), width)  # None multiplies the codes' Gaussians
-        self.bottleneck = _Bottleneck(width, hidden) if joint else None
+        self.bottleneck = QuietBottleneck(width, hidden) if joint else None
         self.heads = Heads(schema, width)
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
@@ -175,13 +171,6 @@ class MIB(Seamed):
             rows = batch.present.any(1)
             losses["kl/fused"] = self.betas["fused"] * mean_kl(found["mean"], found["log_variance"], rows)
         return losses
-
-
-def mean_kl(mean: Tensor, log_variance: Tensor, rows: Tensor) -> Tensor:
-    """Return the KL to the standard normal, averaged over dimensions and over the samples where ``rows`` is True;
-    codes must be zero elsewhere, which is what the prior costs."""
-    nats = kl_to_standard_normal(mean.float(), log_variance.float()) / mean.shape[1]
-    return nats.sum() / rows.sum().clamp(min=1)
 
 
 def _betas(beta: float | dict[str, float], names: tuple[str, ...]) -> dict[str, float]:
@@ -233,24 +222,3 @@ class _Encoder(nn.Module):
         if self.context is not None:
             x = self.context(Stream(x, stream.lengths, stream.present))
         return final_state(x, stream.lengths) if self.pool == "last" else masked_mean(x.relu(), mask)
-
-
-class _Bottleneck(nn.Module):
-    """``z ~ N(mean(h), softplus(s(h) - 5)^2)`` with ``h`` a hidden layer of x: ``(batch, width)`` -> the same shape.
-
-    Not ``nn.bottleneck.GaussianBottleneck``, whose untrained code has a standard deviation of 1, not of 0.007.
-    """
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.hidden = nn.Linear(width, hidden)
-        self.mean, self.spread = nn.Linear(hidden, width), nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor, present: Tensor, sample: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Return code, mean and log-variance: zeros where absent."""
-        h = torch.relu(self.hidden(x))
-        here = present.unsqueeze(1)
-        mean = self.mean(h).float() * here
-        std = F.softplus(self.spread(h).float() - SHIFT)
-        log_variance = 2 * (std + torch.finfo(std.dtype).tiny).log() * here
-        return (mean + torch.randn_like(mean) * std * here if sample else mean), mean, log_variance
