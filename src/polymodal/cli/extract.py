@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from polymodal.cli.lists import Names, Pairs
 from polymodal.cli.text import print_json
-from polymodal.core.errors import OptionError
+from polymodal.core.errors import OptionError, nearest
 from polymodal.core.options import Bounds, Count, pairs
 
 if TYPE_CHECKING:
@@ -25,13 +26,15 @@ EXAMPLES = {
   polymodal extract clips.csv --out stores/words --columns transcript=srt --align words
   polymodal extract clips.csv --out stores/faces --vision crops --fps 5
   polymodal extract clips.csv --out stores/sound --audio egemaps-functionals --vision none --text none
+  polymodal extract clips.csv --out stores/voice --audio egemaps-functionals,whisper --vision none --text none
+  polymodal extract clips.csv --out stores/wavlm --audio hf:microsoft/wavlm-base@main --vision none --text none
   polymodal extract clips.csv --out stores/german --asr-model small --language de
   polymodal extract 'hf:owner/name@main?clip=audio' --out stores/name --target emotion
   polymodal extract clips.csv --out /shared/store --ray auto --workers 64
   polymodal fit mmcl --data stores/mine"""
 }
 
-Audio = Literal["egemaps", "egemaps-functionals", "compare", "compare-functionals", "logmel", "file", "none"]
+WRITERS = ("auto", "faster-whisper", "pocketsphinx", "given", "none")
 SHOWN = 10
 
 
@@ -42,9 +45,9 @@ def extract(
     columns: Pairs = [],  # noqa: B006 (never changed)
     target: Names = [],  # noqa: B006
     range: Bounds | None = None,
-    audio: Audio | None = None,
-    vision: Literal["face", "crops", "file", "none"] | None = None,
-    text: Literal["auto", "faster-whisper", "pocketsphinx", "given", "none"] = "auto",
+    audio: str | None = None,
+    vision: str | None = None,
+    text: str = "auto",
     asr_model: str = "auto",
     language: str = "auto",
     asr_device: Literal["cpu", "cuda", "auto"] = "cpu",
@@ -70,10 +73,13 @@ def extract(
             group, split, id, audio, vision; role=none for no column
         target: columns to predict; default the one called label, emotion, sentiment, ...
         range: lowest and highest label of a scale; default what is found
-        audio: acoustic features; default egemaps, or files where the table names some
-        vision: face features, or crops: the face itself, 112 x 112 pixels; default face, or files where the table names
-            some
-        text: who transcribes what the table does not tell
+        audio: acoustic features: egemaps, egemaps-functionals, compare, compare-functionals, logmel, whisper,
+            hf:OWNER/NAME (a speech encoder of transformers) or a folder with one, file, none; several, with commas
+            between them, are one modality each; default egemaps, or files where the table names some
+        vision: face features (face), crops (the face itself, 112 x 112 pixels), hf:OWNER/NAME (an image encoder that
+            looks at it) or a folder, file, none; default face, or files where the table names some
+        text: who transcribes what the table does not tell: auto, faster-whisper, pocketsphinx, given, none; or
+            hf:OWNER/NAME or a folder, a text encoder whose states are kept instead of the text; or both with a comma
         asr_model: model of faster-whisper: a name (small), a folder, or owner/name on the hub; default tiny.en, which
             is installed with it and knows English only
         language: what is spoken (en, de, ...); default detected, where the model knows several
@@ -81,7 +87,7 @@ def extract(
         utterances: what is one sample; default what the table tells, else the whole clip
         align: words averages audio and vision over each word
         window: seconds of a window
-        fps: video frames looked at per second, at most; default 25, for crops 5
+        fps: video frames looked at per second, at most; default 25, for faces cut out 5
         workers: processes, or actors of the Ray cluster
         ray: address of a Ray cluster, or local
         assets: folder with models
@@ -89,17 +95,18 @@ def extract(
         json: print the summary as JSON
     """
     given = dict(locals())
-    _check_speech(text, asr_model, language)
+    writer, reader = _text(_places(text).split(","))
+    _check_speech(writer, asr_model, language)
     asr_model = str(Path(asr_model).absolute()) if Path(asr_model).is_dir() else asr_model
-    speech: dict[str, Any] = {"text": text, "asr_model": asr_model, "language": language}
+    speech: dict[str, Any] = {"text": writer, "reader": reader, "asr_model": asr_model, "language": language}
     from polymodal.media.extraction import Extraction
     from polymodal.media.folder.extract import extract as extract_all
     from polymodal.media.folder.manifest import read_manifest
 
     manifest = read_manifest(source, columns=pairs("--columns", columns), targets=target, bounds=range, seed=seed)
-    chosen = {"audio": audio, "vision": vision, "utterances": utterances}
-    options: dict[str, Any] = {**manifest.suggested, **{n: v for n, v in chosen.items() if v is not None}}
-    usual = 5.0 if vision == "crops" else 25.0
+    chosen = {"audio": _places(audio), "vision": _places(vision), "utterances": utterances}
+    options: dict[str, Any] = {**manifest.suggested, **{n: v for n, v in chosen.items() if v}}
+    usual = 25.0 if options.get("vision", "face") in ("face", "file", "none") else 5.0
     fps = usual if fps is None else fps
     extraction = Extraction(**options, **speech, align=align, window=window, fps=fps)
     try:
@@ -114,6 +121,28 @@ def extract(
     else:
         _print(summary)
     return 0
+
+
+def _places(features: str | None) -> str:
+    """Return features as an extraction spells them: a folder that exists is a network, from its root on."""
+    return ",".join(_place(part.strip()) for part in (features or "").split(","))
+
+
+def _place(part: str) -> str:
+    name, mark, options = part.removeprefix("hf:").partition("?")
+    is_folder = Path(name).is_dir() and (part.startswith("hf:") or os.sep in name)
+    return f"hf:{Path(name).absolute()}{mark}{options}" if is_folder else part
+
+
+def _text(given: list[str]) -> tuple[str, str]:
+    """Return who transcribes, and the network that reads; OptionError for two of either."""
+    readers = [t for t in given if t.startswith("hf:")]
+    writers = [t for t in given if t not in readers]
+    if unknown := [t for t in writers if t not in WRITERS]:
+        raise OptionError(f"there is no text {unknown[0]!r}{nearest(unknown[0], WRITERS)}")
+    if len(readers) > 1 or len(writers) > 1:
+        raise OptionError(f"--text takes one transcriber and one network, got {', '.join(given)}")
+    return writers[0] if writers else "auto", readers[0] if readers else ""
 
 
 def _check_speech(text: str, asr_model: str, language: str) -> None:

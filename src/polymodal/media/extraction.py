@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from polymodal.core import OptionError, nearest
+
+PRETRAINED = "hf:"
+"""Before the name of a network of transformers."""
+
+WHISPER = "whisper"
+ALONE = ("file", "none")
+"""What is no feature that others could stand beside."""
 
 
 @dataclass(frozen=True)
@@ -15,12 +23,15 @@ class Extraction:
     Args:
         audio: ``egemaps`` (openSMILE eGeMAPSv02, 25 low-level descriptors every 10 ms), ``egemaps-functionals`` (88 per
             utterance), ``compare`` (ComParE 2016, 65 every 10 ms), ``compare-functionals`` (6373 per utterance),
-            ``logmel`` (40 log-mel bands, F0 and voicing every 10 ms, without openSMILE), ``file`` (read, not
-            extracted), ``none``.
+            ``logmel`` (40 log-mel bands, F0 and voicing every 10 ms, without openSMILE), ``whisper`` (the encoder of
+            Whisper tiny.en), ``hf:NAME`` (a network of transformers, see ``pretrained``), ``file`` (read, not
+            extracted), ``none``. Several, joined by commas, are one modality each, see ``streams``.
         vision: ``face`` (blendshapes, head pose, landmark distances, tracked flag per frame), ``crops`` (the face, see
-            ``face.crops``; frames without one are left out), ``file``, ``none``.
+            ``face.crops``; frames without one are left out), ``hf:NAME`` (a network that looks at it), ``file``,
+            ``none``. Several as for audio, but ``face`` stands alone.
         text: who transcribes: ``auto`` (faster-whisper where it is there), ``faster-whisper``, ``pocketsphinx``,
             ``given`` (only transcripts that the user has), ``none``.
+        reader: ``hf:NAME`` of the network whose states take the place of the text; empty: the text itself is kept.
         asr_model: of faster-whisper: a name (``tiny.en``, ``small``), a folder, or ``owner/name`` on the hub; ``auto``:
             what ``words.weights.find_weights`` finds, usually tiny.en, which is installed with it.
         language: what is spoken, as a code (``en``, ``de``); ``auto``: detected, where the model knows several.
@@ -35,6 +46,7 @@ class Extraction:
     audio: str = "egemaps"
     vision: str = "face"
     text: str = "auto"
+    reader: str = ""
     asr_model: str = "auto"
     language: str = "auto"
     utterances: str = "speech"
@@ -45,15 +57,33 @@ class Extraction:
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
+            if name in STREAMS:
+                _check_streams(name, getattr(self, name), choices)
+            elif getattr(self, name) not in choices:
                 raise OptionError(f"there is no {name} {getattr(self, name)!r}{nearest(getattr(self, name), choices)}")
+        if self.reader and (self.text == "none" or not self.reader.startswith(PRETRAINED)):
+            raise OptionError(f"{self.reader!r} cannot read text; name a network as hf:NAME, and who says the words")
         for name, low, high in (("window", 0.5, 600), ("longest", 1, 600), ("fps", 1, 120)):
             if not low <= getattr(self, name) <= high:
                 raise OptionError(f"{name} must be from {low} to {high}, got {getattr(self, name)}")
         if (self.audio, self.vision, self.text) == ("none", "none", "none"):
             raise OptionError("audio, vision and text are all none; extract at least one of them")
-        if (self.vision, self.align) == ("crops", "words"):
+        if "crops" in self.vision.split(",") and self.align == "words":
             raise OptionError("faces cut out cannot be averaged over a word; use vision=face or align=none")
+
+    def streams(self, modality: str) -> dict[str, str]:
+        """Return the names of what is extracted as ``audio`` or ``vision``, each with the features that it holds.
+
+        The first is called as the modality, others have their features' name behind it (``audio_whisper``); none where
+        nothing is extracted.
+        """
+        found: dict[str, str] = {}
+        for part in getattr(self, modality).split(","):
+            name = f"{modality}_{_short(part)}" if found else modality
+            while name in found:
+                name += "_2"
+            found[name] = part
+        return {} if set(found.values()) & set(ALONE) else found
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON; ``from_dict`` is its inverse."""
@@ -94,10 +124,33 @@ class Recogniser:
 
 AS_RECORDED = Recogniser()
 
+STREAMS = ("audio", "vision")
+"""Of which there may be several at once."""
+
 CHOICES = {
-    "audio": ("egemaps", "egemaps-functionals", "compare", "compare-functionals", "logmel", "file", "none"),
-    "vision": ("face", "crops", "file", "none"),
+    "audio": ("egemaps", "egemaps-functionals", "compare", "compare-functionals", "logmel", WHISPER, *ALONE),
+    "vision": ("face", "crops", *ALONE),
     "text": ("auto", "faster-whisper", "pocketsphinx", "given", "none"),
     "utterances": ("speech", "transcript", "windows", "clip"),
     "align": ("none", "words"),
 }
+
+
+def _check_streams(modality: str, given: str, choices: tuple[str, ...]) -> None:
+    """Raise OptionError unless ``given`` names features, separated by commas, that can stand beside each other."""
+    parts = given.split(",")
+    for part in parts:
+        name = part.partition("?")[0]
+        known = name == part or name == WHISPER  # of the features without a network, none has options
+        if not (part.startswith(PRETRAINED) or (known and name in choices)):
+            raise OptionError(f"there is no {modality} {part!r}{nearest(part, choices)}")
+    if len(parts) > 1 and (single := {*ALONE, "face"} & {*parts}):
+        raise OptionError(f"{modality} {sorted(single)[0]!r} stands alone; leave it out, or name nothing else")
+    if len(parts) > len({*parts}):
+        raise OptionError(f"{modality} names the same features twice: {given}")
+
+
+def _short(features: str) -> str:
+    """Return the name of features without options, revision and owner, as a name of a modality may be written."""
+    place = features.removeprefix(PRETRAINED).partition("?")[0].rpartition("/")[2].partition("@")[0]
+    return re.sub(r"\W+", "_", place).strip("_").lower()

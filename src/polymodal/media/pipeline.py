@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polymodal.core import DataError, Modality
 from polymodal.data.ragged import Array
 from polymodal.media.extraction import Extraction
 from polymodal.media.face.crops import SHAPE
 from polymodal.media.face.features import NAMES
+from polymodal.media.pretrained.named import is_network, open_network, pinned
 from polymodal.media.reading import Reading
-from polymodal.media.types import Frame, Samples, Segment, Source, Utterance
+from polymodal.media.types import Ear, Frame, Samples, Segment, Source, Utterance
 
 if TYPE_CHECKING:
-    from polymodal.media.sound.audio import Acoustic
+    from polymodal.media.pretrained.sight import Sight
+    from polymodal.media.pretrained.words import Reader
     from polymodal.media.words.transcribe import Transcriber
 
 
@@ -36,7 +38,10 @@ class Pipeline:
         extraction: what is extracted in fact.
         modalities: what utterances may have, in the order text, audio, vision.
         notes: one sentence for each choice made and for each modality that cannot be had.
-        versions: name of an extractor -> its version.
+        versions: name of a modality -> the version of what makes it.
+        trained_on: name of a modality -> the data sets that the card of its network names; only where a network is.
+        ears, sights: modality -> what makes it from sound, and from faces cut out (None: they are kept as they are).
+        reader: what makes features of text, None where it stays text.
 
     Raises:
         OptionError: an extractor that was asked for by name and cannot be had.
@@ -54,16 +59,18 @@ class Pipeline:
         from polymodal.media.words.transcribe import Wanted, find_transcriber
 
         notes: list[str] = []
+        extraction = pinned(extraction)
         self.threads = threads
         self.versions: dict[str, str] = {}
-        self.acoustic: Acoustic | None = None
+        self.trained_on: dict[str, tuple[str, ...]] = {}
         self.face_model: Path | None = None
         self.transcriber: Transcriber | None = None
-        if extraction.audio not in ("none", "file"):
-            self.acoustic = self._find_acoustic(extraction.audio)
-        if extraction.vision in ("face", "crops"):
+        self.ears = {name: self._ear(name, features) for name, features in extraction.streams("audio").items()}
+        self.sights: dict[str, Sight | None] = {}
+        self.reader: Reader | None = self._network("text", extraction.reader, "text") if extraction.reader else None
+        if faces := extraction.streams("vision"):
             try:
-                self.face_model = self._find_faces(assets)
+                self.face_model = self._find_faces(assets, faces)
             except DataError as error:
                 if (extraction.audio, extraction.text) == ("none", "none"):
                     raise
@@ -75,37 +82,56 @@ class Pipeline:
                 Wanted(choice, model, language, asr_device, assets, apart=threads > 1)
             )
             notes.append(sentence)
-            found = self.transcriber
-            extraction = replace(extraction, text=found.name if found else "given")
-            self.versions |= {"text": found.version} if found else {}
+            said = self.transcriber
+            extraction = replace(extraction, text=said.name if said else "given")
+            if said:
+                self.versions["text"] = "; ".join(filter(None, [said.version, self.versions.get("text")]))
         self.extraction = extraction
         self.notes = tuple(notes)
         self.modalities = self._modalities()
 
-    def _find_acoustic(self, features: str) -> Acoustic:
+    def _ear(self, name: str, features: str) -> Ear:
         from polymodal.media.sound.audio import Acoustic
 
-        acoustic = Acoustic(features)
-        self.versions["audio"] = acoustic.version
-        return acoustic
+        if is_network(features):
+            network: Ear = self._network(name, features, "audio")
+            return network
+        ear = Acoustic(features)
+        self.versions[name] = ear.version
+        return ear
 
-    def _find_faces(self, assets: str | Path | None) -> Path:
+    def _network(self, name: str, features: str, modality: str) -> Any:
+        """Return a network; keep its version and what it was trained on as those of the modality ``name``."""
+        network = open_network(features, modality)
+        self.versions[name], self.trained_on[name] = network.version, network.datasets
+        return network
+
+    def _find_faces(self, assets: str | Path | None, streams: dict[str, str]) -> Path:
         from polymodal.media.assets import find_face_model
         from polymodal.media.face.tracker import version
 
         model = find_face_model(assets)
-        self.versions["vision"] = version(model)
+        for name, features in streams.items():
+            sight = self._network(name, features, "vision") if is_network(features) else None
+            self.sights[name] = sight
+            self.versions[name] = f"{version(model)}{f'; {sight.version}' if sight else ''}"
         return model
 
     def _modalities(self) -> tuple[Modality, ...]:
-        found = [] if self.extraction.text == "none" else [Modality("text", "text")]
-        if self.acoustic:
-            kind = "sequence" if self.extraction.align == "words" else self.acoustic.kind
-            found.append(Modality("audio", kind, self.acoustic.width))
-        if self.face_model and self.extraction.vision == "crops":
-            found.append(Modality("vision", "frames", shape=SHAPE))
-        elif self.face_model:
-            found.append(Modality("vision", "sequence", len(NAMES)))
+        found = []
+        if self.reader:
+            found.append(Modality("text", "sequence", self.reader.width, normalize=False))
+        elif self.extraction.text != "none":
+            found.append(Modality("text", "text"))
+        for name, ear in self.ears.items():
+            found.append(Modality(name, "sequence" if self.extraction.align == "words" else ear.kind, ear.width))
+        for name, sight in self.sights.items():
+            if sight:
+                found.append(Modality(name, "sequence", sight.width))
+            elif self.extraction.vision == "face":
+                found.append(Modality(name, "sequence", len(NAMES)))
+            else:
+                found.append(Modality(name, "frames", shape=SHAPE))
         return tuple(found)
 
     def read(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
@@ -20,10 +21,11 @@ from polymodal.media.clip.dead import is_silence
 from polymodal.media.extraction import Extraction
 from polymodal.media.face.seen import NO_FACE, Seen
 from polymodal.media.sound.heard import Heard
-from polymodal.media.types import ClipInfo, Frame, Samples, Segment, Source, Track, Utterance, Word
+from polymodal.media.types import ClipInfo, Ear, Frame, Samples, Segment, Source, Track, Utterance, Word
 
 if TYPE_CHECKING:
-    from polymodal.media.sound.audio import Acoustic
+    from polymodal.media.pretrained.sight import Sight
+    from polymodal.media.pretrained.words import Reader
     from polymodal.media.words.said import Said, Transcript
     from polymodal.media.words.transcribe import Transcriber
 
@@ -43,7 +45,9 @@ class Tools(Protocol):
     """What reads clips; see ``Pipeline``, which is one."""
 
     extraction: Extraction
-    acoustic: Acoustic | None
+    ears: dict[str, Ear]
+    sights: dict[str, Sight | None]
+    reader: Reader | None
     face_model: Path | None
     transcriber: Transcriber | None
     threads: int
@@ -99,7 +103,7 @@ class Reading:
         self._media = self._closing.enter_context(Media(source, name=name))
         info: ClipInfo = self._media.info
         video = tools.face_model is not None and info.has_video
-        audio = info.has_audio and (tools.acoustic is not None or tools.extraction.text != "none")
+        audio = info.has_audio and (bool(tools.ears) or tools.extraction.text != "none")
         if not info.has_audio:
             self.notes.append(f"{info.name} has no sound: audio is absent")
         if not info.has_video and tools.face_model is not None:
@@ -122,7 +126,7 @@ class Reading:
             return None
         from polymodal.media.face.tracker import FaceTracker
 
-        crops = self._tools.extraction.vision == "crops"
+        crops = self._tools.extraction.vision != "face"
         return self._closing.enter_context(FaceTracker(self._tools.face_model, crops=crops))
 
     def _choose_cutter(
@@ -243,7 +247,7 @@ class Reading:
     def _forget(self) -> None:
         """Drop what no utterance to come will need; speech may still be noticed late, features want some context."""
         since = self._speech.open_since if self._speech is not None else None
-        margin = self._tools.acoustic.margin if self._tools.acoustic is not None else 0.0
+        margin = max((ear.margin for ear in self._tools.ears.values()), default=0.0)
         needed = min(self._cutter.needed_since, self.position if since is None else since) - max(1.0, margin)
         self._sound.forget(needed)
         self._faces.forget(needed)
@@ -257,7 +261,7 @@ class Reading:
                 self._write_down()
             words = tuple(w for w in self._words if start <= (w.start + w.end) / 2 < end)
             segment = replace(segment, text=" ".join(w.text for w in words), words=words)
-        found = {"audio": self._heard(start, end), "vision": self._faces.track(start, end)}
+        found = {**self._heard(start, end), **self._looked(start, end)}
         absent = {name: why for name, (_, why) in found.items() if why}
         self._utterances += 1
         for reason in absent.items():
@@ -265,18 +269,37 @@ class Reading:
         tracks = {name: track for name, (track, _) in found.items() if track is not None}
         if self._tools.extraction.align == "words":
             tracks = {n: _by_words(t, segment.words) for n, t in tracks.items()}
+        if self._tools.reader is not None and segment.text:
+            tracks["text"] = self._understood(self._tools.reader, segment)
         return Utterance(segment, {n: t for n, t in tracks.items() if len(t)}, absent)
 
-    def _heard(self, start: float, end: float) -> tuple[Track | None, str]:
-        """Return the acoustic features from ``start`` to ``end``; None, and why, where there is no living sound."""
-        acoustic = self._tools.acoustic
-        if acoustic is None:
-            return None, ""
-        heard = self._sound.between(start - acoustic.margin, end + acoustic.margin)
-        if is_silence(heard.cut(start, end).values):
-            return None, "the sound is digital silence"
-        track = self._timed("audio", lambda: acoustic.describe(heard.values, heard.time))
-        return track if acoustic.kind == "vector" else track.cut(start, end), ""
+    def _understood(self, reader: Reader, segment: Segment) -> Track:
+        """Return the states of what is said; when a token is said is not known: they are spread evenly."""
+        states = self._timed("text", lambda: reader.read(segment.text))
+        return Track(np.linspace(segment.start, segment.end, len(states), endpoint=False), states)
+
+    def _heard(self, start: float, end: float) -> dict[str, tuple[Track | None, str]]:
+        """Return what every ear makes of the sound from ``start`` to ``end``; None, and why, where it is dead."""
+        found: dict[str, tuple[Track | None, str]] = {}
+        for name, ear in self._tools.ears.items():
+            heard = self._sound.between(start - ear.margin, end + ear.margin)
+            if is_silence(heard.cut(start, end).values):
+                found[name] = (None, "the sound is digital silence")
+                continue
+            track = self._timed("audio", partial(ear.describe, heard.values, heard.time))
+            found[name] = (track if ear.kind == "vector" else track.cut(start, end), "")
+        return found
+
+    def _looked(self, start: float, end: float) -> dict[str, tuple[Track | None, str]]:
+        """Return the frames from ``start`` to ``end`` with a face, as each of ``sights`` has them; None, and why."""
+        if not self._tools.sights:
+            return {}
+        faces, why = self._faces.track(start, end)
+        found: dict[str, tuple[Track | None, str]] = {}
+        for name, sight in self._tools.sights.items():
+            seen = faces if sight is None or faces is None else self._timed("vision", partial(sight.describe, faces))
+            found[name] = (seen, why)
+        return found
 
     @property
     def shares(self) -> dict[str, float]:

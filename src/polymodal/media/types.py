@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
+from polymodal.core import Kind
 from polymodal.data.ragged import Array
 
 RATE = 16_000
@@ -97,6 +98,26 @@ class Track:
         """Return the steps with ``start <= time < end``."""
         first, last = np.searchsorted(self.times, (start, end))
         return Track(self.times[first:last], self.values[first:last])
+
+
+class Ear(Protocol):
+    """What turns sound into features.
+
+    Attributes:
+        kind: ``sequence``, or ``vector`` for one row per recording.
+        width: features per step.
+        version: of all that decides them.
+        margin: seconds of sound wanted before and after a stretch for its steps to be those of the whole recording.
+    """
+
+    kind: Kind
+    width: int
+    version: str
+    margin: float
+
+    def describe(self, samples: Array, start: float) -> Track:
+        """Return the features of ``samples`` (n,) at RATE, the first one heard at ``start`` seconds."""
+        ...
 
 
 @dataclass(frozen=True)

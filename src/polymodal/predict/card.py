@@ -6,6 +6,7 @@ import math
 import re
 
 from polymodal.core import Modality, RunError
+from polymodal.media.extraction import Extraction
 from polymodal.predict.bare import bare_config
 from polymodal.report.folder import read_run
 from polymodal.report.metrics import label
@@ -99,12 +100,16 @@ def _origin(run: Run, modality: Modality) -> str:
     """Return how a modality is made."""
     about = run.config["data"]
     extraction = about.get("extraction") or {}
-    made = [
-        str(extraction.get("options", {}).get(modality.name, "")),
-        str(extraction.get("versions", {}).get(modality.name, "")),
-    ]
+    named, versions = extraction.get("options", {}), extraction.get("versions", {})
+    features = Extraction.from_dict(named) if named else None
+    streams = {**features.streams("audio"), **features.streams("vision")} if features else {}
+    what = streams.get(modality.name) or named.get(modality.name, "")
+    made = [str(what), str(versions.get(modality.name, ""))]
     encoder = about["encode"].get(modality.name) or modality.encoder
     said = [" ".join(filter(None, made)), f"read with {encoder}" if encoder else ""]
+    trained = extraction.get("trained_on", {}).get(modality.name)
+    if trained is not None:
+        said.append(f"its network was trained on {', '.join(trained) or 'data that its card does not name'}")
     return _cell("; ".join(filter(None, said)) or "as the corpus has it")
 
 

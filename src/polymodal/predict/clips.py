@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from polymodal.core import Modality, OptionError, RunError
 from polymodal.data.encode import is_plugin
-from polymodal.media.extraction import Extraction, Recogniser
+from polymodal.media.extraction import STREAMS, Extraction, Recogniser
 from polymodal.media.types import Utterance
 from polymodal.predict.features import Row
 from polymodal.train.run import Run
@@ -56,14 +56,15 @@ def open_clips(run: Run, *, assets: str | Path | None, threads: int, recogniser:
     about, names, texts = run.config["data"], run.schema.names, _texts(run)
     told = (about.get("extraction") or {}).get("options")
     recorded = Extraction.from_dict(told) if told else NOTHING
-    audio, vision = _extractor(recorded.audio, "audio" in names), _extractor(recorded.vision, "vision" in names)
-    if not texts and (audio, vision) == ("none", "none"):
+    audio, vision = (_extractor(recorded, modality, names) for modality in STREAMS)
+    reader = recorded.reader if "text" in names else ""
+    if not (texts or reader) and (audio, vision) == ("none", "none"):
         raise _refusal(run)
     text = recorded.text if recorded.text in ("faster-whisper", "pocketsphinx") else "auto"
-    if not texts and recorded.align == "none":
+    if not (texts or reader) and recorded.align == "none":
         text = "none"
     cut = recorded.utterances if recorded.utterances == "windows" else "speech"
-    wanted = replace(recorded, audio=audio, vision=vision, text=text, utterances=cut)
+    wanted = replace(recorded, audio=audio, vision=vision, text=text, reader=reader, utterances=cut)
     pipeline = _open(wanted, assets, threads, recogniser)
     return _matched(run, pipeline, texts, _change(about.get("extraction") or {}, pipeline))
 
@@ -79,8 +80,10 @@ def _texts(run: Run) -> list[str]:
     return found if len(found) < 2 else [n for n in found if n == "text"]
 
 
-def _extractor(recorded: str, used: bool) -> str:
-    return recorded if used and recorded != "file" else "none"
+def _extractor(recorded: Extraction, modality: str, names: Sequence[str]) -> str:
+    """Return what is to be extracted: all of ``modality`` where the run knows any of it, or they would change names."""
+    known = set(recorded.streams(modality)) & set(names)
+    return str(getattr(recorded, modality)) if known else "none"
 
 
 def _open(extraction: Extraction, assets: str | Path | None, threads: int, recogniser: Recogniser) -> Pipeline:

@@ -40,6 +40,7 @@ class FakePipeline:
         )
         self.notes = ("nobody transcribes",)
         self.versions = {"audio": f"fake {assets}"}
+        self.trained_on: dict[str, tuple[str, ...]] = {}
 
     def read(self, source: Path, *, name: str, segments: Sequence[Segment] | None) -> FakeReading:
         clip = json.loads(source.read_text())

@@ -109,6 +109,7 @@ def test_a_store_holds_what_the_pipeline_found(run: Run, tmp_path: Path) -> None
         "options": {**Extraction(audio="logmel", utterances="clip", text="given").to_dict()},
         "versions": {"audio": f"fake {tmp_path}"},
         "modalities": ["audio", "vision"],
+        "trained_on": {},
     }
     assert {"nobody transcribes", "no clip has text: it is left out"} <= set(corpus.notes)
     assert (summary.clips, summary.done, summary.before, summary.failed) == (7, 7, 0, 0)

@@ -125,7 +125,10 @@ def find_schema(manifest: Manifest, found: Facts, made: Sequence[Made]) -> tuple
                         "make both files with the same settings, or leave one out"
                     )
     absent = [f"no clip has {name}: it is left out" for name in wanted if name not in used]
-    return Schema(tuple(used[name][0] for name in ORDER if name in used), manifest.targets), absent
+    # A file's features have no place in ``wanted``.
+    names = sorted(dict.fromkeys([*wanted, *used]), key=lambda n: ORDER.index(n.partition("_")[0]))
+    found_in = [used[name][0] for name in names if name in used]
+    return Schema(tuple(found_in), manifest.targets), absent
 
 
 def assemble(manifest: Manifest, found: Facts, made: Sequence[Made], failed: int, folder: Path) -> Corpus:
@@ -151,7 +154,12 @@ def assemble(manifest: Manifest, found: Facts, made: Sequence[Made], failed: int
         schema=schema,
         splits={split: side.finish(schema) for split, side in sides.items() if side.ids},
         notes=(*manifest.notes, *found.notes, *absent, *lost, *_clip_notes(made, failed)),
-        extraction={"options": found.extraction.to_dict(), "versions": found.versions, "modalities": modalities},
+        extraction={
+            "options": found.extraction.to_dict(),
+            "versions": found.versions,
+            "modalities": modalities,
+            "trained_on": {name: list(found.trained_on[name]) for name in modalities if name in found.trained_on},
+        },
     ).check()
 
 

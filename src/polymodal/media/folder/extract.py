@@ -60,9 +60,11 @@ def extract(
         OptionError: options that do not fit the manifest, or an extractor or cluster that cannot be had.
     """
     from polymodal.media.pipeline import Pipeline
+    from polymodal.media.pretrained.named import pinned
 
     folder = Path(out)
     _check(manifest, extraction, workers)
+    extraction = pinned(extraction)  # for all workers: a branch of a hub may move on meanwhile
     partial = _open_partial(folder, manifest)
     job = Job(extraction, None if assets is None else str(Path(assets).absolute()), make or Pipeline, asr_device)
     began = time.perf_counter()

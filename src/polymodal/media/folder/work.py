@@ -70,6 +70,7 @@ class Facts:
     modalities: tuple[Modality, ...]
     notes: tuple[str, ...]
     versions: dict[str, str]
+    trained_on: dict[str, tuple[str, ...]]
 
 
 @cache
@@ -83,7 +84,9 @@ def _pipeline(job: Job) -> Pipeline:
 def facts(job: Job) -> Facts:
     """Return what is extracted in fact, and with what."""
     pipeline = _pipeline(job)
-    return Facts(pipeline.extraction, pipeline.modalities, pipeline.notes, dict(pipeline.versions))
+    return Facts(
+        pipeline.extraction, pipeline.modalities, pipeline.notes, dict(pipeline.versions), dict(pipeline.trained_on)
+    )
 
 
 def work(job: Job, task: Task) -> str:

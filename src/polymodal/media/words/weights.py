@@ -128,15 +128,15 @@ def _from_hub(model: str) -> Path | str:
     except (ValueError, HFValidationError) as error:
         raise OptionError(f"there is no speech model {model!r}: {' '.join(str(error).split())[:300]}") from None
     try:
-        _reach(constants.ENDPOINT)
+        reach(constants.ENDPOINT)
         return _complete(Path(download_model(model)), f"the hub has {model}")
     except failures as error:
         reason = " ".join(str(error).split())[:200]
         return f"there is no folder {model}, and the model {model} cannot be had from {constants.ENDPOINT}: {reason}"
 
 
-def _reach(endpoint: str) -> None:
-    """Raise OSError unless the hub answers; its client would wait for much longer."""
+def reach(endpoint: str) -> None:
+    """Raise OSError unless the hub at ``endpoint`` answers soon; its client would wait for much longer."""
     try:
         urlopen(endpoint, timeout=PATIENCE).close()
     except HTTPError:
