@@ -13,6 +13,7 @@ from polymodal.bench import Search, search
 from polymodal.bench.job import Cell
 from polymodal.bench.plan import Conditions, EntryPlan
 from polymodal.data.progress import console
+from polymodal.train.space import default_space
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +75,7 @@ def test_a_closed_form_has_nothing_to_search(tmp_path: Path, tried: list[dict]) 
 
 
 def test_the_space_of_every_method_has_its_dropouts_that_are_numbers(tmp_path: Path) -> None:
-    found = search._default_space({"dropout": 0.1, "text_dropout": 0, "dropouts": {"text": 0.1}, "width": 8})
+    found = default_space({"dropout": 0.1, "text_dropout": 0, "dropouts": {"text": 0.1}, "width": 8})
     assert set(found) == {"lr", "weight_decay", "dropout", "text_dropout"}
 
 

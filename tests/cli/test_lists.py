@@ -14,6 +14,7 @@ from polymodal.cli.parser import Parser, build_parser
 
 POSITIONAL = {
     "fit": ["mmcl", "--data", "a.pkl"],
+    "fit best": ["--data", "a.pkl"],
     "evaluate": ["runs/a"],
     "audit": ["runs/a"],
     "bench": [],
@@ -24,6 +25,7 @@ OPTIONS: dict[tuple[str, str], tuple[list[str], Any]] = {
     ("fit", "--set"): (["width=64", "beta=0.5"], ["width=64", "beta=0.5"]),
     ("fit", "--encoder"): (["text=minilm?tuning=lora", "face=none"], ["text=minilm?tuning=lora", "face=none"]),
     ("fit", "--encode"): (["text=minilm", "audio=a.b:c"], ["text=minilm", "audio=a.b:c"]),
+    ("fit best", "--encode"): (["text=minilm", "audio=a.b:c"], ["text=minilm", "audio=a.b:c"]),
     ("fit", "--seeds"): (["1", "2", "30"], (1, 2, 30)),
     ("evaluate", "--stress"): (
         ["missing:rate=0.1/0.3", "noise:audio,snr=20/0"],

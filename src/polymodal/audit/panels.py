@@ -24,12 +24,12 @@ def panel_of(run: Run, fold: int | None = None) -> Panel:
 def judge_of(run: Run, corpus: Corpus, split: str) -> tuple[Judge, Corpus]:
     """Return who may be asked about ``split`` of ``corpus``, and the corpus that has it.
 
-    A run of folds is asked about its own corpus out of fold; all that was dealt is then the split ``test``.
+    A run of folds is asked about its own corpus out of fold; all that was dealt is then one test split.
     """
     if not run.crossed or corpus.hash != run.config["data"]["hash"]:
         return panel_of(run), corpus
     dealt = run.dealt(corpus)
-    return (OutOfFold(run, dealt) if split == "test" else panel_of(run)), dealt.whole
+    return (OutOfFold(run, dealt) if split == dealt.folds.tested else panel_of(run)), dealt.whole
 
 
 class OutOfFold:

@@ -18,12 +18,10 @@ from polymodal.data.progress import console
 from polymodal.train.fit import open_fabric, train_member
 from polymodal.train.members import Member
 from polymodal.train.plan import Plan
+from polymodal.train.space import default_space, logarithmic
 
 if TYPE_CHECKING:
     from optuna import Trial
-
-DEFAULT_SPACE = {"lr": [1e-4, 3e-3], "weight_decay": [1e-4, 1e-1]}
-DROPOUT = [0.0, 0.6]
 
 WARM = 3
 """Epochs that every trial gets."""
@@ -72,7 +70,7 @@ def run_search(task: tuple[Cell, Search]) -> Found:
     except (DataError, OptionError):
         return Found()  # `run_cell` will say why
     own = {**plan.config["options"], **plan.config["recipe"]}
-    space = {name: what for name, what in (search.space or _default_space(own)).items() if name in own}
+    space = {name: what for name, what in (search.space or default_space(own)).items() if name in own}
     if not space or not method.phases():  # fitted in closed form: it chooses on validation by itself
         return Found()
     digest = hashlib.sha256(json.dumps([content_key(plan, method, cell.device), space], sort_keys=True).encode())
@@ -99,11 +97,6 @@ def run_search(task: tuple[Cell, Search]) -> Found:
     return Found(best, len(study.trials), sum(len(t.intermediate_values) for t in study.trials))
 
 
-def _default_space(own: dict[str, Any]) -> dict[str, Any]:
-    """Return the space every entry has: rate, decay, and each dropout of its method that is one number."""
-    return DEFAULT_SPACE | {n: DROPOUT for n, value in own.items() if "dropout" in n and isinstance(value, int | float)}
-
-
 def _try(trial: Trial, cell: Cell, space: dict[str, Any]) -> float:
     plan, _ = prepared(replace(cell, tuned={name: suggest(trial, name, what) for name, what in space.items()}))
     return trained_loss(plan, cell, trial)
@@ -116,7 +109,7 @@ def suggest(trial: Trial, name: str, what: Any) -> Any:
     low, high = what
     if isinstance(low, int) and isinstance(high, int):
         return trial.suggest_int(name, low, high)
-    return trial.suggest_float(name, low, high, log=low > 0 and high >= 10 * low)
+    return trial.suggest_float(name, low, high, log=logarithmic(low, high))
 
 
 def trained_loss(plan: Plan, cell: Cell, trial: Trial) -> float:

@@ -19,6 +19,7 @@ EXAMPLES = {
   polymodal fit mmcl --data stores/interviews --folds leave-one-group-out
   polymodal fit mmcl --data mosi.pkl --train-stress missing:rate=0.3
   polymodal fit linear --data mosi.pkl            the floor that every method must beat
+  polymodal fit best --data mosi.pkl              what suits this corpus: polymodal fit best --help
   polymodal fit my_method.py:Mine --data mosi.pkl
   polymodal fit mmcl --data mosi.pkl --out runs/mosi --resume
   torchrun --nproc-per-node 2 -m polymodal fit mmcl --data mosi.pkl --out runs/mosi"""

@@ -12,6 +12,7 @@ from polymodal.core.errors import PolymodalError, nearest
 COMMANDS = {
     "demo": ("demo", "train MMCL on the embedded corpus, test it on every subset of modalities, write a report"),
     "fit": ("fit", "train a method on a corpus"),
+    "fit best": ("best", "find what suits a corpus: methods, settings and modalities in a time limit, one run"),
     "evaluate": ("evaluate", "score a run on complete input and on every subset of modalities; write its report"),
     "audit": ("audit", "what each modality is worth to a run, sample by sample"),
     "compare": ("compare", "one table and paired tests for several runs"),
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"polymodal {__version__}")
         return 0
-    name = " ".join(words[:2]) if words[0] == "data" else words[0]
+    pair = " ".join(words[:2])
+    name = pair if words[0] == "data" or pair in COMMANDS else words[0]
     if name not in COMMANDS:
         return _wrong_command(words, name)
     try:
@@ -77,6 +79,7 @@ def overview() -> str:
             "  polymodal demo",
             "  polymodal data info mosi.pkl",
             "  polymodal fit mmcl --data mosi.pkl --seeds 1111,1112,1113",
+            "  polymodal fit best --data mosi.pkl --minutes 20",
             "  polymodal extract clips.csv --out stores/mine",
             "  polymodal predict runs/mine clip.mp4 --html clip.html",
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import torch
@@ -146,6 +146,10 @@ class Batch:
             None if self.domain is None else self.domain[chosen],
             None if self.group is None else self.group[chosen],
         )
+
+    def only(self, names: Collection[str]) -> Batch:
+        """Return the batch with the streams of the modalities ``names`` alone, in the same order."""
+        return replace(self, streams={n: s for n, s in self.streams.items() if n in names})
 
     def labelled(self, target: str) -> Tensor:
         """Return ``(batch,)`` bool, the samples whose label ``target`` is known."""

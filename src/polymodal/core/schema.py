@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -200,6 +201,14 @@ class Schema:
             if t.name == name:
                 return t
         raise DataError(f"no target {name!r}{nearest(name, [t.name for t in self.targets])}")
+
+    def only(self, names: Collection[str]) -> Schema:
+        """Return the schema of the modalities ``names``, in the same order, and of the targets that are left then."""
+        return replace(
+            self,
+            modalities=tuple(m for m in self.modalities if m.name in names),
+            targets=tuple(t for t in self.targets if t.modality is None or t.modality in names),
+        )
 
     def with_modality(self, modality: Modality) -> Schema:
         """Return the schema with the modality of the same name replaced."""

@@ -321,6 +321,36 @@ class Corpus:
         content = self.stored_hash and derived_hash(self.stored_hash, target, match)
         return replace(self, schema=replace(self.schema, targets=(target,)), splits=splits, stored_hash=content)
 
+    def only(self, names: Sequence[str]) -> Corpus:
+        """Return the corpus with the modalities ``names`` alone, in their own order, and the targets left then."""
+        schema = self.schema.only(names)
+        splits = {
+            split: replace(
+                part,
+                columns={n: part.columns[n] for n in schema.names},
+                present={n: part.present[n] for n in schema.names},
+                targets={t.name: part.targets[t.name] for t in schema.targets},
+                ratings={t.name: part.ratings[t.name] for t in schema.targets if t.name in part.ratings},
+            )
+            for split, part in self.splits.items()
+        }
+        return replace(self, schema=schema, splits=splits)
+
+    def asking(self, names: Sequence[str]) -> Corpus:
+        """Return the corpus with the targets ``names`` alone, in their own order; DataError names the nearest to one
+        that is not there."""
+        kept = [self.schema.target(name) for name in names]
+        schema = replace(self.schema, targets=tuple(t for t in self.schema.targets if t in kept))
+        splits = {
+            split: replace(
+                part,
+                targets={t.name: part.targets[t.name] for t in schema.targets},
+                ratings={t.name: part.ratings[t.name] for t in schema.targets if t.name in part.ratings},
+            )
+            for split, part in self.splits.items()
+        }
+        return replace(self, schema=schema, splits=splits)
+
     def with_split(self, name: str, split: Split) -> Corpus:
         """Return the corpus with one split added or replaced."""
         return replace(self, splits={**self.splits, name: split}, stored_hash=None, stored_normalizer=None)

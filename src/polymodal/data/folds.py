@@ -1,13 +1,15 @@
 """Cross-validation by groups: which fold tests a sample, which validates on it, which trains on it.
 
 The splits ``train``, ``valid`` and ``test`` are pooled, and their groups (videos, speakers) dealt to folds, whole; any
-other test split stays as it is. The folds stand in a circle: each is tested by the models that validate on those behind
-it and train on all others, so that a sample is predicted once by models that never saw its group.
+other test split stays as it is, and so does ``test`` where only the other two are to be dealt. The folds stand in a
+circle: each is tested by the models that validate on those behind it and train on all others, so that a sample is
+predicted once by models that never saw its group.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -23,6 +25,9 @@ from polymodal.data.ragged import Array
 POOLED = ("train", "valid", "test")
 """Splits whose samples are dealt."""
 
+OUT_OF_FOLD = "out_of_fold"
+"""What the samples that were dealt are called as a test split where ``test`` is none of them."""
+
 HANDFUL = 5
 """Groups to validate on, at most, where every group is a fold; else a fifth of the others."""
 
@@ -36,12 +41,14 @@ class Folds:
         by: what stays whole: ``group``, or ``sample`` where no groups are known.
         groups: of each fold the names of its groups, or the ids of its samples.
         validated: folds, behind its own in the circle, on which the models that test a fold validate.
+        splits: whose samples were dealt, some of ``POOLED``.
     """
 
     scheme: FoldScheme
     by: str
     groups: tuple[tuple[str, ...], ...]
     validated: int = 1
+    splits: tuple[str, ...] = POOLED
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -87,12 +94,19 @@ class Folds:
             "by": self.by,
             "validated": self.validated,
             "groups": [list(names) for names in self.groups],
+            **({} if self.splits == POOLED else {"splits": list(self.splits)}),
         }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Folds:
         """Inverse of ``to_dict``."""
-        return cls(data["scheme"], data["by"], tuple(map(tuple, data["groups"])), data["validated"])
+        splits = tuple(data.get("splits", POOLED))
+        return cls(data["scheme"], data["by"], tuple(map(tuple, data["groups"])), data["validated"], splits)
+
+    @property
+    def tested(self) -> str:
+        """The name that the samples that were dealt have as a test split."""
+        return "test" if "test" in self.splits else OUT_OF_FOLD
 
 
 class Dealt:
@@ -113,7 +127,8 @@ class Dealt:
 
     def __init__(self, corpus: Corpus, folds: Folds) -> None:
         self.folds, self._corpus = folds, corpus
-        self.pooled = pooled(corpus)
+        self.pooled = pooled(corpus, folds.splits)
+        self._fixed = fixed(corpus, folds.splits)
         self.numbers = folds.numbers(self.pooled)
         self._made: dict[int, Corpus] = {}
 
@@ -125,16 +140,18 @@ class Dealt:
 
     @property
     def whole(self) -> Corpus:
-        """The corpus to be tested on: all samples that were dealt as ``test``, and the test splits that stay."""
-        return replace(self._corpus, splits={"test": self.pooled, **fixed(self._corpus)}, stored_hash=self._corpus.hash)
+        """The corpus to be tested on: all samples that were dealt as one split, and the test splits that stay."""
+        splits = {self.folds.tested: self.pooled, **self._fixed}
+        return replace(self._corpus, splits=splits, stored_hash=self._corpus.hash)
 
     def corpus(self, fold: int) -> Corpus:
-        """Return the corpus whose ``train``, ``valid`` and ``test`` are those of ``fold``; features are shared."""
+        """Return the corpus whose ``train``, ``valid`` and ``test`` (``Folds.tested``) are those of ``fold``; features
+        are shared."""
         if fold not in self._made:
             parts = {name: self.pooled.view(rows) for name, rows in self._rows(fold).items()}
             self._made[fold] = replace(
                 self._corpus,
-                splits={**parts, **fixed(self._corpus)},
+                splits={**parts, **self._fixed},
                 truth={},
                 stored_hash=derived_hash(self._corpus.hash, self.hash, fold),
                 stored_normalizer=None,
@@ -143,7 +160,7 @@ class Dealt:
 
     def _rows(self, fold: int) -> dict[str, Array]:
         tested, validated = self.numbers == fold, np.isin(self.numbers, self.folds.validation(fold))
-        rows = {"train": ~tested & ~validated, "valid": validated, "test": tested}
+        rows = {"train": ~tested & ~validated, "valid": validated, self.folds.tested: tested}
         return {name: np.flatnonzero(chosen) for name, chosen in rows.items()}
 
     def notes(self) -> list[str]:
@@ -153,8 +170,8 @@ class Dealt:
             found.append(
                 "no groups (videos, speakers) are known: samples are dealt one by one, and a person may be in two folds"
             )
-        if kept := fixed(self._corpus):
-            found.append(f"{', '.join(kept)} stays as it is, tested by the models of all folds")
+        if self._fixed:
+            found.append(f"{', '.join(self._fixed)} stays as it is, tested by the models of all folds")
         return found
 
     def warnings(self) -> list[str]:
@@ -163,7 +180,7 @@ class Dealt:
         Raises:
             DataError: a fold without any known label to train or to validate on.
         """
-        found = leaks(replace(self._corpus, splits={"train": self.pooled, **fixed(self._corpus)}))
+        found = leaks(replace(self._corpus, splits={"train": self.pooled, **self._fixed}))
         found += texts_across(self.pooled, self.numbers, self._corpus.schema)
         largest = int(np.bincount(np.unique(_names(self.pooled), return_inverse=True)[1]).max())
         if 2 * largest > len(self.pooled):
@@ -191,11 +208,14 @@ class Dealt:
         return found
 
 
-def deal(corpus: Corpus, scheme: FoldScheme, *, seed: int = 0) -> Folds:
+def deal(corpus: Corpus, scheme: FoldScheme, *, seed: int = 0, splits: Sequence[str] = POOLED) -> Folds:
     """Deal the samples of ``corpus`` to folds: groups whole, sizes and shares of classes as even as they go.
 
     Greedy: the largest group first, each to the fold that has least of what it brings. The dealing is a function of the
     corpus and ``seed``, so that all methods are compared on the same folds.
+
+    Args:
+        splits: whose samples are dealt, of ``POOLED``; the others stay as they are.
 
     Raises:
         OptionError: a scheme that is none.
@@ -203,7 +223,7 @@ def deal(corpus: Corpus, scheme: FoldScheme, *, seed: int = 0) -> Folds:
             domains with hidden labels.
     """
     scheme = read_value("folds", scheme, FoldScheme)
-    samples = pooled(corpus)
+    samples = pooled(corpus, splits)
     _check(corpus)
     names, member = np.unique(_names(samples), return_inverse=True)
     by = "group" if len(samples.groups) else "sample"
@@ -224,23 +244,23 @@ def deal(corpus: Corpus, scheme: FoldScheme, *, seed: int = 0) -> Folds:
     else:
         home, validated = _dealt(_contents(corpus.schema, samples, member), wanted, rng), 1
     groups = tuple(tuple(names[home == fold].tolist()) for fold in range(wanted))
-    return Folds(scheme, by, groups, validated)
+    return Folds(scheme, by, groups, validated, tuple(splits))
 
 
-def pooled(corpus: Corpus) -> Split:
+def pooled(corpus: Corpus, splits: Sequence[str] = POOLED) -> Split:
     """Return the samples that folds are made of; DataError where there are none, or some have groups and some not."""
-    parts = {name: corpus.splits[name] for name in POOLED if name in corpus.splits}
+    parts = {name: corpus.splits[name] for name in splits if name in corpus.splits}
     if not parts:
-        raise DataError(f"{corpus.source} has none of the splits {', '.join(POOLED)}, which folds are made of")
+        raise DataError(f"{corpus.source} has none of the splits {', '.join(splits)}, which folds are made of")
     known = [name for name, part in parts.items() if len(part.groups)]
     if known and len(known) < len(parts):
         raise DataError(f"{corpus.source} has groups in {', '.join(known)} only; give all of {', '.join(parts)} groups")
     return Split.joined(list(parts.values()))
 
 
-def fixed(corpus: Corpus) -> dict[str, Split]:
-    """Return the test splits that stay as they are."""
-    return {name: split for name, split in corpus.splits.items() if name not in POOLED}
+def fixed(corpus: Corpus, splits: Sequence[str] = POOLED) -> dict[str, Split]:
+    """Return the test splits that stay as they are where ``splits`` are dealt."""
+    return {name: split for name, split in corpus.splits.items() if name not in splits}
 
 
 def _names(samples: Split) -> list[str]:

@@ -3,11 +3,11 @@
 ``SOURCE`` is a planted corpus (``synthetic:NAME``), a store, a folder of ``.csd`` files, a pickle in the layout of
 MMSA, MulT or MAG-BERT, a function that returns a Corpus (``package.module:function``, ``file.py:function``), a data set
 of a hub (``hf:owner/name@revision``, see ``data.tabular.read``), or several sources as domains of one corpus
-(``mix:a.pkl,b.pkl``, see ``data.mix``). The kind is found by looking; ``mmsa:PATH``,
-``magbert:PATH``, ``csd:PATH`` and ``store:PATH`` force it. Options are the reader's own, plus ``modalities=a,b`` (keep
-only these), ``limit=N`` (the first N samples of each split), ``held_out=2/5`` (fold 2 of 5 as the test split, see
-``data.folds``; ``held_out=2/leave-one-group-out``) and ``match=sample`` or ``match=group`` (a retrieval in the
-place of the targets, see ``Corpus.for_retrieval``).
+(``mix:a.pkl,b.pkl``, see ``data.mix``). The kind is found by looking; ``mmsa:PATH``, ``magbert:PATH``, ``csd:PATH`` and
+``store:PATH`` force it. Options are the reader's own, plus ``modalities=a,b`` and ``targets=a,b`` (keep only these),
+``limit=N`` (the first N samples of each split), ``held_out=2/5`` (fold 2 of 5 as the test split, see ``data.folds``;
+``held_out=2/leave-one-group-out``) and ``match=sample`` or ``match=group`` (a retrieval in the place of the targets, see
+``Corpus.for_retrieval``).
 """
 
 from __future__ import annotations
@@ -217,6 +217,7 @@ def _finish(
     source: str,
     *,
     modalities: tuple[str, ...] | None = None,
+    targets: tuple[str, ...] | None = None,
     limit: Count | None = None,
     held_out: HeldOut | None = None,
     match: Match | None = None,
@@ -229,10 +230,13 @@ def _finish(
         splits[split_name(name)] = split if limit is None else split.select(range(min(limit, len(split))))
     changed = replace(corpus, splits=splits)
     if modalities is not None:
-        changed = _keep(changed, choose(modalities, corpus.schema.names))
-    if corpus.stored_hash is not None and (modalities is not None or limit is not None):
+        changed = changed.only(choose(modalities, corpus.schema.names))
+    if targets is not None:
+        changed = changed.asking(targets)
+    if corpus.stored_hash is not None and (modalities or targets or limit is not None):
         # A store may be larger than memory: what its options leave of it is named without reading it.
-        changed = replace(changed, stored_hash=derived_hash(corpus.stored_hash, changed.schema.names, limit))
+        left = (changed.schema.names, limit, *(targets or ()))
+        changed = replace(changed, stored_hash=derived_hash(corpus.stored_hash, *left))
     if limit is not None:
         changed = replace(changed, stored_normalizer=None)
     if held_out is not None:
@@ -249,25 +253,6 @@ def _fold(corpus: Corpus, held_out: str) -> Corpus:
     if int(number) >= len(folds):
         raise OptionError(f"held_out={held_out}: the {len(folds)} folds are 0 to {len(folds) - 1}")
     return Dealt(corpus, folds).corpus(int(number))
-
-
-def _keep(corpus: Corpus, names: list[str]) -> Corpus:
-    schema = replace(
-        corpus.schema,
-        modalities=tuple(m for m in corpus.schema.modalities if m.name in names),
-        targets=tuple(t for t in corpus.schema.targets if t.modality in (None, *names)),
-    )
-    splits = {
-        split: replace(
-            part,
-            columns={n: part.columns[n] for n in names},
-            present={n: part.present[n] for n in names},
-            targets={t.name: part.targets[t.name] for t in schema.targets},
-            ratings={t.name: part.ratings[t.name] for t in schema.targets if t.name in part.ratings},
-        )
-        for split, part in corpus.splits.items()
-    }
-    return replace(corpus, schema=schema, splits=splits)
 
 
 def _absences(corpus: Corpus) -> list[str]:

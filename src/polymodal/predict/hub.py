@@ -150,12 +150,12 @@ def check_portable(config: dict[str, Any], run: str) -> None:
         config: content of ``run.json``.
         run: what messages call it.
     """
-    method = config["method_source"]
-    if method not in method_ids():
-        raise RunError(
-            f"{run} uses the method {method}, code that does not come with polymodal: it cannot travel over a hub; "
-            "hand over the folder together with that code"
-        )
+    for method in _methods(config["method_source"], config["options"]):
+        if method not in method_ids():
+            raise RunError(
+                f"{run} uses the method {method}, code that does not come with polymodal: it cannot travel over a hub; "
+                "hand over the folder together with that code"
+            )
     refuse_foreign([target["task"] for target in config["data"]["schema"]["targets"]], run)
     for spec in _encoders(config):
         if ":" in spec:
@@ -168,6 +168,16 @@ def check_portable(config: dict[str, Any], run: str) -> None:
                 f"{run} reads text with {spec}, a folder of the machine it was trained on: its owner must push that "
                 "encoder and fit the run with the encoder's name on the hub"
             )
+
+
+def _methods(method: str, options: dict[str, Any]) -> list[str]:
+    """Return the method of a run and those inside it: members of an ensemble, the base of a wrapper."""
+    found = [method]
+    for member in options.get("members", ()):
+        found += _methods(member["method"], member.get("options", {}))
+    if isinstance(options.get("base"), str):
+        found += _methods(options["base"], options.get("base_options", {}))
+    return found
 
 
 def _encoders(config: dict[str, Any]) -> list[str]:

@@ -1,8 +1,8 @@
 """Which members of a run predict which sample of a corpus.
 
 - A run without folds: the seed's only member predicts all.
-- A run of folds on its own corpus: what was dealt is the split ``test``, and each of its samples is predicted by the
-  member of the fold that tests it, which never saw its group.
+- A run of folds on its own corpus: what was dealt is one split, ``test`` (see ``Folds.tested``), and each of its
+  samples is predicted by the member of the fold that tests it, which never saw its group.
 - A run of folds on anything else: the mean over the seed's members, as it is predicted with.
 """
 
@@ -30,7 +30,7 @@ class Answers:
     """What a run says about a corpus, seed by seed.
 
     Attributes:
-        corpus: to be predicted; of a run of folds on its own corpus, what was dealt is its split ``test``.
+        corpus: to be predicted; of a run of folds on its own corpus, what was dealt is one test split.
         fused: ``fused`` and ``id`` as the last answer left them that was asked to keep them; of one member.
 
     Args:
@@ -91,14 +91,14 @@ class Answers:
         return merged | {"fold": np.full(len(merged["id"]), EVERY)}
 
     def _out_of_fold(self, split: str) -> bool:
-        return self._dealt is not None and split == "test"
+        return self._dealt is not None and split == self._dealt.folds.tested
 
     def _loader(self, split: str, fold: int | None) -> Loader:
         """Return the samples of ``split`` that the members of ``fold`` predict."""
         if (split, fold) not in self._loaders:
             rows = self.corpus[split]
             if self._dealt is not None and fold is not None and self._out_of_fold(split):
-                rows = self._dealt.corpus(fold)["test"]
+                rows = self._dealt.corpus(fold)[split]
             self._loaders[split, fold] = self._run.loader(self.corpus, rows, fold)
         return self._loaders[split, fold]
 

@@ -16,6 +16,7 @@ from polymodal.train.recipe import advice
 
 if TYPE_CHECKING:
     from polymodal.data.corpus import Corpus
+    from polymodal.train.problem import Problem
     from polymodal.train.run import Run
 
 
@@ -158,11 +159,13 @@ def train_member(
     say: Callable[[str], None],
     checkpoint_seconds: float,
     watched: Callable[[int, float], None] | None = None,
+    problem: Problem | None = None,
 ) -> dict[str, Any]:
     """Train ``member`` on the splits of ``plan`` into ``place`` and return what ``result.json`` holds.
 
     Args:
         watched: as in ``Trainer``.
+        problem: what is learned, where it is not plainly the corpus of ``plan``.
     """
     from polymodal.core import seed_torch
     from polymodal.data.progress import progress_bar
@@ -173,7 +176,7 @@ def train_member(
     seed = member.seed
     seed_torch(seed)
     method = build(find_method(plan.config["method_source"]), plan.corpus.schema, plan.config["options"])
-    problem = CorpusProblem(plan.corpus, plan.recipe, seed)
+    problem = problem or CorpusProblem(plan.corpus, plan.recipe, seed)
     with progress_bar() as bar:
         trainer = Trainer(
             method, problem, plan.recipe, seed, place, fabric, bar, say, checkpoint_seconds, str(member), watched

@@ -50,11 +50,13 @@ def prepare(
     encode: dict[str, str],
     seeds: Sequence[int],
     folds: FoldScheme | None = None,
+    dealt: Sequence[str] = ("train", "valid", "test"),
     load: Callable[[str | Corpus], Corpus] | None = None,
 ) -> Plan:
     """Resolve what ``fit`` was asked for and check it; ``options`` hold those of the method and of ``Recipe``.
 
     Args:
+        dealt: splits that ``folds`` are made of.
         load: returns the corpus of a source; default ``load_corpus``.
 
     Raises:
@@ -80,14 +82,17 @@ def prepare(
     for name in parse_stress(recipe.train_stress).modalities if recipe.train_stress else ():
         corpus.schema.modality(name)
     trained, frozen = choose_encoders(corpus.schema, chosen, encoder, encode)
-    raw = None if folds is None else Dealt(corpus, deal(corpus, folds))
+    raw = None if folds is None else Dealt(corpus, deal(corpus, folds, splits=dealt))
     warnings = raw.warnings() if raw else leaks(corpus)
     corpus = encode_corpus(corpus, frozen)
     corpus = replace(corpus, schema=corpus.schema.with_encoders(trained))
     options = {**chosen["method"], **method_options}
-    dealt = Dealt(corpus, raw.folds) if raw else None
+    in_folds = Dealt(corpus, raw.folds) if raw else None
     return Plan(
-        _config(method, method_class, options, recipe, corpus, frozen, seeds, warnings, dealt), corpus, recipe, dealt
+        _config(method, method_class, options, recipe, corpus, frozen, seeds, warnings, in_folds),
+        corpus,
+        recipe,
+        in_folds,
     )
 
 
@@ -127,7 +132,7 @@ def _config(
         "method_source": method,
         "paper": method_class.paper,
         "handles_absence": method_class.handles_absence,
-        "options": _resolved(method_class, options),
+        "options": resolved(method_class, options),
         "recipe": asdict(recipe),
         "data": {
             "source": corpus.source,
@@ -149,7 +154,7 @@ def _config(
     }
 
 
-def _resolved(method_class: Any, options: dict[str, Any]) -> dict[str, Any]:
+def resolved(method_class: Any, options: dict[str, Any]) -> dict[str, Any]:
     """Return every option of the method with its value, as JSON holds it: a run must not change with a default."""
     import inspect
     import json

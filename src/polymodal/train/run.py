@@ -10,7 +10,7 @@ from typing import Any
 from polymodal.core import DataError, RunError, Schema
 from polymodal.data.corpus import Corpus, Split
 from polymodal.data.encode import encode_corpus, is_plugin
-from polymodal.data.folds import Dealt, Folds, deal
+from polymodal.data.folds import POOLED, Dealt, Folds, deal
 from polymodal.data.loader import Loader
 from polymodal.data.sources import load_corpus
 from polymodal.data.standardise import Normalizer
@@ -148,7 +148,11 @@ class Run:
         """
         stored = self.config["folds"]
         # A run from a hub does not bring the names of its groups along.
-        dealt = Dealt(corpus, Folds.from_dict(stored) if "groups" in stored else deal(corpus, stored["scheme"]))
+        again = "groups" not in stored
+        folds = (
+            deal(corpus, stored["scheme"], splits=stored.get("splits", POOLED)) if again else Folds.from_dict(stored)
+        )
+        dealt = Dealt(corpus, folds)
         if dealt.hash != stored["hash"]:
             raise RunError(
                 f"the folds of {self.path} cannot be made again from {corpus.source}: its groups have changed"

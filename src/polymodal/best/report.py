@@ -1,0 +1,157 @@
+"""What a search says: a line per candidate, and ``best.json``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polymodal.best.assemble import Choice
+from polymodal.best.budget import Budget
+from polymodal.best.curve import Curve
+from polymodal.best.ground import Ground
+from polymodal.best.records import Record, Records
+from polymodal.core.estimate import plain
+from polymodal.report.metrics import is_percent, label, write_value
+from polymodal.score import compare_tables
+from polymodal.train.checkpoint import write_json
+
+FILE = "best.json"
+
+
+def line_of(record: Record, ground: Ground, choice: Choice | None) -> str:
+    """Return what became of a candidate, and the best so far, as one line."""
+    name = str(record.candidate)
+    if record.state != "done" or choice is None:
+        return f"{name}: given up, {record.why}"
+    own = written(ground, choice, choice.alone[-1])
+    losses = [choice.jury.loss(weights) for weights in choice.alone]
+    single = losses.index(min(losses))
+    members = sum(map(bool, choice.whole))
+    if members == 1:
+        return f"{name}: {own}; best: {choice.candidates[single]}, {written(ground, choice, choice.whole)}"
+    return f"{name}: {own}; best: {members} together, {written(ground, choice, choice.whole)}"
+
+
+def written(ground: Ground, choice: Choice, weights: list[float]) -> str:
+    """Return the main metric of a weighted mean of candidates, as a person reads it."""
+    metric = ground.targets[0].spec.main
+    value = write_value(metric, ground.figure(choice.jury.mean(weights)).mean)
+    return f"{label(metric)} {value}{'%' if is_percent(metric) else ''}"
+
+
+def write_best(ground: Ground, records: Records, choice: Choice, budget: Budget, curve: Curve | None = None) -> None:
+    """Write ``best.json`` into the run folder: what was tried, what was chosen, what it gained."""
+    found = summary(ground, records, choice, budget)
+    write_json(records.folder / FILE, found | {"curve": plain(curve) if curve else None})
+
+
+def summary(ground: Ground, records: Records, choice: Choice, budget: Budget) -> dict[str, Any]:
+    """Return what ``best.json`` holds, without the learning curve."""
+    target = ground.targets[0]
+    metric = target.spec.main
+    losses = [choice.jury.loss(weights) for weights in choice.alone]
+    single = losses.index(min(losses))
+    nested, alone = choice.nested(ground, choice.folds), choice.nested(ground, choice.single(ground))
+    gain = compare_tables([ground.measures(nested)], [ground.measures(alone)], metric, ground.blocks)
+    return {
+        "minutes": budget.seconds / 60,
+        "seconds": round(records.spent, 1),
+        "samples": len(ground.dealt.pooled),
+        "folds": len(ground.folds),
+        "by": ground.dealt.folds.by,
+        "target": target.name,
+        "metric": metric,
+        "higher_is_better": target.spec.metrics[metric],
+        "encode": records.encode,
+        "tried": [_tried(record, ground, choice) for record in records.done],
+        "single": {
+            "name": str(choice.candidates[single]),
+            "loss": losses[single],
+            "figure": plain(ground.figure(choice.jury.mean(choice.alone[single]))),
+        },
+        "ensemble": {
+            "loss": choice.jury.loss(choice.whole),
+            "figure": plain(ground.figure(choice.jury.mean(choice.whole))),
+        },
+        "nested": {
+            "ensemble": plain(ground.figure(nested)),
+            "single": plain(ground.figure(alone)),
+            "gain": plain(gain),
+        },
+        "members": [
+            {
+                "name": str(choice.candidates[n]),
+                "weight": choice.whole[n],
+                "by_fold": [weights[n] for weights in choice.folds],
+            }
+            for n in choice.members
+        ],
+        "honest": honest(ground),
+    }
+
+
+def _tried(record: Record, ground: Ground, choice: Choice) -> dict[str, Any]:
+    about = {
+        "name": str(record.candidate),
+        "state": record.state,
+        "why": record.why,
+        "seconds": round(record.seconds, 2),
+        "loss": record.loss,
+        "figure": None,
+    }
+    if record.state == "done":
+        number = list(choice.candidates).index(record.candidate)
+        about["figure"] = plain(ground.figure(choice.jury.mean(choice.alone[number])))
+    return about
+
+
+def honest(ground: Ground) -> str:
+    """Return which figures may be believed, in words."""
+    kept = [name for name in ground.corpus.test_splits if name != ground.dealt.folds.tested]
+    nested = (
+        "the nested figures (weights chosen on the other folds) are nearly honest: what was tried did not depend on "
+        "them, but members of other folds learned from the samples"
+    )
+    told = "Figures of candidates and of the ensemble are those it was chosen by, and too good"
+    if kept:
+        return f"{told}; {nested}. The honest figure is that of {', '.join(kept)}, which nothing was chosen on."
+    return f"{told}; {nested}. There is no test split: only people that were never dealt would tell more."
+
+
+def sentences(found: dict[str, Any]) -> list[str]:
+    """Return what ``best.json`` says, in sentences."""
+    metric, percent = found["metric"], "%" if is_percent(found["metric"]) else ""
+
+    def value(figure: dict[str, Any]) -> str:
+        interval = f" [{write_value(metric, figure['low'])}, {write_value(metric, figure['high'])}]"
+        return f"{write_value(metric, figure['mean'])}{percent}{interval if figure['low'] is not None else ''}"
+
+    done = sum(tried["state"] == "done" for tried in found["tried"])
+    weights = ", ".join(f"{m['name']} {m['weight']:.0%}" for m in found["members"] if m["weight"])
+    nested = found["nested"]
+    lines = [
+        f"{done} candidates in {found['folds']} folds, {len(found['tried']) - done} more given up; ensemble: {weights}",
+        f"{label(metric)} of {found['target']} out of fold, weights chosen on the other folds: "
+        f"{value(nested['ensemble'])}; best single, so chosen: {value(nested['single'])}; {_gained(found)}",
+    ]
+    if found["curve"]:
+        points = ", ".join(f"{float(share):.0%} {value(point)}" for share, point in found["curve"]["points"].items())
+        lines.append(f"{found['curve']['name']} by share of the groups to learn from: {points}; {_more(found)}")
+    return [*lines, found["honest"]]
+
+
+def _gained(found: dict[str, Any]) -> str:
+    return _told(found, found["nested"]["gain"], "the ensemble is better", "the ensemble is WORSE", "cannot be told")
+
+
+def _more(found: dict[str, Any]) -> str:
+    gain = found["curve"]["gain"]
+    return _told(
+        found, gain, "more data would help", "more data did not help", "whether more would help cannot be told"
+    )
+
+
+def _told(found: dict[str, Any], gain: dict[str, Any], better: str, worse: str, unsure: str) -> str:
+    """Return which of three may be said of a difference."""
+    if gain["low"] is None or gain["low"] <= 0 <= gain["high"]:
+        return unsure
+    return better if (gain["difference"] > 0) == found["higher_is_better"] else worse
