@@ -19,6 +19,7 @@ POSITIONAL = {
     "audit": ["runs/a"],
     "bench": [],
     "extract": ["clips.csv", "--out", "store"],
+    "measure": ["clip.mp4"],
     "data convert": ["a.pkl", "store"],
 }
 OPTIONS: dict[tuple[str, str], tuple[list[str], Any]] = {
@@ -43,6 +44,8 @@ OPTIONS: dict[tuple[str, str], tuple[list[str], Any]] = {
     ("extract", "--columns"): (["clip=a file", "speaker=who"], ["clip=a file", "speaker=who"]),
     ("extract", "--target"): (["arousal", "valence"], ["arousal", "valence"]),
     ("extract", "--range"): (["-3", "3.5"], (-3.0, 3.5)),
+    ("measure", "--measures"): (["smile", "pauses"], ["smile", "pauses"]),
+    ("measure", "--synchrony"): (["loudness", "head_speed"], ["loudness", "head_speed"]),
     ("data convert", "--encode"): (["text=minilm", "face=none"], ["text=minilm", "face=none"]),
 }
 """(command, option) -> its values, and what the command gets."""

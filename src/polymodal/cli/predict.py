@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from polymodal.cli.clips import names_of, place_of, with_progress
 from polymodal.cli.text import print_json
 from polymodal.core.errors import DataError, OptionError
 from polymodal.core.options import Count
@@ -82,7 +83,7 @@ def predict(
     if live:
         return _live(predictor, clips[0] if clips else None, json)
     done: list[Any] = []
-    for clip, name in zip(clips, _names(clips), strict=True):
+    for clip, name in zip(clips, names_of(clips), strict=True):
         try:
             timeline = _one(predictor, clip, transcript, utterances)
             _write(timeline, clip, name if len(clips) > 1 else "", plot=plot, html=html)
@@ -123,31 +124,10 @@ def _check(
         raise OptionError("--json and --csv both print to standard output; choose one, or --out FOLDER for both")
 
 
-def _names(clips: list[str]) -> list[str]:
-    """Return a file name without ending for each clip, numbered where it is taken."""
-    names: list[str] = []
-    for clip in clips:
-        stem, number = Path(clip).stem, 1
-        name = stem
-        while name in names:
-            number += 1
-            name = f"{stem}-{number}"
-        names.append(name)
-    return names
-
-
 def _one(predictor: Predictor, clip: str, transcript: str | None, utterances: str | None) -> Timeline:
-    from polymodal.data.progress import console
-
-    if not console.is_terminal:
-        return predictor.predict(clip, transcript=transcript, utterances=utterances)
-    with console.status(f"reading {Path(clip).name}") as status:
-        return predictor.predict(
-            clip,
-            transcript=transcript,
-            utterances=utterances,
-            progress=lambda s: status.update(f"{Path(clip).name}: {s:.0f} s"),
-        )
+    return with_progress(
+        clip, lambda told: predictor.predict(clip, transcript=transcript, utterances=utterances, progress=told)
+    )
 
 
 def _print(timeline: Timeline) -> None:
@@ -160,19 +140,14 @@ def _print(timeline: Timeline) -> None:
 
 def _write(timeline: Timeline, clip: str, name: str, *, plot: str | None, html: str | None) -> None:
     """Draw the timeline and write its page; ``name`` is appended to the file names unless it is empty."""
-
-    def place(file: str) -> Path:
-        path = Path(file)
-        return path.with_name(f"{path.stem}-{name}{path.suffix}") if name else path
-
     if plot:
         from polymodal.predict.plot import timeline_plot
 
-        timeline_plot(timeline, place(plot))
+        timeline_plot(timeline, place_of(plot, name))
     if html:
         from polymodal.predict.page import write_page
 
-        write_page(timeline, clip, place(html))
+        write_page(timeline, clip, place_of(html, name))
 
 
 def _write_tables(timeline: Timeline, folder: Path, name: str) -> None:

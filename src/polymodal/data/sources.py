@@ -6,7 +6,7 @@ of a hub (``hf:owner/name@revision``, see ``data.tabular.read``), or several sou
 (``mix:a.pkl,b.pkl``, see ``data.mix``). The kind is found by looking; ``mmsa:PATH``, ``magbert:PATH``, ``csd:PATH`` and
 ``store:PATH`` force it. Options are the reader's own, plus ``modalities=a,b`` and ``targets=a,b`` (keep only these),
 ``limit=N`` (the first N samples of each split), ``held_out=2/5`` (fold 2 of 5 as the test split, see ``data.folds``;
-``held_out=2/leave-one-group-out``) and ``match=sample`` or ``match=group`` (a retrieval in the place of the targets, see
+``held_out=2/leave-one-group-out``) and ``match=sample`` or ``match=group`` (a retrieval in place of the targets, see
 ``Corpus.for_retrieval``).
 """
 

@@ -8,6 +8,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from polymodal.predict.files import write_whole
@@ -46,9 +47,21 @@ def write_page(timeline: Timeline, clip: str | Path | None, path: str | Path) ->
     Raises:
         DataError: the clip cannot be read, or the page not be written.
     """
+    return write_view(timeline.to_dict(), clip, path)
+
+
+def write_view(data: dict[str, Any], clip: str | Path | None, path: str | Path, *, title: str = "timeline") -> Path:
+    """Write the page of ``write_page`` from plain data, as ``timeline.js`` takes it.
+
+    Args:
+        title: what the page is, for the title of its window.
+
+    Raises:
+        DataError: as ``write_page``.
+    """
     path = Path(path)
     media, note = (None, "") if clip is None else _media(Path(clip), path)
-    return write_whole(path, _render(timeline, media, note).encode())
+    return write_whole(path, _render(data, media, note, title).encode())
 
 
 def _media(clip: Path, page: Path) -> tuple[_Media | None, str]:
@@ -76,7 +89,7 @@ def _tag(kind: str) -> str:
     return kind.partition("/")[0]
 
 
-def _render(timeline: Timeline, media: _Media | None, note: str) -> str:
+def _render(data: dict[str, Any], media: _Media | None, note: str, title: str) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -87,11 +100,11 @@ def _render(timeline: Timeline, media: _Media | None, note: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    data = timeline.to_dict()
     style = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in ("page.css", "timeline.css"))
     script = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in ("timeline.js", "page.js"))
     return environment.get_template("page.html.jinja").render(
         clip=data["clip"],
+        title=title,
         media=media,
         note=note,
         policy=_policy(style, script),

@@ -91,9 +91,10 @@ def _longest(timeline: Timeline) -> dict[str, float]:
 
 
 def _time(moment: Moment) -> str:
-    return f"{_clock(moment.start)}-{_clock(moment.end)}"
+    return f"{clock(moment.start)}-{clock(moment.end)}"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return minutes and seconds."""
     minutes, rest = divmod(seconds, 60)
     return f"{int(minutes)}:{rest:04.1f}"

@@ -1,4 +1,6 @@
-/* Shows a timeline (what `polymodal predict --json` prints) and keeps it in step with its clip.
+/* Shows a timeline (what `polymodal predict --json` prints) and keeps it in step with its clip. What
+ * `polymodal measure --html` shows is one as well: numbers without baseline and contributions, and `whole`, their values
+ * over the clip.
  *
  *   polymodal.renderTimeline(container, timeline, media) -> {select(index), destroy()}
  *
@@ -35,6 +37,8 @@
   const written = (value, digits = 3) => value.toFixed(digits).replace("-", "−");
   const signed = (value, digits = 3) => (value < 0 ? "" : "+") + written(value, digits);
   const percent = (value) => `${Math.round(value * 1000) / 10}%`;
+  const digitsOf = (value) => Math.min(Math.max(Math.ceil(-Math.log10(Math.abs(value) || 1)) + 1, 1), 4);
+  const inUnit = (text, target) => (target.unit ? `${text} (${target.unit})` : text);
   const total = (values) => values.reduce((sum, value) => sum + value, 0);
 
   function clock(seconds, digits = 1) {
@@ -106,15 +110,23 @@
         html("div", { className: "pm-columns" },
           html("section", {}, html("h2", {}, "Transcript"), this.list), this.details),
         ...this.notes());
-      for (const target of this.timeline.targets) {
+      if (this.timeline.whole) this.tabs.append(this.menu());
+      else for (const target of this.timeline.targets) {
         this.tabs.append(html("button", { type: "button", onclick: () => this.choose(target) }, target.name));
       }
       this.tabs.hidden = this.timeline.targets.length < 2;
       this.container.replaceChildren(this.root);
     }
 
+    /* Measures are too many for tabs. */
+    menu() {
+      const options = this.timeline.targets.map((t, i) => html("option", { value: String(i) }, t.name.replaceAll("_", " ")));
+      const choice = html("select", { onchange: () => this.choose(this.timeline.targets[Number(choice.value)]) }, ...options);
+      return html("label", {}, "Measure ", choice);
+    }
+
     summary() {
-      const { timeline } = this, parts = [`${timeline.method} (${timeline.run})`];
+      const { timeline } = this, parts = [timeline.run ? `${timeline.method} (${timeline.run})` : timeline.method];
       if (this.timed) parts.push(clock(timeline.duration));
       parts.push(`${this.utterances.length} utterance${this.utterances.length === 1 ? "" : "s"}`);
       if (timeline.seconds.total !== undefined) parts.push(`computed in ${timeline.seconds.total.toFixed(1)} s`);
@@ -177,7 +189,7 @@
 
     choose(target) {
       this.target = target;
-      [...this.tabs.children].forEach((button, i) =>
+      [...this.tabs.querySelectorAll("button")].forEach((button, i) =>
         button.setAttribute("aria-pressed", String(this.timeline.targets[i] === target)));
       this.classes.hidden = target.answer !== "classes";
       if (!this.classes.hidden) {
@@ -346,8 +358,9 @@
       for (const [node, wide] of [[this.plot, width], [this.gutter, this.side]]) {
         described(node, { width: wide, height: this.bottom + AXIS });
       }
-      this.plot.setAttribute("aria-label", `${this.target.name} over time, and below it what each modality ` +
-        `contributed, for ${this.utterances.length} utterances; the same as numbers under Selected utterance`);
+      const below = this.timeline.modalities.length ? ", and below it what each modality contributed," : "";
+      this.plot.setAttribute("aria-label", `${this.target.name} over time${below} for ${this.utterances.length} ` +
+        "utterances; the same as numbers under Selected utterance");
       this.zooms.hidden = this.deepest() === 1;
       this.mark(this.chosen, this.selected);
       this.mark(this.current, this.now);
@@ -385,25 +398,33 @@
 
     /* A regression: steps, their interval, the baseline. */
     values(top) {
-      const found = this.estimates(), values = found.flatMap(([e]) => [e.value, e.baseline]);
+      const found = this.estimates(), based = found.filter(([e]) => e.baseline !== null);
+      const values = [...found.map(([e]) => e.value), ...based.map(([e]) => e.baseline)];
       const [least, most] = this.target.range || [Math.min(...values, 0), Math.max(...values, 0)];
       const low = Math.min(least, ...values), high = Math.max(most, ...values, low + 1e-6);
       const y = (value) => top + PLOT * (1 - (Math.min(Math.max(value, low), high) - low) / (high - low));
-      for (const tick of ticks(low, high, 6)) {
+      const places = ticks(low, high, 6), fine = places.length > 1 ? digitsOf(places[1] - places[0]) : 1;
+      for (const tick of places) {
         this.line(y(tick), Math.abs(tick) < 1e-9 ? "pm-zero" : "pm-grid");
-        this.label(y(tick), written(tick, Number.isInteger(tick) ? 0 : 1), "pm-small");
+        this.label(y(tick), written(tick, Number.isInteger(tick) ? 0 : fine), "pm-small");
       }
       const known = found.filter(([e]) => e.low !== null && e.high !== null);
       const step = ([e, i], key) => [this.x(this.spans[i][0]), y(e[key]), Math.max(this.x(this.spans[i][1]), this.x(this.spans[i][0]) + 1)];
-      const steps = (key) => found.map((one) => step(one, key)).map(([a, h, b]) => `M${a} ${h}H${b}`).join("");
-      const join = found.map((one) => step(one, "value")).map(([a, h, b], i) => `${i ? "L" : "M"}${a} ${h}H${b}`);
+      const steps = (list, key) => list.map((one) => step(one, key)).map(([a, h, b]) => `M${a} ${h}H${b}`).join("");
+      const follows = (n) => n && found[n][1] === found[n - 1][1] + 1;
+      const join = found.map((one) => step(one, "value")).map(([a, h, b], n) => `${follows(n) ? "L" : "M"}${a} ${h}H${b}`);
+      const unknown = this.utterances.map((_, i) => i).filter((i) => !this.utterances[i].estimates[this.target.name]);
+      if (unknown.length) {
+        this.add("path", { class: "pm-absent", fill: `url(#${this.hatch})`, d: this.rows(top, PLOT, unknown) });
+      }
       this.add("path", { class: "pm-interval", d: known.map(([e, i]) => this.bar(i, y(e.low), y(e.high))).join("") });
-      this.add("path", { class: "pm-baseline", d: steps("baseline") });
+      this.add("path", { class: "pm-baseline", d: steps(based, "baseline") });
       this.add("path", { class: "pm-join", d: join.join("") });
-      this.add("path", { class: "pm-value", d: steps("value") });
-      this.explain([["pm-key-value", "prediction"],
+      this.add("path", { class: "pm-value", d: steps(found, "value") });
+      this.explain([["pm-key-value", this.target.meaning ? inUnit(this.target.meaning, this.target) : "prediction"],
         ...(known.length ? [["pm-key-interval", `${percent(this.timeline.level)} interval`]] : []),
-        ["pm-key-baseline", "baseline: nothing is there"]]);
+        ...(based.length ? [["pm-key-baseline", "baseline: nothing is there"]] : []),
+        ...(unknown.length ? [["pm-key-absent", "not known"]] : [])]);
       return PLOT;
     }
 
@@ -454,6 +475,7 @@
       const found = this.estimates(), { modalities } = this.timeline;
       const sizes = found.flatMap(([e]) => modalities.map((m) => Math.abs(this.contribution(e, m))));
       const most = Math.max(...sizes, 1e-6), half = LANE / 2 - 4;
+      if (!modalities.length) return top - GAP;
       modalities.forEach((modality, m) => {
         const middle = top + LANE * (m + 0.5), absent = [], present = [];
         for (const [estimate, i] of found) {
@@ -517,6 +539,7 @@
 
     tell() {
       const utterance = this.utterances[this.selected], estimate = utterance?.estimates[this.target.name];
+      if (utterance && this.timeline.whole) return this.tellMeasures(utterance);
       if (!estimate) return this.details.replaceChildren();
       const when = this.timed ? `${clock(utterance.start)} to ${clock(utterance.end)}` : `row ${this.selected + 1}`;
       const absent = this.timeline.modalities.filter((m) => !utterance.present.includes(m))
@@ -528,6 +551,21 @@
         ...(utterance.text ? [html("blockquote", {}, utterance.text)] : []),
         ...write.call(this, estimate),
         ...(absent.length ? [html("p", { className: "pm-soft" }, `Absent: ${absent.join(", ")}.`)] : []));
+    }
+
+    tellMeasures(utterance) {
+      const { targets, whole } = this.timeline, when = `${clock(utterance.start)} to ${clock(utterance.end)}`;
+      const say = (value, { digits }) => (value === null || value === undefined ? "" : written(value, digits));
+      const rows = targets.map((target) => {
+        const name = described(html("th", { title: target.meaning }, inUnit(target.name.replaceAll("_", " "), target)), { scope: "row" });
+        return html("tr", { className: target === this.target ? "pm-shown" : "" }, name,
+          html("td", {}, say(utterance.estimates[target.name]?.value, target)), html("td", {}, say(whole[target.name], target)));
+      });
+      const heads = ["", "here", "whole clip"].map((text) => described(html("th", {}, text), { scope: "col" }));
+      this.details.replaceChildren(
+        html("h2", {}, `Row ${this.selected + 1} of ${this.utterances.length}`),
+        html("p", { className: "pm-soft" }, utterance.speaker ? `${when}, ${utterance.speaker}` : when),
+        html("table", { className: "pm-measures" }, html("thead", {}, html("tr", {}, ...heads)), html("tbody", {}, ...rows)));
     }
 
     said(name, value) {

@@ -1,0 +1,38 @@
+"""What commands that read several clips have in common: names of files, progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def names_of(clips: Sequence[str]) -> list[str]:
+    """Return a file name without ending for each clip, numbered where it is taken."""
+    names: list[str] = []
+    for clip in clips:
+        stem, number = Path(clip).stem, 1
+        name = stem
+        while name in names:
+            number += 1
+            name = f"{stem}-{number}"
+        names.append(name)
+    return names
+
+
+def place_of(file: str, name: str) -> Path:
+    """Return ``file``, with ``name`` appended to its stem unless that is empty."""
+    path = Path(file)
+    return path.with_name(f"{path.stem}-{name}{path.suffix}") if name else path
+
+
+def with_progress(clip: str, work: Callable[[Callable[[float], None] | None], T]) -> T:
+    """Return what ``work`` returns; on a terminal, what it tells of its seconds is shown."""
+    from polymodal.data.progress import console
+
+    if not console.is_terminal:
+        return work(None)
+    with console.status(f"reading {Path(clip).name}") as status:
+        return work(lambda s: status.update(f"{Path(clip).name}: {s:.0f} s"))

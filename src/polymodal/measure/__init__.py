@@ -1,0 +1,1 @@
+"""Behaviour in a recording, measured without labels and training: voice, pauses, face, head, synchrony."""
