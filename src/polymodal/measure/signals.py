@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +22,12 @@ from polymodal.media.clip.decode import Media
 from polymodal.media.extraction import AS_RECORDED, Extraction, Recogniser
 from polymodal.media.pipeline import Pipeline
 from polymodal.media.reading import Reading
-from polymodal.media.types import Segment, Utterance, Word
+from polymodal.media.types import Ear, Segment, Utterance, Word
+
+if TYPE_CHECKING:
+    from polymodal.media.pretrained.sight import Sight
+    from polymodal.media.pretrained.words import Reader as TextReader
+    from polymodal.media.words.transcribe import Transcriber
 
 PIECE = 20.0
 """Seconds that are described at once."""
@@ -75,10 +81,12 @@ class _Tools:
     """What reads the clip; see ``media.reading.Tools``."""
 
     extraction: Extraction
-    acoustic: Voice
+    ears: dict[str, Ear]
+    sights: dict[str, Sight | None]
     face_model: Path | None
-    transcriber: object
+    transcriber: Transcriber | None
     threads: int
+    reader: TextReader | None = None
 
 
 class Reader:
@@ -113,12 +121,19 @@ class Reader:
         """
         began = time.perf_counter()
         heard, pipeline = Voice(), self.pipeline
-        tools = _Tools(pipeline.extraction, heard, pipeline.face_model, pipeline.transcriber, pipeline.threads)
+        tools = _Tools(
+            pipeline.extraction,
+            {"audio": heard},
+            pipeline.sights,
+            pipeline.face_model,
+            pipeline.transcriber,
+            pipeline.threads,
+        )
         with Media(clip) as media:
             info = media.info
         gathered = _Gathered()
         with Reading(
-            tools,  # type: ignore[arg-type]
+            tools,
             clip,
             name=info.name,
             segments=_pieces(info.duration),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,8 @@ class Tokens(nn.ModuleDict):
         found = {}
         for name, stream in streams.items():
             short = shortened(as_sequence(stream), MOST)
-            found[name] = Stream(self[name].states(short)[0], short.lengths, short.present)
+            encoder: Any = self[name]
+            found[name] = Stream(encoder.states(short)[0], short.lengths, short.present)
         return found
 
 

@@ -20,7 +20,7 @@ def pinned(extraction: Extraction) -> Extraction:
     Raises:
         OptionError: one that cannot be had, see ``find_checkpoint``.
     """
-    found = {name: ",".join(map(_at, getattr(extraction, name).split(","))) for name in STREAMS}
+    found: dict[str, Any] = {n: ",".join(map(_at, getattr(extraction, n).split(","))) for n in STREAMS}
     return replace(extraction, **found, reader=_at(extraction.reader))
 
 
