@@ -127,7 +127,7 @@ def test_alternating_updates_resume_within_an_epoch_and_between_phases(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["mug"])
+@pytest.mark.parametrize("method", ["mug", "curriculum-wsmcl"])
 def test_methods_in_phases_resume_within_epochs_and_between_phases(
     tmp_path: Path, stop_after: Callable[[Sequence[int], Callable[[bool], object]], None], method: str
 ) -> None:
