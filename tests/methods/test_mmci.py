@@ -95,9 +95,9 @@ def test_edges_decide_whose_gradients_reach_the_text(make_batch: MakeBatch) -> N
 
 
 def test_there_is_a_relation_for_each_ordered_pair_and_each_modality() -> None:
-    assert {k: len(found) for k, found in small().kinds.items()} == {"intra": 3, "inter": 6}
+    assert {k: len(found) for k, found in small().edges.items()} == {"intra": 3, "inter": 6}
     alone = Schema(SCHEMA.modalities[:1], (SENTIMENT,))
-    assert {k: len(found) for k, found in small(alone).kinds.items()} == {"intra": 1}
+    assert {k: len(found) for k, found in small(alone).edges.items()} == {"intra": 1}
     with pytest.raises(OptionError, match="edges 'inter' join modalities, and 'text' is the only one"):
         small(alone, edges="inter")
 

@@ -94,19 +94,19 @@ class MMCI(Method):
         self.shortcut, self.backdoor, self.draws = shortcut, backdoor, draws
         within, between = [(n, n) for n in names], [(s, t) for s, t in product(names, names) if s != t]
         kinds = {"intra": within, "inter": between}
-        self.kinds = {k: found for k, found in kinds.items() if found and edges in ("both", k)}
-        relations = [r for found in self.kinds.values() for r in found]
+        self.edges = {k: found for k, found in kinds.items() if found and edges in ("both", k)}
+        relations = [r for found in self.edges.values() for r in found]
         self.inputs = Inputs(schema)
         self.tokens = Tokens(self.inputs.modalities, width, plain=names, layers=0, dropout=dropout)
         self.places = nn.ParameterDict({n: nn.Parameter(0.02 * torch.randn(width)) for n in names})
         self.layers = nn.ModuleList(GraphAttention(relations, width, heads, dropout) for _ in range(layers))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
-        self.splits = nn.ModuleDict({k: Split(width) for k in self.kinds})
+        self.splits = nn.ModuleDict({k: Split(width) for k in self.edges})
         self.causal, self.trivial = (
-            nn.ModuleDict({k: GraphAttention(found, width, heads, dropout) for k, found in self.kinds.items()})
+            nn.ModuleDict({k: GraphAttention(found, width, heads, dropout) for k, found in self.edges.items()})
             for _ in range(2)
         )
-        joint = len(self.kinds) * width
+        joint = len(self.edges) * width
         self.heads, self.shortcut_heads, self.exchanged_heads = (
             nn.Sequential(nn.LayerNorm(joint), deep_heads(schema, joint, width)) for _ in range(3)
         )
@@ -142,7 +142,7 @@ class MMCI(Method):
         """Return C or S ``(batch, kinds * width)``: zeros for a sample without any node."""
         mask = torch.cat(list(real.values()), dim=1)
         means = []
-        for kind, relations in self.kinds.items():
+        for kind, relations in self.edges.items():
             split, network = self.splits[kind], (self.causal if causal else self.trivial)[kind]
             shares = {(s, t): split.edges(nodes[s], nodes[t], causal) for s, t in relations}  # type: ignore[operator]
             own = {n: split.nodes(x, causal) * x for n, x in nodes.items()}  # type: ignore[operator]

@@ -48,8 +48,9 @@ class Tokens(nn.ModuleDict):
         """Return modality -> sequence of tokens, zero at padding and where absent."""
         found = {}
         for name, stream in streams.items():
-            short = shortened(as_sequence(stream), MOST)
-            found[name] = Stream(self[name].states(short)[0], short.lengths, short.present)
+            encoder, short = self[name], shortened(as_sequence(stream), MOST)
+            assert isinstance(encoder, SequenceEncoder)
+            found[name] = Stream(encoder.states(short)[0], short.lengths, short.present)
         return found
 
 
