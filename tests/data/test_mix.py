@@ -79,6 +79,14 @@ def test_labels_of_the_unlabelled_are_in_no_training_and_choose_nothing() -> Non
     np.testing.assert_array_equal(whole["test"].targets["score"], MEMBERS["b"]["test"].targets["score"])
 
 
+def test_an_unseen_domain_is_tested_only() -> None:
+    whole = mixed(unseen=("b",), test=("b",))
+    number = whole.schema.domains.index("b")
+    for part in ("train", "valid"):
+        assert number not in whole[part].domains
+    assert set(whole["test"].domains) == {number}
+
+
 def test_unified_domains_have_the_same_mean_and_deviation() -> None:
     apart, unified = mixed("a,b"), mixed("a,b", unify=True)
     means = [
@@ -111,7 +119,8 @@ def test_a_source_in_parentheses_keeps_its_options_and_its_name() -> None:
         (lambda: mixed("a"), "at least two"),
         (lambda: mixed("a,a"), "two sources are called 'a'"),
         (lambda: mixed(unlabelled=("d",)), "no domain 'd'.*available: a, b, cc"),
-        (lambda: mixed("a,b", unlabelled=("a", "b")), "every domain is unlabelled"),
+        (lambda: mixed("a,b", unlabelled=("a", "b")), "every domain is unlabelled or unseen"),
+        (lambda: mixed("a,b", unseen=("a",), unlabelled=("b",)), "every domain is unlabelled or unseen"),
         (lambda: mix("a,w", {**MEMBERS, "w": corpus("w", Modality("audio", "sequence", 5))}.__getitem__),
          "audio is a sequence of width 2 in a and a sequence of width 5 in w"),
         (lambda: mix("a,t", {**MEMBERS, "t": corpus("t", AUDIO, target=Target("age", "regression"))}.__getitem__),

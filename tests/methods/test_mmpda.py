@@ -12,7 +12,8 @@ from torch import Tensor
 
 from polymodal.core import Batch, Modality, OptionError, Schema, Stream, Target
 from polymodal.methods.base import Now
-from polymodal.methods.mmpda import MMPDA, ramp
+from polymodal.methods.mmpda import MMPDA
+from polymodal.nn.gradient import ramp
 
 MakeBatch = Callable[..., Batch]
 

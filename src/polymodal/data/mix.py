@@ -57,6 +57,7 @@ def mix(
     load: Callable[[str], Corpus],
     *,
     unlabelled: tuple[str, ...] = (),
+    unseen: tuple[str, ...] = (),
     test: tuple[str, ...] = (),
     unify: bool = False,
 ) -> Corpus:
@@ -70,6 +71,7 @@ def mix(
         place: as in ``members_of``.
         load: opens one source.
         unlabelled: domains whose training labels are hidden.
+        unseen: domains that are tested only: their training and validation splits are left out.
         test: domains whose test splits are kept, as ``test`` if there is one, else ``test_<domain>``; default all.
         unify: standardise the features of every domain by its own training split, pixels apart.
 
@@ -78,17 +80,20 @@ def mix(
         DataError: sources that differ in a target, or in the kind or width of a modality.
     """
     members = {name: load(source) for name, source in members_of(place).items()}
-    for name in (*unlabelled, *test):
+    for name in (*unlabelled, *unseen, *test):
         if name not in members:
             raise OptionError(f"mix:{place} has no domain {name!r}{nearest(name, members)}")
-    if len(set(unlabelled)) == len(members):
-        raise OptionError(f"mix:{place}: every domain is unlabelled; leave at least one with labels")
+    if len({*unlabelled, *unseen}) == len(members):
+        raise OptionError(f"mix:{place}: every domain is unlabelled or unseen; leave at least one with labels")
     schema = _schema(members)
     parts: dict[str, list[Split]] = {"train": [], "valid": []}
     kept = test or tuple(members)
     for number, (name, corpus) in enumerate(members.items()):
         for split, part in corpus.splits.items():
-            if (split == "valid" and name in unlabelled) or (split not in ("train", "valid") and name not in kept):
+            learned = split in ("train", "valid")
+            if (learned and name in unseen) or (split == "valid" and name in unlabelled):
+                continue
+            if not learned and name not in kept:
                 continue
             home = split if split in parts or len(kept) == 1 else f"{split}_{name}"
             own = _unified(corpus, part) if unify else part

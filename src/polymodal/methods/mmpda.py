@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
@@ -12,6 +11,7 @@ from polymodal.core import Batch, OptionError, Output, Schema, nearest
 from polymodal.methods.base import Method, fraction, positive
 from polymodal.nn.crossmodal import CrossModalFusion
 from polymodal.nn.discrepancy import coral, multi_kernel_mmd
+from polymodal.nn.gradient import ramp
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, utterance_encoder
 from polymodal.nn.unimodal import UnimodalHeads
@@ -127,8 +127,3 @@ class MMPDA(Method):
             decision = target.spec.columns(output.predictions[target.name].float())[target.spec.averaged]
             parts.append((decision.flatten(1) if decision.dim() > 1 else decision[:, None], someone))
         return parts
-
-
-def ramp(share: float) -> float:
-    """Return lambda(p) = 2 / (1 + exp(-10 p)) - 1: from 0 at p = 0 to almost 1 at p = 0.5 (Ganin et al., JMLR 2016)."""
-    return 2 / (1 + math.exp(-10 * share)) - 1

@@ -92,6 +92,13 @@ def coral(x: Tensor, y: Tensor, rows_x: Tensor, rows_y: Tensor) -> Tensor:
     return gap.square().sum() / (4 * x.shape[1] ** 2) * ((rows_x.sum() > 1) & (rows_y.sum() > 1))
 
 
+def moment_gap(x: Tensor, y: Tensor, rows_x: Tensor, rows_y: Tensor) -> Tensor:
+    """Squared distance of two means, and ``coral``: 0 for samples of the same first two moments; arguments as in
+    ``mmd``."""
+    gap = (mean_rows(x.float(), rows_x) - mean_rows(y.float(), rows_y)).square().sum()
+    return gap * (rows_x.any() & rows_y.any()) + coral(x, y, rows_x, rows_y)
+
+
 def _covariance(x: Tensor, rows: Tensor) -> Tensor:
     centred = torch.where(rows[:, None], x - mean_rows(x, rows), x.new_zeros(()))
     return centred.T @ centred / (rows.sum() - 1).clamp(min=1)

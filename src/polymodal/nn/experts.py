@@ -26,12 +26,18 @@ class ConditionedExperts(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Return the weighted sum of the chosen experts and all probabilities."""
         probabilities = self.router(torch.cat([x, self.describe(condition)], dim=1)).softmax(1)
-        best = probabilities.topk(self.top, dim=1)
-        weights = torch.zeros_like(probabilities).scatter(1, best.indices, best.values)
-        weights = weights / weights.sum(1, keepdim=True)
+        weights = best_weights(probabilities, self.top)
         # All experts run: at these sizes that costs less than sorting the samples by expert.
         outputs = torch.stack([expert(x) for expert in self.experts], dim=1)
         return (weights.unsqueeze(2) * outputs).sum(1), probabilities
+
+
+def best_weights(probabilities: Tensor, top: int) -> Tensor:
+    """Return ``probabilities`` (batch, experts) of the ``top`` best of each sample, made to sum to 1, 0 for the others;
+    zeros where all are 0."""
+    best = probabilities.topk(top, dim=1)
+    weights = torch.zeros_like(probabilities).scatter(1, best.indices, best.values)
+    return weights / weights.sum(1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
 
 
 def consistency(probabilities: Tensor, condition: Tensor, scale: float = 0.1) -> Tensor:

@@ -1,7 +1,8 @@
-"""Layers that change nothing but the gradient."""
+"""Layers that change nothing but the gradient, and how strongly they do."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -18,6 +19,11 @@ def scale_gradient(x: Tensor, factor: float | Tensor) -> Tensor:
     """
     scaled: Tensor = _Scaled.apply(x, factor)
     return scaled
+
+
+def ramp(share: float) -> float:
+    """Return lambda(p) = 2 / (1 + exp(-10 p)) - 1: from 0 at p = 0 to almost 1 at p = 0.5 (Ganin et al., JMLR 2016)."""
+    return 2 / (1 + math.exp(-10 * share)) - 1
 
 
 class _Scaled(torch.autograd.Function):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,8 +48,8 @@ class Tokens(nn.ModuleDict):
         """Return modality -> sequence of tokens, zero at padding and where absent."""
         found = {}
         for name, stream in streams.items():
-            short = shortened(as_sequence(stream), MOST)
-            encoder: Any = self[name]
+            encoder, short = self[name], shortened(as_sequence(stream), MOST)
+            assert isinstance(encoder, SequenceEncoder)
             found[name] = Stream(encoder.states(short)[0], short.lengths, short.present)
         return found
 
