@@ -106,7 +106,8 @@ def candidates(schema: Schema, seed: int) -> Iterator[Candidate]:
     if len(names) > 1 and "late-fusion" in fitting:
         yield from (Candidate("late-fusion", {}, tuple(n for n in names if n != gone)) for gone in names)
     if fitting:
-        yield from (drawn_candidate(schema, fitting, seed, number) for number in range(1_000_000))
+        variations = (drawn_candidate(schema, fitting, seed, number) for number in range(1_000_000))
+        yield from (candidate for candidate in variations if fits(candidate, schema))
 
 
 def fits(candidate: Candidate, schema: Schema) -> bool:
@@ -132,5 +133,4 @@ def drawn_candidate(schema: Schema, methods: list[str], seed: int, number: int) 
     if isinstance(own.get("width"), int):
         # Even, and whole for every number of heads that presets have.
         options["width"] = max(8, 8 * round(own["width"] * FACTORS[int(rng.integers(len(FACTORS)))] / 8))
-    found = Candidate(method, options, kept)
-    return found if fits(found, schema) else Candidate(method, options, names)
+    return Candidate(method, options, kept)
