@@ -15,6 +15,7 @@ from polymodal.train.recipe import SECTIONS, Recipe, load_preset, preset_names, 
 from polymodal.train.space import default_space, drawn
 
 FLOOR = "linear"
+TREES = "forest"
 PRESET = "cpu"
 """Settings that every candidate begins with."""
 
@@ -92,11 +93,12 @@ class Candidate:
 def candidates(schema: Schema, seed: int) -> Iterator[Candidate]:
     """Yield what is worth trying on a corpus with ``schema``, without end, the same for the same ``seed``.
 
-    First what promises most per second: the floor of all modalities and of each, small networks, the same with more
+    First what promises most per second: the floor and trees on all modalities, the floor on each, small networks, the same with more
     regularisation. Then every method that fits with settings and modalities that are drawn.
     """
     names = schema.names
     yield Candidate(FLOOR, {}, names)
+    yield from (c for c in [Candidate(TREES, {}, names)] if fits(c, schema))
     fitting = [method for method in COSTS if fits(Candidate(method, {}, names), schema)]
     if len(names) > 1:
         yield from (Candidate(FLOOR, {}, (name,)) for name in names)
