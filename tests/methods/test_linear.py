@@ -12,8 +12,9 @@ import torch
 from sklearn.linear_model import Ridge
 
 from polymodal.core import Batch, Kind, Modality, Schema, Stream, Target
+from polymodal.methods._pooled import bag, small
 from polymodal.methods.base import View
-from polymodal.methods.linear import RIDGE, Linear, bag, logistic, small
+from polymodal.methods.linear import RIDGE, Linear, logistic
 
 MakeBatch = Callable[..., Batch]
 AUDIO, FACE, TEXT = Modality("audio", "sequence", 3), Modality("face", "vector", 2), Modality("text", "text")

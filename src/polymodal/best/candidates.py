@@ -15,6 +15,7 @@ from polymodal.train.recipe import SECTIONS, Recipe, load_preset, preset_names, 
 from polymodal.train.space import default_space, drawn
 
 FLOOR = "linear"
+TREES = "forest"
 PRESET = "cpu"
 """Settings that every candidate begins with."""
 
@@ -92,11 +93,12 @@ class Candidate:
 def candidates(schema: Schema, seed: int) -> Iterator[Candidate]:
     """Yield what is worth trying on a corpus with ``schema``, without end, the same for the same ``seed``.
 
-    First what promises most per second: the floor of all modalities and of each, small networks, the same with more
+    First what promises most per second: the floor and trees on all modalities, the floor on each, small networks, the same with more
     regularisation. Then every method that fits with settings and modalities that are drawn.
     """
     names = schema.names
     yield Candidate(FLOOR, {}, names)
+    yield from (c for c in [Candidate(TREES, {}, names)] if fits(c, schema))
     fitting = [method for method in COSTS if fits(Candidate(method, {}, names), schema)]
     if len(names) > 1:
         yield from (Candidate(FLOOR, {}, (name,)) for name in names)
@@ -106,7 +108,8 @@ def candidates(schema: Schema, seed: int) -> Iterator[Candidate]:
     if len(names) > 1 and "late-fusion" in fitting:
         yield from (Candidate("late-fusion", {}, tuple(n for n in names if n != gone)) for gone in names)
     if fitting:
-        yield from (drawn_candidate(schema, fitting, seed, number) for number in range(1_000_000))
+        variations = (drawn_candidate(schema, fitting, seed, number) for number in range(1_000_000))
+        yield from (candidate for candidate in variations if fits(candidate, schema))
 
 
 def fits(candidate: Candidate, schema: Schema) -> bool:
@@ -132,5 +135,4 @@ def drawn_candidate(schema: Schema, methods: list[str], seed: int, number: int) 
     if isinstance(own.get("width"), int):
         # Even, and whole for every number of heads that presets have.
         options["width"] = max(8, 8 * round(own["width"] * FACTORS[int(rng.integers(len(FACTORS)))] / 8))
-    found = Candidate(method, options, kept)
-    return found if fits(found, schema) else Candidate(method, options, names)
+    return Candidate(method, options, kept)

@@ -10,11 +10,10 @@ from polymodal.best.curve import Curve
 from polymodal.best.ground import Ground
 from polymodal.best.records import Record, Records
 from polymodal.core.estimate import plain
+from polymodal.report.best import FILE
 from polymodal.report.metrics import is_percent, label, write_value
 from polymodal.score import compare_tables
 from polymodal.train.checkpoint import write_json
-
-FILE = "best.json"
 
 
 def line_of(record: Record, ground: Ground, choice: Choice | None) -> str:
@@ -115,43 +114,3 @@ def honest(ground: Ground) -> str:
     if kept:
         return f"{told}; {nested}. The honest figure is that of {', '.join(kept)}, which nothing was chosen on."
     return f"{told}; {nested}. There is no test split: only people that were never dealt would tell more."
-
-
-def sentences(found: dict[str, Any]) -> list[str]:
-    """Return what ``best.json`` says, in sentences."""
-    metric, percent = found["metric"], "%" if is_percent(found["metric"]) else ""
-
-    def value(figure: dict[str, Any]) -> str:
-        interval = f" [{write_value(metric, figure['low'])}, {write_value(metric, figure['high'])}]"
-        return f"{write_value(metric, figure['mean'])}{percent}{interval if figure['low'] is not None else ''}"
-
-    done = sum(tried["state"] == "done" for tried in found["tried"])
-    weights = ", ".join(f"{m['name']} {m['weight']:.0%}" for m in found["members"] if m["weight"])
-    nested = found["nested"]
-    lines = [
-        f"{done} candidates in {found['folds']} folds, {len(found['tried']) - done} more given up; ensemble: {weights}",
-        f"{label(metric)} of {found['target']} out of fold, weights chosen on the other folds: "
-        f"{value(nested['ensemble'])}; best single, so chosen: {value(nested['single'])}; {_gained(found)}",
-    ]
-    if found["curve"]:
-        points = ", ".join(f"{float(share):.0%} {value(point)}" for share, point in found["curve"]["points"].items())
-        lines.append(f"{found['curve']['name']} by share of the groups to learn from: {points}; {_more(found)}")
-    return [*lines, found["honest"]]
-
-
-def _gained(found: dict[str, Any]) -> str:
-    return _told(found, found["nested"]["gain"], "the ensemble is better", "the ensemble is WORSE", "cannot be told")
-
-
-def _more(found: dict[str, Any]) -> str:
-    gain = found["curve"]["gain"]
-    return _told(
-        found, gain, "more data would help", "more data did not help", "whether more would help cannot be told"
-    )
-
-
-def _told(found: dict[str, Any], gain: dict[str, Any], better: str, worse: str, unsure: str) -> str:
-    """Return which of three may be said of a difference."""
-    if gain["low"] is None or gain["low"] <= 0 <= gain["high"]:
-        return unsure
-    return better if (gain["difference"] > 0) == found["higher_is_better"] else worse

@@ -68,7 +68,8 @@ def fit_best(
         target: the only one to learn; default all.
         encode: modality -> frozen encoder, see ``data.encode.encode_corpus``; default: MiniLM for raw text in case the
             linear floor is better with it, and there is time.
-        folds: number of folds, 3 or more, or ``leave-one-group-out``; default 5, or as many groups as there are.
+        folds: number of folds, 3 or more, or ``leave-one-group-out``; default 5, or 8 for few samples, or as many
+            groups as there are.
         seed: of folds' trainings, and of what is drawn.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         out: run folder; default ``runs/best-<corpus>``.
@@ -121,10 +122,10 @@ class Search:
         self.ground.ask(floor, 0)
         # Where it was trained to choose how text is read, this took nothing now.
         trained = float(read_json(self.ground.place(floor, 0) / "result.json")["seconds"])
-        one = max(trained, self.budget.spent - began)
+        one = max(trained, self.budget.spent - began, self.records.first.get(floor.key, 0.0))
         needed = self.budget.spent + (folds - 1) * one + max(LEAST, one)
         if needed > self.budget.seconds:
-            self._keep(floor, one)
+            self._keep(floor, self.budget.spent - began)
             enough = math.ceil(needed / 6 * 1.1) / 10
             raise OptionError(
                 f"{self.budget.seconds / 60:g} minutes are too few: the linear floor alone needs about {enough:g} on "

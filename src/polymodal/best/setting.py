@@ -21,7 +21,12 @@ from polymodal.data.progress import console
 from polymodal.data.sources import load_corpus
 from polymodal.train.fit import open_fabric
 
-FOLDS = 5
+FOLDS, MORE = 5, 8
+"""Folds where nobody says how many: more for few samples, whose trainings are short and need all that there is."""
+
+FEW = 2000
+"""Samples that are few."""
+
 MINILM = "minilm?layers=3"
 """Frozen encoder that is tried for raw text."""
 
@@ -108,11 +113,13 @@ def dealt_for(corpus: Corpus, folds: FoldScheme | None) -> Folds:
         OptionError: a scheme that is none.
         DataError: too few groups, and as ``data.folds.deal``.
     """
-    splits = tuple(n for n in POOLED if n != "test") if {"train", "valid"} & {*corpus.splits} else POOLED
+    others = tuple(n for n in POOLED if n != "test")
+    splits = others if "test" in corpus.splits and {*others} & {*corpus.splits} else POOLED
     if folds is not None:
         return deal(corpus, read_value("folds", folds, FoldScheme), splits=splits)
     samples = pooled(corpus, splits)
-    return deal(corpus, max(3, min(FOLDS, len(set(samples.groups or samples.ids)))), splits=splits)
+    usual = MORE if len(samples) <= FEW else FOLDS
+    return deal(corpus, max(3, min(usual, len(set(samples.groups or samples.ids)))), splits=splits)
 
 
 class Grounds:

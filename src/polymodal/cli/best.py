@@ -38,16 +38,16 @@ def best(
         minutes: all of it together may take; with more of them, a search that is over goes on
         target: the only one to learn; default all
         encode: frozen encoder of raw text, text=minilm; default MiniLM where the linear floor is better with it
-        folds: how many folds, groups whole, or leave-one-group-out; default 5, or as many as there are groups
+        folds: how many folds, groups whole, or leave-one-group-out; default 5, or 8 of up to 2000
+            samples, or as many as there are groups
         seed: a whole number
         device: where to compute
         out: run folder, which the same command goes on with; default runs/best-CORPUS
         json: print the report as JSON
     """
     from polymodal.best import fit_best
-    from polymodal.best.ground import read_json
-    from polymodal.best.report import FILE, sentences
     from polymodal.data.progress import console
+    from polymodal.report.best import best_sentences, read_best
 
     run = fit_best(
         data,
@@ -59,11 +59,11 @@ def best(
         device=device,
         out=out,
     )
-    found = read_json(run.path / FILE)
+    found = read_best(run.path) or {}
     if json:
         print_json({"path": str(run.path), **found})
         return 0
-    for line in sentences(found):
+    for line in best_sentences(found):
         console.print(line, soft_wrap=True, markup=False)
     console.print(f"next: polymodal evaluate {run.path}", soft_wrap=True)
     return 0

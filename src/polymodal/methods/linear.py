@@ -7,23 +7,19 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from polymodal.core import Batch, Modality, Output, Schema, Stream, Target
+from polymodal.core import Batch, Output, Schema, Target
 from polymodal.core.batch import known_labels
+from polymodal.methods._pooled import pooled, pooled_width
 from polymodal.methods.base import Phase, Seamed, View, positive
 from polymodal.nn.heads import task_loss
-from polymodal.nn.masking import masked_mean
-from polymodal.nn.text import hash_words
 
 RIDGE = tuple(10.0**k for k in range(-1, 7))
 """Penalties tried for a regression (scikit-learn's alpha)."""
 
 INVERSE = tuple(10.0**k for k in range(-5, 3))
 """Inverse penalties tried for classes (scikit-learn's C)."""
-
-GRID = 4
-"""Pixels a side that pictures are scaled down to."""
 
 Solution = tuple[np.ndarray, np.ndarray]
 
@@ -54,16 +50,12 @@ class Linear(Seamed):
         super().__init__(schema)
         positive(buckets=buckets - 1)
         self.buckets = buckets
-        self.widths = [self._width(m) for m in schema.modalities]
+        self.widths = [pooled_width(m, buckets) for m in schema.modalities]
         features, outputs = sum(self.widths), sum(t.spec.width for t in schema.joint_targets)
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("std", torch.ones(features))
         self.register_buffer("weight", torch.zeros(outputs, features))
         self.register_buffer("bias", torch.zeros(outputs))
-
-    def _width(self, modality: Modality) -> int:
-        width = modality.shape[0] * GRID**2 if modality.shape else modality.width
-        return {"sequence": 2 * width, "frames": 2 * width, "text": 2 * self.buckets}.get(modality.kind, width)
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """Return the standardised features of each modality."""
@@ -81,23 +73,8 @@ class Linear(Seamed):
 
     def pool(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return raw features and whether their modality is present, both ``(batch, features)``."""
-        device = self.mean.device
-        parts = [self._pool(batch[m.name], m).to(device) for m in self.schema.modalities]
-        flags = [
-            batch[m.name].present[:, None].expand(-1, w).to(device)
-            for m, w in zip(self.schema.modalities, self.widths, strict=True)
-        ]
-        return torch.cat(parts, dim=1), torch.cat(flags, dim=1)
-
-    def _pool(self, stream: Stream, modality: Modality) -> Tensor:
-        if modality.kind == "text":
-            return torch.stack([bag(text, self.buckets) for text in stream.texts])
-        x = small(stream.tensor) if modality.shape else stream.tensor
-        if stream.lengths is None:
-            return x
-        mean = masked_mean(x, stream.mask)
-        variance = masked_mean((x - mean.unsqueeze(1)) ** 2, stream.mask)
-        return torch.cat([mean, variance.sqrt()], dim=1)
+        x, there = pooled(batch, self.schema, self.buckets)
+        return x.to(self.mean.device), there.to(self.mean.device)
 
     def prepare(self, view: View) -> None:
         """Fit statistics and weights on the training split, penalties on the validation split."""
@@ -134,19 +111,6 @@ class Linear(Seamed):
     def phases(self) -> list[Phase]:
         """Nothing is left to train."""
         return []
-
-
-def small(pictures: Tensor) -> Tensor:
-    """Return ``(..., channels, height, width)`` scaled down to 4 x 4 pixels by area: ``(..., channels * 16)``."""
-    whole = pictures.flatten(0, -4)
-    return nn.functional.adaptive_avg_pool2d(whole, GRID).reshape(*pictures.shape[:-3], -1)
-
-
-def bag(text: str, buckets: int) -> Tensor:
-    """Return the square roots of the counts of hashed words and pairs, scaled to length 1: ``(2 * buckets,)``."""
-    codes = torch.tensor([code for pair in hash_words(text, buckets) for code in pair], dtype=torch.long)
-    counts = torch.bincount(codes, minlength=2 * buckets).float()
-    return counts.sqrt() / counts.sum().sqrt().clamp(min=1)
 
 
 def best(target: Target, solver: Callable[[float], Solution], x: Tensor, label: Tensor) -> Solution:

@@ -10,6 +10,7 @@ import numpy as np
 from polymodal.report import plots
 from polymodal.report.agreement import mark, one_rater, rater_table
 from polymodal.report.audits import audit_tables
+from polymodal.report.best import best_sentences, best_table, read_best
 from polymodal.report.costs import cost_table, cost_words
 from polymodal.report.folder import Run, best_epochs, read_epochs, read_fused, read_predictions
 from polymodal.report.metrics import label, write_value
@@ -59,6 +60,10 @@ def sections(run: Run) -> list[Section]:
     """Return every part of the report of ``run`` in reading order."""
     makers = (_subsets, _costs, _scores, _raters, _targets, _stress, _losses, _predictions, _projection)
     found = [part for maker in makers for part in [maker(run)] if part is not None]
+    searched = read_best(run.path)
+    if searched:
+        said = " ".join(f"{sentence}." if sentence[-1] != "." else sentence for sentence in best_sentences(searched))
+        found.append(Section("best", "What was tried", table=best_table(searched), words=said))
     return found + [Section(name, title, table=table) for name, title, table in audit_tables(run.path)]
 
 
