@@ -38,7 +38,7 @@ bench: $(VENV)/installed-text
 	@for file in $(BENCH_FILES); do echo "$$file"; $(BIN)/python $$file || exit 1; done
 
 docs: $(VENV)/installed-docs
-	@$(BIN)/python docs/make_commands.py
+	@$(BIN)/python docs/make_commands.py && $(BIN)/python docs/make_which.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
 

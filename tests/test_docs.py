@@ -22,9 +22,11 @@ FENCES = [
 ]
 
 
-def test_help_texts_are_current() -> None:
+def test_what_is_generated_is_current() -> None:
     text = (DOCS / "commands.md").read_text()
     assert runpy.run_path(str(DOCS / "make_commands.py"))["updated"](text) == text, "run: python docs/make_commands.py"
+    page = runpy.run_path(str(DOCS / "make_which.py"))["page"]()
+    assert (DOCS / "which-method.md").read_text() == page, "run: python docs/make_which.py"
     for name in COMMANDS:
         assert f"$ polymodal {name} --help\nusage: polymodal {name} " in text
 

@@ -23,7 +23,7 @@ Call = Callable[..., Any]
 def test_methods_lists_all_and_describes_one(call: Call) -> None:
     listed = call("methods")
     assert all(method in listed.out for method in method_ids())
-    about = {words[0]: " ".join(words) for words in map(str.split, re.split(r"\n(?=\S)", listed.out)) if words}
+    about = {words[0]: " ".join(words) for words in map(str.split, re.split(r"\n(?=  \S|\S)", listed.out)) if words}
     assert "Only regression." in about["self-mm"]
     assert "fed as zeros" in about["mctn"]
     assert not re.search("Only|zeros", about["mmcl"])

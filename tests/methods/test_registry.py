@@ -13,7 +13,7 @@ import pytest
 
 from polymodal.core import Modality, OptionError, Schema, Target
 from polymodal.core import options as reading
-from polymodal.methods import build, describe_method, find_method, method_id, method_ids, method_options
+from polymodal.methods import build, describe_method, described, find_method, method_id, method_ids, method_options
 from polymodal.methods._describe import describe, method_classes
 
 SCHEMA = Schema((Modality("audio", "sequence", 3),), (Target("y", "regression"),))
@@ -256,3 +256,15 @@ def test_build_names_a_missing_option(own: Path) -> None:
     own.write_text(OWN.replace("scale: float = 1.0", "scale: float"))
     with pytest.raises(OptionError, match="Mine needs scale: a number"):
         build(find_method(f"{own}:Mine"), SCHEMA, {})
+
+
+def test_every_method_is_of_a_family_and_a_year() -> None:
+    infos = described()
+    assert [info.family for info in infos[:1]] == ["baseline"]
+    assert {info.id for info in infos} == set(method_ids())
+    assert not [info.id for info in infos if info.family == "other"]
+    assert [info.id for info in infos if not info.year] in ([], ["missing-adapt"])  # of this project
+    families = [info.family for info in infos]
+    assert families == sorted(families, key=lambda f: (f != "baseline", f)), "a family stands together"
+    years = {info.id: info.year for info in infos}
+    assert (years["misa"], years["linear"], years["grcf"]) == (2020, 1970, 2026), "not the number of a preprint"

@@ -15,7 +15,7 @@ EXAMPLES = {
 
 
 def methods(method: str | None = None, *, json: bool = False) -> int:
-    """List the methods, or describe one: paper, tasks, whether it handles absent modalities, options, presets.
+    """List the methods by family, or describe one: paper, tasks, whether it handles absent modalities, options.
 
     Args:
         method: id of the method to describe
@@ -23,10 +23,10 @@ def methods(method: str | None = None, *, json: bool = False) -> int:
     """
     from dataclasses import asdict
 
-    from polymodal.methods import describe_method, method_ids, method_options
+    from polymodal.methods import describe_method, described, method_options
     from polymodal.train.recipe import preset_names
 
-    chosen = [describe_method(m) for m in ([method] if method else method_ids())]
+    chosen = [describe_method(method)] if method else described()
     if json:
         data = [
             {
@@ -47,19 +47,23 @@ def methods(method: str | None = None, *, json: bool = False) -> int:
 
 
 def _print_all(infos: list[Any]) -> None:
-    """Print a paragraph per method; only what not all of them do is said of one."""
+    """Print a paragraph per method, family by family, the oldest paper first; only what not all do is said of one."""
     # Plain text: with rich, a table of a hundred methods takes longer than all the rest.
     from collections import Counter
     from shutil import get_terminal_size
     from textwrap import fill
 
     tasks = Counter(info.tasks for info in infos).most_common(1)[0][0]  # what nearly all of them learn
-    indent = max(len(info.id) for info in infos) + 2
+    indent = max(len(info.id) for info in infos) + 4
+    family = ""
     for info in infos:
+        if info.family != family:
+            family = info.family
+            print(f"\n{family}")
         only = "" if info.tasks >= tasks else f" Only {', '.join(sorted(info.tasks))}."
         more = f" Also {', '.join(sorted(info.tasks - tasks))}." if info.tasks > tasks else ""
         zeros = "" if info.handles_absence else " Absent modalities are fed as zeros."
-        text = f"{info.id:<{indent}}{info.title}{only}{more}{zeros}"
+        text = f"  {info.id:<{indent - 2}}{info.title}{only}{more}{zeros}"
         print(fill(text, get_terminal_size().columns, subsequent_indent=" " * indent, break_on_hyphens=False))
     print(f"\nIf nothing else is said: {', '.join(sorted(tasks))}; absent modalities are handled.")
     print("more: polymodal methods ID")
@@ -78,6 +82,7 @@ def _print_one(info: Any, presets: tuple[str, ...]) -> None:
     out.print(f"[bold]{escape(info.id)}[/bold]\n{escape(about)}\n")
     low, high = info.modality_counts
     facts = {
+        "family": info.family,
         "paper": info.paper,
         "tasks": ", ".join(sorted(info.tasks)),
         "modalities": f"{low} or more" if high >= 99 else f"{low} to {high}",

@@ -27,6 +27,7 @@ __all__ = [
     "OptionInfo",
     "build",
     "describe_method",
+    "described",
     "find_method",
     "method_id",
     "method_ids",
@@ -40,6 +41,15 @@ def method_ids() -> tuple[str, ...]:
     """Return the names of the methods that come with the package, sorted."""
     stems = sorted(path.stem for path in _FOLDER.glob("*.py"))
     return tuple(s.replace("_", "-") for s in stems if not s.startswith("_") and s != "base")
+
+
+def described() -> list[MethodInfo]:
+    """Return what there is to know of all methods: baselines, then family by family, the oldest paper first."""
+
+    def place(info: MethodInfo) -> tuple[bool, bool, str, int, str]:
+        return info.family != "baseline", info.family == "other", info.family, info.year, info.id
+
+    return sorted(map(describe_method, method_ids()), key=place)
 
 
 def find_method(name: str) -> type[Method]:

@@ -37,17 +37,24 @@ class MethodInfo:
         id: name for ``find_method``.
         title: first paragraph of the docstring, on one line.
         summary: the whole docstring.
-        paper, kinds, tasks, handles_absence, modality_counts: as in ``Method``.
+        family, paper, kinds, tasks, handles_absence, modality_counts: as in ``Method``.
     """
 
     id: str
     title: str
     summary: str
+    family: str
     paper: str
     kinds: frozenset[str]
     tasks: frozenset[str]
     handles_absence: bool
     modality_counts: tuple[int, int]
+
+    @property
+    def year(self) -> int:
+        """Year of the paper; 0 where it names none."""
+        years = re.findall(r"\b(?:19|20)\d\d\b(?!\.)", self.paper)
+        return int(years[-1]) if years else 0
 
 
 BASES = frozenset({"Method", "Seamed", "Wrapper"})
@@ -82,6 +89,7 @@ def describe(name: str, path: Path, node: ast.ClassDef) -> MethodInfo:
         id=name,
         title=" ".join(summary.split("\n\n")[0].split()),
         summary=summary,
+        family=facts["family"],
         paper=facts["paper"],
         kinds=frozenset(facts["kinds"]),
         tasks=frozenset(facts["tasks"]),

@@ -51,6 +51,7 @@ class AGM(Wrapper):
         ends: last such epoch; -1 for no end.
     """
 
+    family = "around any method"
     paper = (
         "Li, Li, Hu, Lei, Li & Zhou, Boosting Multi-modal Model Performance with Adaptive Gradient Modulation, "
         "ICCV 2023, arXiv:2308.07686"

@@ -48,6 +48,7 @@ class ALMT(Method):
     Output: ``fused`` (batch, width); with other modalities ``hyper`` (batch, tokens, width).
     """
 
+    family = "attention"
     paper = (
         "Zhang et al., Learning Language-guided Adaptive Hyper-modality Representation for Multimodal Sentiment "
         "Analysis, EMNLP 2023, arXiv:2310.05804"

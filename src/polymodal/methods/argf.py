@@ -52,6 +52,7 @@ class ARGF(Method):
         end_to_end: the fusion loss moves the encoders too, as an unused variant of the released code has it.
     """
 
+    family = "fusion"
     paper = (
         "Mai, Hu & Xing, Modality to Modality Translation: An Adversarial Representation Learning and Graph Fusion "
         "Network for Multimodal Fusion, AAAI 2020, arXiv:1911.07848"

@@ -111,6 +111,7 @@ class Method(nn.Module):
     labels, is registered with ``persistent=False``: it goes into the checkpoint that training resumes from, no further.
 
     Class attributes:
+        family: of methods that it is listed with, one or a few words.
         paper: reference with venue and arXiv number.
         kinds: modality kinds it accepts.
         tasks: tasks it can learn; it can then learn every task with the same answer (see ``core.Task``), a user's own
@@ -121,6 +122,7 @@ class Method(nn.Module):
         modality_counts: (lowest, highest) number of modalities it works with.
     """
 
+    family: ClassVar[str] = "other"
     paper: ClassVar[str] = ""
     kinds: ClassVar[frozenset[Kind]] = frozenset({"sequence", "vector", "text", "image", "frames"})
     tasks: ClassVar[frozenset[str]] = frozenset({"regression", "classification", "multilabel"})

@@ -56,6 +56,7 @@ class CaMIB(Seamed):
     modality, zero where absent; in training ``instrument`` V.
     """
 
+    family = "cause and domains"
     paper = (
         "Jiang, Jiang, Hu & Mai, Towards Minimal Causal Representations for Human Multimodal Language Understanding, "
         "2025, arXiv:2509.21805"

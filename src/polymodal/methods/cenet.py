@@ -44,6 +44,7 @@ class CENet(Method):
         layers: its layers.
     """
 
+    family = "attention"
     paper = (
         "Wang et al., Cross-modal Enhancement Network for Multimodal Sentiment Analysis, IEEE Transactions on "
         "Multimedia 2022, doi:10.1109/TMM.2022.3183830"

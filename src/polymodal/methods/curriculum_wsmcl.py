@@ -67,6 +67,7 @@ class CurriculumWSMCL(Seamed):
     Output: ``fused``, the vectors side by side, and each modality's vector under its name.
     """
 
+    family = "contrast"
     paper = (
         "Mai, Sun & Hu, Curriculum Learning Meets Weakly Supervised Multimodal Correlation Learning, EMNLP 2022, "
         "arXiv:2212.07619"

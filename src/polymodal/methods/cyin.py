@@ -76,6 +76,7 @@ class CyIN(Method):
     (batch, steps, code), zero where absent, and the frames ``x_<n>`` (batch, steps, its width).
     """
 
+    family = "information bottleneck"
     paper = (
         "Lin et al., CyIN: Cyclic Informative Latent Space for Bridging Complete and Incomplete Multimodal Learning, "
         "NeurIPS 2025, arXiv:2602.04920"

@@ -67,6 +67,7 @@ class DLF(Method):
     training also ``aligned_<n>``, which the triplet loss compares, and the other terms of each sample (batch,).
     """
 
+    family = "attention"
     paper = "Wang et al., DLF: Disentangled-Language-Focused Multimodal Sentiment Analysis, AAAI 2025, arXiv:2412.12225"
 
     def __init__(

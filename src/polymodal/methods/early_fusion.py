@@ -31,6 +31,7 @@ class EarlyFusion(Method):
         dropout: after the input map, between layers and before the heads.
     """
 
+    family = "baseline"
     paper = "Cambria et al., Benchmarking Multimodal Sentiment Analysis, CICLing 2017, arXiv:1707.09538"
 
     def __init__(

@@ -32,6 +32,7 @@ class EFLSTM(Method):
         dropout: between layers and around the perceptron.
     """
 
+    family = "baseline"
     paper = "Cambria et al., Benchmarking Multimodal Sentiment Analysis, CICLing 2017, arXiv:1707.09538"
     handles_absence = False
 

@@ -43,6 +43,7 @@ class Ensemble(Method):
             ``modalities``.
     """
 
+    family = "baseline"
     paper = "baseline; Caruana et al., Ensemble Selection from Libraries of Models, ICML 2004"
 
     weight: Tensor

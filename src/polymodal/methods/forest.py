@@ -43,6 +43,7 @@ class Forest(Method):
         buckets: hash buckets of words; word pairs get as many again.
     """
 
+    family = "baseline"
     paper = "baseline; Breiman, Random Forests, Machine Learning 2001"
 
     def __init__(self, schema: Schema, *, trees: int = 100, leaves: int = 64, buckets: int = 512) -> None:

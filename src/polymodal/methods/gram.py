@@ -50,6 +50,7 @@ class GRAM(Method):
         anchor: modality in the place of the text; empty for ``Schema.anchor``.
     """
 
+    family = "contrast"
     paper = (
         "Cicchetti, Grassucci, Sigillo & Comminiello, Gramian Multimodal Representation Learning and Alignment, "
         "ICLR 2025, arXiv:2412.11959"

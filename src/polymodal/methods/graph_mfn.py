@@ -118,6 +118,7 @@ class GraphMFN(Method):
     Output: ``fused``; ``efficacies`` (batch, edges), means over the true steps.
     """
 
+    family = "graph"
     paper = "Zadeh et al., CMU-MOSEI Dataset and Interpretable Dynamic Fusion Graph, ACL 2018, P18-1208"
     modality_counts = (1, 6)  # edges grow as 3 ** modalities
 

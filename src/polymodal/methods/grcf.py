@@ -59,6 +59,7 @@ class GRCF(Wrapper):
         keep: weight of L_rank in stage 2; 0 for the base's losses alone.
     """
 
+    family = "around any method"
     paper = (
         "Gao, Zhang, Han, Hu, Jiang & Mai, GRCF: Two-Stage Groupwise Ranking and Calibration Framework for Multimodal "
         "Sentiment Analysis, 2026, arXiv:2601.09606"

@@ -62,6 +62,7 @@ class HyCon(Seamed):
     Output: ``fused``, and each modality's vector under its name, zero where it is absent.
     """
 
+    family = "contrast"
     paper = (
         "Mai, Zeng, Zheng & Hu, Hybrid Contrastive Learning of Tri-Modal Representation for Multimodal Sentiment "
         "Analysis, IEEE Transactions on Affective Computing 2022, arXiv:2109.01797"

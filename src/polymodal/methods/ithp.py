@@ -59,6 +59,7 @@ class ITHP(Method):
     training also its terms ``kl_<n>`` and ``error_<n>`` of each sample (batch,).
     """
 
+    family = "information bottleneck"
     paper = (
         "Xiao et al., Neuro-Inspired Information-Theoretic Hierarchical Perception for Multimodal Learning, ICLR 2024, "
         "arXiv:2404.09403"

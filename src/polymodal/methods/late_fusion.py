@@ -29,6 +29,7 @@ class LateFusion(Seamed):
         dropout: after the input map, between layers and around the perceptron.
     """
 
+    family = "baseline"
     paper = "baseline; named LF-DNN in Cambria et al., CICLing 2017, arXiv:1707.09538"
 
     def __init__(

@@ -29,6 +29,7 @@ class LFDNN(Seamed):
         dropout: inside the encoders and on the concatenation.
     """
 
+    family = "baseline"
     paper = "Cambria et al., Benchmarking Multimodal Sentiment Analysis, CICLing 2017, arXiv:1707.09538"
 
     def __init__(

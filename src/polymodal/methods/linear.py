@@ -39,6 +39,7 @@ class Linear(Seamed):
         buckets: hash buckets of words; word pairs get as many again.
     """
 
+    family = "baseline"
     paper = "baseline; Hoerl & Kennard, Ridge Regression, Technometrics 1970"
 
     mean: Tensor

@@ -31,6 +31,7 @@ class LMF(Seamed):
         dropout: inside the encoders.
     """
 
+    family = "fusion"
     paper = (
         "Liu et al., Efficient Low-rank Multimodal Fusion with Modality-Specific Factors, ACL 2018, arXiv:1806.00064"
     )

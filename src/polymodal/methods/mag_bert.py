@@ -50,6 +50,7 @@ class MAGBERT(Method):
         layers: its layers.
     """
 
+    family = "fusion"
     paper = (
         "Rahman et al., Integrating Multimodal Information in Large Pretrained Transformers, ACL 2020, arXiv:1908.05787"
     )

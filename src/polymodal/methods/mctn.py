@@ -51,6 +51,7 @@ class MCTN(Method):
     source if ``cycle`` is above 0.
     """
 
+    family = "missing and noisy input"
     paper = (
         "Pham et al., Found in Translation: Learning Robust Joint Representations by Cyclic Translations Between "
         "Modalities, AAAI 2019, arXiv:1812.07809"

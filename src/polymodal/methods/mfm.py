@@ -101,6 +101,7 @@ class MFM(Method):
     (batch,), its reconstruction error.
     """
 
+    family = "fusion"
     paper = "Tsai et al., Learning Factorized Multimodal Representations, ICLR 2019, arXiv:1806.06176"
 
     def __init__(

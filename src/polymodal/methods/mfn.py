@@ -38,6 +38,7 @@ class MFN(Method):
         max_steps: longest common axis.
     """
 
+    family = "fusion"
     paper = "Zadeh et al., Memory Fusion Network for Multi-view Sequential Learning, AAAI 2018, arXiv:1802.00927"
 
     def __init__(

@@ -75,6 +75,7 @@ class MIB(Seamed):
     ``log_variance_<n>`` of each modality's. All are (batch, width); zero where the modality is absent.
     """
 
+    family = "information bottleneck"
     paper = (
         "Mai, Zeng & Hu, Multimodal Information Bottleneck: Learning Minimal Sufficient Unimodal and Multimodal "
         "Representations, IEEE Transactions on Multimedia 2022, arXiv:2210.17444"

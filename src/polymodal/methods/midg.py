@@ -72,6 +72,7 @@ class MIDG(Method):
     training also ``experts`` (batch, experts, width).
     """
 
+    family = "cause and domains"
     paper = (
         "Li, Luo & Hu, MIDG: Mixture of Invariant Experts with knowledge injection for Domain Generalization in "
         "Multimodal Sentiment Analysis, 2025, arXiv:2512.07430"

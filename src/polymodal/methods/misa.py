@@ -65,6 +65,7 @@ class MISA(Seamed):
     (batch, width), zero where the modality is absent.
     """
 
+    family = "attention"
     paper = (
         "Hazarika et al., MISA: Modality-Invariant and -Specific Representations for Multimodal Sentiment Analysis, "
         "ACM Multimedia 2020, arXiv:2005.03547"

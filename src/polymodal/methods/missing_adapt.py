@@ -57,6 +57,7 @@ class MissingAdapt(Wrapper):
         base_share: share of the epochs for stage 1, in (0, 1).
     """
 
+    family = "missing and noisy input"
     paper = (
         "Reza, Prater-Bennette & Asif, Robust Multimodal Learning with Missing Modalities via Parameter-Efficient "
         "Adaptation, IEEE TPAMI, arXiv:2310.03986"

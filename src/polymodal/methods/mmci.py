@@ -63,6 +63,7 @@ class MMCI(Method):
     Output: ``fused`` is C; in training ``shortcut`` S.
     """
 
+    family = "cause and domains"
     paper = (
         "Jiang, Lin, Chen, Hu, Jiang & Mai, Disentangling Bias by Modeling Intra- and Inter-modal Causal Attention for "
         "Multimodal Sentiment Analysis, 2025, arXiv:2508.04999"

@@ -69,6 +69,7 @@ class MMCL(Seamed):
     prediction of n from m ``zhat_<n>_<m>``. All are (batch, width); zero where the modality they come from is absent.
     """
 
+    family = "contrast"
     paper = "Lin & Hu, MMCL, Findings of EMNLP 2022, arXiv:2210.14556"
 
     def __init__(

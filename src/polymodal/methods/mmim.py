@@ -69,6 +69,7 @@ class MMIM(Seamed):
     Output: ``fused`` is ``Z``; ``h_<name>`` per modality, ``(batch, width)``, zero where absent.
     """
 
+    family = "contrast"
     paper = (
         "Han et al., Improving Multimodal Fusion with Hierarchical Mutual Information Maximization for Multimodal "
         "Sentiment Analysis, EMNLP 2021, arXiv:2109.00412"

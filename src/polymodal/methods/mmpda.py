@@ -51,6 +51,7 @@ class MMPDA(Method):
         silent: modalities whose own head is not trained (the authors' best run left facial behaviour out).
     """
 
+    family = "cause and domains"
     paper = (
         "Lin, Mai, Zeng, He, Xiong & Hu, Multi-source Multimodal Progressive Domain Adaption for Audio-Visual "
         "Deception Detection, SVC workshop at ACM Multimedia 2025, arXiv:2508.12842"

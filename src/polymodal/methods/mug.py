@@ -64,6 +64,7 @@ class MUG(Seamed):
     which the last maps make the vectors. ``unimodal_labels`` gives y~.
     """
 
+    family = "labels"
     paper = (
         "Mai, Zhao, Zeng, Yao & Hu, Meta-Learn Unimodal Signals with Weak Supervision for Multimodal Sentiment "
         "Analysis, 2024, arXiv:2408.16029"

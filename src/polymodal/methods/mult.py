@@ -48,6 +48,7 @@ class MulT(Method):
         output_dropout: in the residual block before the heads.
     """
 
+    family = "attention"
     paper = (
         "Tsai et al., Multimodal Transformer for Unaligned Multimodal Language Sequences, ACL 2019, arXiv:1906.00295"
     )

@@ -47,6 +47,7 @@ class SelfMM(Seamed):
     (batch, targets), zero where it is absent.
     """
 
+    family = "labels"
     paper = (
         "Yu et al., Learning Modality-Specific Representations with Self-Supervised Multi-Task Learning for Multimodal "
         "Sentiment Analysis, AAAI 2021, arXiv:2102.04830"

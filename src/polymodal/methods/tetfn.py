@@ -49,6 +49,7 @@ class TETFN(Method):
     its own predictions ``y_<n>`` (batch, targets), zero where it is absent.
     """
 
+    family = "fusion"
     paper = (
         "Wang et al., TETFN: A text enhanced transformer fusion network for multimodal sentiment analysis, Pattern "
         "Recognition 136, 2023, doi:10.1016/j.patcog.2022.109259"

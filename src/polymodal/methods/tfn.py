@@ -37,6 +37,7 @@ class TFN(Seamed):
         squash: regressions with a known range end in a sigmoid over it.
     """
 
+    family = "fusion"
     paper = "Zadeh et al., Tensor Fusion Network for Multimodal Sentiment Analysis, EMNLP 2017, arXiv:1707.07250"
     modality_counts = (1, 3)
 

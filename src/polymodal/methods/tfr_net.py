@@ -71,6 +71,7 @@ class TFRNet(Method):
     (batch, time, features) and ``dropped_<name>`` (batch, time) bool.
     """
 
+    family = "missing and noisy input"
     paper = (
         "Yuan et al., Transformer-based Feature Reconstruction Network for Robust Multimodal Sentiment Analysis, "
         "ACM Multimedia 2021, doi:10.1145/3474085.3475585"

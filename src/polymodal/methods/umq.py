@@ -69,6 +69,7 @@ class UMQ(Method):
     after the first phase, ``levels`` (4, batch, modalities) from 0 to 1 and vectors corrupted by them, ``ladder``.
     """
 
+    family = "missing and noisy input"
     paper = "Mai, Han & Hu, Addressing Missing and Noisy Modalities in One Solution, 2026, arXiv:2603.02695"
     drops = True
 
