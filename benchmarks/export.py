@@ -1,6 +1,7 @@
 """Which methods become an ONNX graph, how far it is from torch, and how fast.
 
-    python benchmarks/export.py [METHOD...]
+    python benchmarks/export.py             every method anew
+    python benchmarks/export.py mult tfn    these, beside what was measured of the others
 
 Every method (default options) is trained for an epoch on a small random corpus of three vectors and on one of three
 sequences, then exported as ``polymodal export`` does it, which compares graph and run on random batches with absent
@@ -81,7 +82,7 @@ def measured(name: str, kind: Kind) -> dict[str, Any]:
         try:
             worst = export(run, folder / "onnx")
         except PolymodalError as error:
-            return {"refused": str(error).replace(str(folder / "run"), "the run")}
+            return {"refused": str(error).replace(str(folder / "run"), "the run").partition(" (unhinted")[0][:200]}
         seconds = time.perf_counter() - began
         size = (folder / "onnx/model.onnx").stat().st_size
         return {"error": worst, "export_seconds": round(seconds, 1), "kilobytes": size // 1000} | speed(run, folder)
@@ -129,9 +130,12 @@ def cells(found: dict[str, dict[str, Any]], kind: str) -> str:
 
 def main(names: Sequence[str]) -> None:
     torch.set_num_threads(1)
-    chosen = tuple(names or method_ids())
-    figures: dict[str, dict[str, Any]] = {name: {} for name in chosen}
-    for kind, name in product(KINDS, chosen):
+    kept = RESULTS / "export.json"
+    before = json.loads(kept.read_text())["figures"] if names and kept.exists() else {}
+    figures: dict[str, dict[str, Any]] = {
+        name: before.get(name, {}) for name in sorted({*before, *(names or method_ids())})
+    }
+    for kind, name in product(KINDS, names or method_ids()):
         figures[name][kind] = measured(name, kind)
         print(name, kind, figures[name][kind], flush=True)
         # Each time: beside other work the whole takes an hour.

@@ -15,7 +15,7 @@ from polymodal.methods._enhancer import Enhancer
 from polymodal.methods.base import Method, Phase, fraction, positive
 from polymodal.nn.corruption import corrupt, corrupt_stream, drawn_corruption, gaussian_like, rank_loss
 from polymodal.nn.experts import ConditionedExperts, consistency, load_balance
-from polymodal.nn.heads import Heads, sample_losses, task_losses
+from polymodal.nn.heads import Heads, scaled_losses, task_losses
 from polymodal.nn.inputs import Inputs, vector_encoders
 from polymodal.nn.masking import mean_where
 
@@ -204,15 +204,11 @@ class UMQ(Method):
     def surprise(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss (batch, modalities) of each modality's own prediction, averaged over targets with a known
         label and as if scales were [-3, 3], and whether there is such a target, ``(batch, 1)`` bool."""
-        columns = []
-        for head, vector in zip(self.unimodal, x.unbind(1), strict=True):
-            y, found = head(vector), []
-            for t in self.schema.joint_targets:
-                losses, known = sample_losses(t, y[t.name], batch.targets[t.name])
-                found.append((t.spec.unit * losses * known, known))
-            total, count = (torch.stack(parts).sum(0) for parts in zip(*found, strict=True))
-            columns.append(total / count.clamp(min=1))
-        return torch.stack(columns, dim=1), count.unsqueeze(1) > 0
+        found = [
+            scaled_losses(self.schema.joint_targets, head(vector), batch)
+            for head, vector in zip(self.unimodal, x.unbind(1), strict=True)
+        ]
+        return torch.stack([losses for losses, _ in found], dim=1), found[0][1].unsqueeze(1)
 
     def estimator_loss(self, ladder: Tensor, levels: Tensor, present: Tensor, surprise: Tensor) -> Tensor:
         """Return anchors and ranks on vectors from clean to noise; it reaches the estimators only."""

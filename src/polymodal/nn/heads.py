@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
+import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Output, Schema, Target
@@ -58,6 +61,17 @@ def task_loss(
     of the graph, where there is none."""
     losses, known = sample_losses(target, prediction, label, squared=squared)
     return mean_where(losses, known if rows is None else known & rows)
+
+
+def scaled_losses(targets: Iterable[Target], predictions: Mapping[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the loss of each sample as if scales were from -3 to 3, the mean over targets with a known label, and
+    which samples have one: ``(batch,)`` float32, 0 where there is none, and bool."""
+    found = []
+    for t in targets:
+        losses, known = sample_losses(t, predictions[t.name], batch.targets[t.name])
+        found.append(((t.spec.unit * losses).where(known, losses.new_zeros(())), known))
+    total, count = (torch.stack(parts).sum(0) for parts in zip(*found, strict=True))
+    return total / count.clamp(min=1), count > 0
 
 
 def task_losses(schema: Schema, batch: Batch, output: Output, *, squared: bool = False) -> dict[str, Tensor]:
