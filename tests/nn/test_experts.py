@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from polymodal.nn.experts import ConditionedExperts, consistency, load_balance
+from polymodal.nn.experts import ConditionedExperts, best_weights, consistency, load_balance
 
 
 def test_the_mixture_is_the_weighted_sum_of_the_best_experts() -> None:
@@ -17,6 +17,12 @@ def test_the_mixture_is_the_weighted_sum_of_the_best_experts() -> None:
         expected = sum(s * mixture.experts[e](x[row]) for s, e in zip(share, best, strict=True))
         torch.testing.assert_close(mixed[row], expected)
     torch.testing.assert_close(probabilities.sum(1), torch.ones(7))
+
+
+def test_weights_of_the_best_sum_to_one_unless_there_are_none() -> None:
+    shares = torch.tensor([[0.5, 0.2, 0.3], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    wanted = torch.tensor([[0.625, 0.0, 0.375], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    torch.testing.assert_close(best_weights(shares, 2), wanted)
 
 
 def test_the_condition_alone_can_decide() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -100,7 +101,7 @@ class GRCF(Wrapper):
                 p,
                 name=RANK + p.name,
                 share=self.rank_share * p.share,
-                select=tuple("rank" if name == "task" else name for name in p.select),
+                select=tuple("rank" + n.removeprefix("task") if n in task_names(p.select) else n for n in p.select),
             )
             for p in own
         ]
@@ -109,11 +110,11 @@ class GRCF(Wrapper):
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """Return the base's losses: in stage 1 ``rank`` in the place of ``task``, later both."""
         losses = super().losses(batch, output)
-        task = [name for name in losses if name == "task" or name.startswith("task/")]
-        if not task or not output.predictions:
+        replaced = task_names(losses)
+        if not replaced or not output.predictions:
             return losses
         if self.now.phase.startswith(RANK):
-            return {n: x for n, x in losses.items() if n not in task} | self.ranks(batch, output)
+            return {n: x for n, x in losses.items() if n not in replaced} | self.ranks(batch, output)
         if self.keep:
             losses |= {n: self.keep * x for n, x in self.ranks(batch, output).items()}
         return losses
@@ -138,6 +139,11 @@ class GRCF(Wrapper):
         cells = {"anchor": upper, "group_pair": _numbered(group[upper], group[lower]), "batch": 0 * upper}
         weights = advantage_weights(slack.detach(), cells[self.scope], self.tau)
         return (weights * F.relu(-slack)).sum() / max(1, len(slack)) + 0 * score.sum()
+
+
+def task_names(names: Iterable[str]) -> set[str]:
+    """Return those of ``names`` that are task losses, of one target or of several."""
+    return {name for name in names if name == "task" or name.startswith("task/")}
 
 
 def advantage_weights(slack: Tensor, cell: Tensor, tau: float) -> Tensor:
