@@ -13,7 +13,7 @@ from torch import Tensor
 from polymodal.core import Batch, DataError, Modality, OptionError, Schema, Stream, Target
 from polymodal.methods import build, find_method
 from polymodal.methods.base import View
-from polymodal.methods.tetfn import TETFN, masked_max
+from polymodal.methods.tetfn import TETFN
 
 MakeBatch = Callable[..., Batch]
 
@@ -111,12 +111,6 @@ def test_constant_text_adds_the_same_to_every_step_of_the_source() -> None:
         enhancer(source, Stream(text, lengths, here))
     spread = [x.std(1).amax().item() for x in added]
     assert spread[0] < 1e-6 < 1e-2 < spread[1]
-
-
-def test_a_branch_reads_the_maximum_over_true_steps() -> None:
-    values = torch.tensor([[[-3.0, 1.0], [-2.0, -4.0], [0.0, 0.0]], [[5.0, 5.0], [0.0, 0.0], [0.0, 0.0]]])
-    stream = Stream(values, torch.tensor([2, 0]), torch.tensor([True, False]))
-    assert masked_max(stream).tolist() == [[-2.0, 1.0], [0.0, 0.0]]
 
 
 def test_the_last_true_step_of_every_modality_is_read(make_batch: MakeBatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from polymodal.nn.masking import masked_error, masked_mean, mean_rows, mean_where
+from polymodal.nn.masking import masked_error, masked_max, masked_mean, mean_rows, mean_where
 
 
 def test_only_chosen_rows_count_whatever_the_others_hold() -> None:
@@ -36,3 +36,12 @@ def test_what_is_masked_may_hold_anything() -> None:
     assert not gradient[~mask].any()
     rows = torch.tensor([True, False])
     torch.testing.assert_close(mean_rows(x[:, 0], rows), x[0, 0])
+
+
+def test_the_maximum_is_that_of_true_steps_and_zero_without_any() -> None:
+    x = torch.tensor([[[-3.0, 1.0], [-2.0, -4.0], [0.0, 7.0]], [[5.0, 5.0], [0.0, 0.0], [0.0, 0.0]]])
+    x.requires_grad_()
+    high = masked_max(x, torch.tensor([[True, True, False], [False] * 3]))
+    assert high.tolist() == [[-2.0, 1.0], [0.0, 0.0]]
+    (gradient,) = torch.autograd.grad(high.sum(), x)
+    assert gradient.tolist() == [[[0.0, 1.0], [1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0]] * 3]

@@ -15,6 +15,7 @@ from polymodal.nn.attention import CrossModalStack
 from polymodal.nn.fast import LSTM
 from polymodal.nn.heads import task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
+from polymodal.nn.masking import masked_max
 from polymodal.nn.own_labels import Branch, OwnLabels
 from polymodal.nn.subnet import final_state
 
@@ -99,7 +100,7 @@ class TETFN(Method):
         fused, predictions = self.fusion(torch.cat([self.read(t, streams) for t in streams], dim=1))
         named = {"fused": fused}
         for name, stream in streams.items():
-            features, own = self.branches[name](masked_max(stream))
+            features, own = self.branches[name](masked_max(stream.tensor, stream.mask))
             here = stream.present[:, None]
             named[name] = features * here
             named[f"y_{name}"] = torch.stack(list(own.values()), dim=1) * here
@@ -143,10 +144,3 @@ class _Steps(nn.Module):
         stream = as_sequence(stream)
         x = stream.tensor if self.rnn is None else self.rnn(stream.tensor)[0]
         return Stream(self.linear(x) * stream.mask.unsqueeze(-1), stream.lengths, stream.present)
-
-
-def masked_max(stream: Stream) -> Tensor:
-    """Return the maximum ``(batch, width)`` of each feature over true steps; zeros where there is none."""
-    assert stream.lengths is not None
-    x = stream.tensor.masked_fill(~stream.mask.unsqueeze(-1), -torch.inf).amax(1)
-    return x.masked_fill((stream.lengths == 0)[:, None], 0.0)

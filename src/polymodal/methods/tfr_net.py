@@ -18,6 +18,7 @@ from polymodal.nn.attention import CrossModalStack
 from polymodal.nn.discrepancy import moment_discrepancy
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
+from polymodal.nn.masking import masked_max
 from polymodal.nn.sequence import BiRecurrent
 from polymodal.nn.subnet import PresentNorm
 from polymodal.nn.text import TextEncoder
@@ -249,8 +250,7 @@ class GatedPool(nn.Module):
         states = self.rnn(stream.tensor, stream.lengths)[0]
         gated = torch.tanh(states) * torch.sigmoid(self.gate(states.transpose(1, 2))).transpose(1, 2)
         x = torch.tanh(self.merge(torch.cat([stream.tensor, gated], dim=2)))
-        # A tanh is never below -1: padding cannot win, and an absent sample is set to zero after.
-        return x.masked_fill(~stream.mask.unsqueeze(-1), -1.0).amax(1) * stream.present.unsqueeze(1)
+        return masked_max(x, stream.mask)
 
 
 def encode_with_unknowns(encoder: TextEncoder, texts: Stream, dropped: Tensor) -> Stream:

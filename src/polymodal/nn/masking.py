@@ -1,4 +1,4 @@
-"""Means over what takes part. What does not is chosen away, not multiplied by zero: NaN * 0 would leak NaN."""
+"""Means and maxima of what takes part. What does not is chosen away, not multiplied by zero: NaN * 0 would leak NaN."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def mean_rows(x: Tensor, rows: Tensor) -> Tensor:
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """Mean of ``x`` (batch, time, width) over steps where ``mask`` (batch, time) is True; zeros where none is."""
     return x.where(mask.unsqueeze(-1), x.new_zeros(())).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+
+
+def masked_max(x: Tensor, mask: Tensor) -> Tensor:
+    """Largest of ``x`` (batch, time, width) over steps where ``mask`` (batch, time) is True; zeros where none is."""
+    return x.masked_fill(~mask.unsqueeze(-1), -torch.inf).amax(1).where(mask.any(1, keepdim=True), x.new_zeros(()))
 
 
 def masked_error(guess: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
