@@ -93,8 +93,8 @@ class Candidate:
 def candidates(schema: Schema, seed: int) -> Iterator[Candidate]:
     """Yield what is worth trying on a corpus with ``schema``, without end, the same for the same ``seed``.
 
-    First what promises most per second: the floor and trees on all modalities, the floor on each, small networks, the same with more
-    regularisation. Then every method that fits with settings and modalities that are drawn.
+    First what promises most per second: the floor and trees on all modalities, the floor on each, small networks, the
+    same with more regularisation. Then every method that fits with settings and modalities that are drawn.
     """
     names = schema.names
     yield Candidate(FLOOR, {}, names)
