@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from polymodal import Predictor, Run, evaluate, fit, load_corpus
 from polymodal.best import fit_best, search
@@ -18,10 +19,12 @@ from polymodal.best.ground import Ground
 from polymodal.best.records import Record, Records
 from polymodal.best.search import Search
 from polymodal.best.setting import settle
-from polymodal.core import DataError, OptionError, RunError, Schema
+from polymodal.best.student import Taught, distance
+from polymodal.core import DataError, OptionError, RunError, Schema, Target
 from polymodal.data.corpus import Corpus
 from polymodal.predict import hub
 from polymodal.report import write_report
+from polymodal.testing import random_batch
 from polymodal.train.compare import paired_tests
 
 DATA = "synthetic:vectors?n=60&modalities=posture,voice"
@@ -196,6 +199,42 @@ def test_killed_and_started_again_it_ends_in_the_same_run(tmp_path: Path, monkey
         assert one.keys() == other.keys()
         assert all(bool((one[name] == other[name]).all()) for name in one)
     assert (whole.path / "calibration.json").read_bytes() == (parts.path / "calibration.json").read_bytes()
+
+
+def test_a_student_is_one_small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = fit_best(DATA, minutes=3, folds=3, seed=1, device="cpu", out=tmp_path / "run", distill=True)
+    student = Run.load(tmp_path / "run" / "student")
+    assert student.config["method"] in ("late-fusion", "early-fusion")
+    assert not student.crossed
+    assert student.calibration is not None
+    rows = [r for r in evaluate(student, subsets=False)["rows"] if r["main"]]
+    assert [r["split"] for r in rows] == ["test"]
+    assert run.config["method"] == "ensemble"
+
+
+def test_what_is_taught_is_what_was_said_and_labels_alone_choose_the_epoch() -> None:
+    batch = random_batch(load_corpus(DATA).schema, 6)
+    said = {"arousal": torch.linspace(-1, 1, 6)}
+    names = [*reversed(batch.ids)]
+    method = Taught(load_corpus(DATA).schema, "late-fusion", {"width": 4}, names, said)
+    output = method.requires_grad_(False).eval()(batch)
+    assert "taught" not in method.losses(batch, output)
+    losses = method.train().losses(batch, output)
+    wanted = (output.predictions["arousal"] - said["arousal"].flip(0)).abs().mean()
+    assert float(losses["taught"]) == pytest.approx(0.5 * float(wanted), rel=1e-5)
+    hard, soft = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.2, 0.8]])
+    mood = Target("mood", "classification", classes=("calm", "angry"))
+    logits = torch.tensor([[0.3, -0.4]])
+    shares = logits.log_softmax(1)[0]
+    assert float(distance(mood, logits, hard)) == pytest.approx(-float(shares[1]))
+    assert float(distance(mood, logits, soft)) == pytest.approx(-float(0.2 * shares[0] + 0.8 * shares[1]))
+
+
+def test_without_a_validation_split_there_is_no_student(tmp_path: Path) -> None:
+    corpus = load_corpus(DATA)
+    alone = Corpus("alone", DATA, corpus.schema, {"train": corpus["train"]})
+    with pytest.raises(DataError, match=r"has no valid split, needed to distill"):
+        fit_best(alone, out=tmp_path / "run", distill=True)
 
 
 def test_a_search_that_is_over_is_not_done_again_but_goes_on_with_more_time(

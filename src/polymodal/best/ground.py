@@ -101,7 +101,12 @@ class Ground:
         place.mkdir(parents=True, exist_ok=True)
         plan = Plan({"method_source": method, "options": options}, corpus, recipe)
         problem = Timed(corpus, recipe, self.seed, check)
-        return train_member(plan, Member(self.seed), place, self.fabric, _quiet, 60.0, problem=problem)
+        return train_member(plan, Member(self.seed), place, self.fabric, quiet, 60.0, problem=problem)
+
+    def trains(self, candidate: Candidate) -> bool:
+        """Whether ``candidate`` learns by gradient, rather than in closed form."""
+        options, _ = candidate.settled(self.schema)
+        return bool(build(find_method(candidate.method), self.schema.only(candidate.modalities), options).phases())
 
     def ask(self, candidate: Candidate, fold: int) -> None:
         """Have what was trained without ``fold`` answer about it, unless that is done."""
@@ -195,7 +200,7 @@ class Ground:
         return tables_by_seed(target, true, columns["predicted"][None], None if chances is None else chances[None])[0]
 
 
-def _quiet(line: str) -> None:
+def quiet(line: str) -> None:
     """Say nothing: a search has lines of its own."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +17,14 @@ from polymodal.best.ground import Check, Ground, read_json
 from polymodal.best.records import Record, Records
 from polymodal.best.report import line_of, write_best
 from polymodal.best.setting import Setting, settle
+from polymodal.best.student import FOLDER as STUDENT
+from polymodal.best.student import check_teachable, pupil, teach
 from polymodal.core import OptionError, PolymodalError
 from polymodal.core.options import FoldScheme
 from polymodal.data.corpus import Corpus
 from polymodal.data.progress import console
 from polymodal.train.calibrate import calibrate
+from polymodal.train.calibration import FILE
 from polymodal.train.run import Run
 
 PATIENCE = 15
@@ -55,6 +59,7 @@ def fit_best(
     seed: int = 1111,
     device: str = "auto",
     out: str | Path | None = None,
+    distill: bool = False,
 ) -> Run:
     """Try methods, settings and modalities on ``data`` for ``minutes``, and return an ensemble of the best as a run.
 
@@ -73,6 +78,8 @@ def fit_best(
         seed: of folds' trainings, and of what is drawn.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         out: run folder; default ``runs/best-<corpus>``.
+        distill: also make one small run, ``student`` in that folder, of a single candidate that learns from the labels
+            and from the ensemble.
 
     Raises:
         OptionError: an unknown option or device, minutes that do not even suffice for the floor.
@@ -85,7 +92,9 @@ def fit_best(
         raise OptionError(f"minutes must be above 0, got {minutes:g}")
     budget = Budget(minutes)
     setting = settle(data, target=target, encode=encode, folds=folds, seed=seed, device=device, out=out, budget=budget)
-    return Search(setting, budget).run()
+    if distill:
+        check_teachable(setting.corpus)
+    return Search(setting, budget, distill=distill).run()
 
 
 class Search:
@@ -94,10 +103,11 @@ class Search:
     Args:
         setting: what is searched on, and where.
         budget: its time.
+        distill: whether a student is to be taught.
     """
 
-    def __init__(self, setting: Setting, budget: Budget) -> None:
-        self.setting, self.budget = setting, budget
+    def __init__(self, setting: Setting, budget: Budget, *, distill: bool = False) -> None:
+        self.setting, self.budget, self.distill = setting, budget, distill
         self.records: Records = setting.records
         self.ground: Ground = setting.ground
         self._choice: Choice | None = None
@@ -107,7 +117,8 @@ class Search:
         """Search, assemble, calibrate, report."""
         self._floor()
         self._all()
-        if self.records.complete == len(self.records.finished):  # there is nothing new to be made of
+        taught = not self.distill or (self.records.folder / STUDENT / FILE).is_file()
+        if self.records.complete == len(self.records.finished) and taught:  # there is nothing new to be made of
             return Run.load(self.records.folder)
         return self._finish()
 
@@ -166,7 +177,10 @@ class Search:
             return LEAST
         asking = {r.candidate.key: r.asking for r in self.records.finished}
         each = sum(asking[chosen.candidates[n].key] for n in chosen.members)
-        return LEAST + SAFE * (each * len(self.ground.schema.subsets()) + self._choosing)
+        student = pupil(self.ground, self.records.finished) if self.distill else None
+        # It learns from more than a fold, and is calibrated.
+        taught = 2 * student.seconds / len(self.ground.folds) if student else 0.0
+        return LEAST + SAFE * (taught + each * len(self.ground.schema.subsets()) + self._choosing)
 
     def _keep(self, candidate: Candidate, seconds: float) -> None:
         """Note that ``candidate`` has taken ``seconds`` and is not done."""
@@ -234,12 +248,30 @@ class Search:
         assemble(self.ground, plan, self._choice, self.records.folder)
         run = Run.load(self.records.folder)
         calibrate(run, plan.corpus, self.ground.fabric.device)
+        self._teach(self._choice)
         learned = self._curve()
         self.records.spent = self.budget.spent
         write_best(self.ground, self.records, self._choice, self.budget, learned)
         self.records.complete = len(self.records.finished)
         self.records.save(self.budget.spent)
         return run
+
+    def _teach(self, choice: Choice) -> None:
+        """Make the student, if one is asked for and there is time."""
+        record = pupil(self.ground, self.records.finished) if self.distill else None
+        if record is None:
+            if self.distill:
+                self._say("no student: no candidate that learns by gradient was done in time; give it more --minutes")
+            return
+        place, encode = self.records.folder / STUDENT, self.records.encode or {}
+        check = self.budget.ends_in(self.budget.left)
+        try:
+            teach(self.ground, choice, record.candidate, self.setting.corpus, encode=encode, out=place, check=check)
+        except OutOfTime:
+            shutil.rmtree(place)
+            self._say("no student: there was no time left; give it more --minutes")
+            return
+        self._say(f"student: {record.candidate}, in {place}")
 
     def _curve(self) -> Curve | None:
         """Return what more data would gain, if there is time to see."""

@@ -15,6 +15,7 @@ EXAMPLES = {
   polymodal fit best --data mosi.pkl --target sentiment --folds 10
   polymodal fit best --data 'mosi.pkl?text=raw' --encode text=minilm
   polymodal fit best --data mosi.pkl --out runs/mine             started again, it goes on
+  polymodal fit best --data mosi.pkl --distill                   and one small run, runs/best-mosi/student
   polymodal evaluate runs/best-mosi                              the honest figure, on the test split"""
 }
 
@@ -29,6 +30,7 @@ def best(
     seed: Natural = 1111,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     out: str | None = None,
+    distill: bool = False,
     json: bool = False,
 ) -> int:
     """Try methods, settings and modalities for a while, and make one run of the best of them together.
@@ -43,6 +45,7 @@ def best(
         seed: a whole number
         device: where to compute
         out: run folder, which the same command goes on with; default runs/best-CORPUS
+        distill: also make one small run, OUT/student, that learns from the labels and from the ensemble
         json: print the report as JSON
     """
     from polymodal.best import fit_best
@@ -58,6 +61,7 @@ def best(
         seed=seed,
         device=device,
         out=out,
+        distill=distill,
     )
     found = read_best(run.path) or {}
     if json:
