@@ -57,6 +57,7 @@ class M3SA(Seamed):
     Output: ``fused``, each modality's vector under its name, and ``keep``, p (batch, modalities).
     """
 
+    family = "missing and noisy input"
     paper = (
         "Zeng, Mai & Hu, Which is Making the Contribution: Modulating Unimodal and Cross-modal Dynamics for Multimodal "
         "Sentiment Analysis, Findings of EMNLP 2021, arXiv:2111.08451"

@@ -87,6 +87,7 @@ class MultimodalGraph(Method):
     ``relate`` gives the edges across modalities and what was pooled with what.
     """
 
+    family = "graph"
     paper = (
         "Mai et al., Analyzing Unaligned Multimodal Sequence via Graph Convolution and Graph Pooling Fusion, 2020, "
         "arXiv:2011.13572"
