@@ -88,3 +88,12 @@ def test_a_corrector_learns_to_mend_labels_and_to_leave_good_ones(target: Target
     )
     assert mended < 0.5 * bad
     assert kept < 0.25 * bad
+
+
+def test_lengths_of_features_correct_nothing() -> None:
+    code = LabelCode(NUMBER)
+    corrector = Corrector(code, 8)
+    torch.nn.init.normal_(corrector.body[-1].weight)  # type: ignore[arg-type]
+    features, label = torch.randn(5, 8), torch.rand(5, 1)
+    torch.testing.assert_close(corrector(features, label), corrector(7 * features, label))
+    assert not torch.allclose(corrector(features, label), label)

@@ -129,7 +129,7 @@ class LabelCodes(nn.ModuleList):
 
 
 class Corrector(nn.Module):
-    """Features ``(batch, width)`` and a label's code -> the code corrected by what the features say.
+    """Features ``(batch, width)``, of which only the direction counts, and a label's code -> the code they correct.
 
     A number moves by ``tanh(residual)`` and stays on its scale; probabilities y become ``(1 - k) y + k q`` with k and q
     of the network. The last layer starts at zero: a number is left exactly as it is, classes nearly.
