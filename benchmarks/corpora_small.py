@@ -53,6 +53,15 @@ def small(name: str, steps: Count = 8, most: Count = 1300, tested: Count = 800) 
     return Corpus(name, whole.source, schema, splits, notes)
 
 
+def in_slices(corpus: Corpus, steps: int) -> Corpus:
+    """Return the corpus with its sequences as means of up to ``steps`` slices; groups and labels stay."""
+    splits = {}
+    for part, split in corpus.splits.items():
+        columns = {m.name: _short(split, m.name, m.kind, steps) for m in corpus.schema.modalities}
+        splits[part] = build_split(corpus.schema, split.ids, columns, split.targets, split.groups)
+    return replace(corpus, splits=splits)
+
+
 def _thinned(split: Split, most: int) -> Split:
     rows = np.arange(len(split))
     return split if len(rows) <= most else split.select(rows[:: -(-len(rows) // most)])
