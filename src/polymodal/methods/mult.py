@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import permutations
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from polymodal.core import Batch, OptionError, Output, Schema, Stream
 from polymodal.methods.base import Method, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
+from polymodal.nn.crossmodal import Crossings
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs, as_sequence
 
@@ -93,9 +93,7 @@ class MulT(Method):
             layer_dropout=layer_dropout,
             embed_dropout=embed_dropout,
         )
-        self.crossings = nn.ModuleDict()
-        for s, t in permutations(names, 2):
-            self.crossings[f"{s}_to_{t}"] = stack(width, layers=layers, attention_dropout=dropouts[s])
+        self.crossings = Crossings(names, lambda s, t: stack(width, layers=layers, attention_dropout=dropouts[s]))
         mixed = width * max(1, len(names) - 1)
         memory = partial(stack, mixed, layers=max(layers, 3), attention_dropout=dropouts[names[0]])
         self.memories = nn.ModuleDict({t: memory() for t in names})
@@ -129,9 +127,7 @@ class MulT(Method):
         """Return the memory transformer's last true step for one target modality; zeros where it is absent."""
         low = streams[target]
         assert low.lengths is not None
-        crossed = [self.crossings[f"{s}_to_{target}"](low, streams[s]) for s in streams if s != target]
-        x = torch.cat(crossed, dim=2) if crossed else low.tensor
-        x = self.memories[target](Stream(x, low.lengths, low.present))
+        x = self.memories[target](Stream(self.crossings.read(target, streams), low.lengths, low.present))
         rows = torch.arange(x.shape[0], device=x.device)
         # At length 0 this reads step 0, which the stack has set to zero.
         return x[rows, (low.lengths - 1).clamp(min=0)]

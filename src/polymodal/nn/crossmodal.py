@@ -1,8 +1,8 @@
-"""Fusion of sequences of one length by cross-modal transformers."""
+"""Cross-modal transformers between all modalities, and a fusion of sequences of one length by them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import permutations
 
@@ -11,6 +11,25 @@ from torch import Tensor, nn
 
 from polymodal.core import Stream
 from polymodal.nn.attention import CrossModalStack
+
+
+class Crossings(nn.ModuleDict):
+    """A cross-modal transformer for every ordered pair of modalities, named ``<source>_to_<target>``.
+
+    Args:
+        names: modalities.
+        stack: source and target -> their transformer.
+    """
+
+    def __init__(self, names: Sequence[str], stack: Callable[[str, str], CrossModalStack]) -> None:
+        super().__init__({f"{s}_to_{t}": stack(s, t) for s, t in permutations(names, 2)})
+
+    def read(self, target: str, streams: Mapping[str, Stream]) -> Tensor:
+        """Return what a target found in each of the other ``streams``, side by side: ``(batch, target time, width)``; a
+        single modality as it is."""
+        low = streams[target]
+        found = [self[f"{s}_to_{target}"](low, source) for s, source in streams.items() if s != target]
+        return torch.cat(found, dim=2) if found else low.tensor
 
 
 class CrossModalFusion(nn.Module):
@@ -42,9 +61,7 @@ class CrossModalFusion(nn.Module):
         super().__init__()
         stack = partial(CrossModalStack, heads=heads, positions=False, embed_dropout=dropouts["embed"])
         self.convolutions = nn.ModuleDict({n: nn.Conv1d(code, width, kernel, bias=False) for n in names})
-        self.crossings = nn.ModuleDict()
-        for s, t in permutations(names, 2):
-            self.crossings[f"{s}_to_{t}"] = stack(width, layers=layers, attention_dropout=dropouts[t])
+        self.crossings = Crossings(names, lambda s, t: stack(width, layers=layers, attention_dropout=dropouts[t]))
         mixed = width * max(1, len(names) - 1)
         memory = partial(stack, mixed, layers=max(layers, 3), attention_dropout=dropouts["memory"])
         self.memories = nn.ModuleDict({t: memory() for t in names})
@@ -59,12 +76,7 @@ class CrossModalFusion(nn.Module):
     def forward(self, codes: Mapping[str, Tensor]) -> Tensor:
         """Return the fused vector."""
         low = {n: _whole(self.convolutions[n](z.transpose(1, 2)).transpose(1, 2)) for n, z in codes.items()}
-        read = []
-        for t, target in low.items():
-            crossed = [self.crossings[f"{s}_to_{t}"](target, source) for s, source in low.items() if s != t]
-            x = torch.cat(crossed, dim=2) if crossed else target.tensor
-            read.append(self.memories[t](_whole(x)).mean(1))
-        fused = torch.cat(read, dim=1)
+        fused = torch.cat([self.memories[t](_whole(self.crossings.read(t, low))).mean(1) for t in low], dim=1)
         return fused + self.residual(fused)
 
 
