@@ -147,6 +147,7 @@ class Search:
     def _all(self) -> None:
         """Try candidates until time or hope is over."""
         skipped = 0
+        self._choose()
         for candidate in candidates(self.ground.schema, self.ground.seed):
             if self.records.of(candidate):
                 continue
@@ -227,31 +228,30 @@ class Search:
         """Add ``record`` and say where the search stands."""
         self.records.done.append(record)
         if record.state == "done":
-            began = self.budget.spent
-            self._choose()
-            assert self._choice is not None
-            record.loss = self._choice.jury.loss(self._choice.alone[-1])
-            record.together = self._choice.jury.loss(self._choice.whole)
-            self._choosing = self.budget.spent - began
+            choice = self._choose()
+            record.loss, record.together = choice.jury.loss(choice.alone[-1]), choice.jury.loss(choice.whole)
         self.records.save(self.budget.spent)
         self._say(line_of(record, self.ground, self._choice))
 
-    def _choose(self) -> None:
+    def _choose(self) -> Choice:
+        """Choose among all that are done, and note how long that takes for every fold as well."""
+        began = self.budget.spent
         self._choice = Choice.of(self.ground, [r.candidate for r in self.records.finished])
+        self._choosing = (len(self.ground.folds) + 1) * (self.budget.spent - began)
+        return self._choice
 
     def _finish(self) -> Run:
         """Make the run, calibrated and with its report."""
-        self._choose()
-        assert self._choice is not None
-        members = [self._choice.candidates[n] for n in self._choice.members]
+        choice = self._choose().in_folds(self.ground)
+        members = [choice.candidates[n] for n in choice.members]
         plan = planned(self.ground, self.setting.corpus, members, self.records.encode or {}, self.setting.command)
-        assemble(self.ground, plan, self._choice, self.records.folder)
+        assemble(self.ground, plan, choice, self.records.folder)
         run = Run.load(self.records.folder)
         calibrate(run, plan.corpus, self.ground.fabric.device)
-        self._teach(self._choice)
+        self._teach(choice)
         learned = self._curve()
         self.records.spent = self.budget.spent
-        write_best(self.ground, self.records, self._choice, self.budget, learned)
+        write_best(self.ground, self.records, choice, self.budget, learned)
         self.records.complete = len(self.records.finished)
         self.records.save(self.budget.spent)
         return run
