@@ -13,7 +13,7 @@ from polymodal.best.assemble import Choice, assemble, planned
 from polymodal.best.budget import Budget, OutOfTime
 from polymodal.best.candidates import FLOOR, Candidate, candidates
 from polymodal.best.curve import Curve, cheapest, curve, expected
-from polymodal.best.ground import Check, Ground, read_json
+from polymodal.best.ground import Check, Ground
 from polymodal.best.records import Record, Records
 from polymodal.best.report import line_of, write_best
 from polymodal.best.setting import Setting, settle
@@ -127,22 +127,29 @@ class Search:
         floor = next(candidates(self.ground.schema, self.ground.seed))
         if self.records.of(floor):
             return
-        folds = len(self.ground.folds)
         began = self.budget.spent
-        self.ground.train(floor, 0, lambda: None)
-        self.ground.ask(floor, 0)
-        # Where it was trained to choose how text is read, this took nothing now.
-        trained = float(read_json(self.ground.place(floor, 0) / "result.json")["seconds"])
-        one = max(trained, self.budget.spent - began, self.records.first.get(floor.key, 0.0))
-        needed = self.budget.spent + (folds - 1) * one + max(LEAST, one)
-        if needed > self.budget.seconds:
-            self._keep(floor, self.budget.spent - began)
-            enough = math.ceil(needed / 6 * 1.1) / 10
-            raise OptionError(
-                f"{self.budget.seconds / 60:g} minutes are too few: the linear floor alone needs about {enough:g} on "
-                f"these {len(self.ground.dealt.pooled)} samples in {folds} folds; give it --minutes {enough:g} or more"
-            )
-        self._try(floor, lambda: None, spent=self.budget.spent - began)
+        # The first fold also pays for loading libraries: where it seems too slow, the second tells.
+        for fold in self.ground.folds[:2]:
+            enough = self._enough(floor, fold)
+            if enough <= self.budget.seconds:
+                self._try(floor, lambda: None, spent=self.budget.spent - began)
+                return
+        self._keep(floor, self.budget.spent - began)
+        minutes = math.ceil(enough / 6 * 1.1) / 10
+        raise OptionError(
+            f"{self.budget.seconds / 60:g} minutes are too few: the linear floor alone needs about {minutes:g} on "
+            f"these {len(self.ground.dealt.pooled)} samples in {len(self.ground.folds)} folds; give it --minutes "
+            f"{minutes:g} or more"
+        )
+
+    def _enough(self, floor: Candidate, fold: int) -> float:
+        """Train and ask the floor in ``fold``, and return the seconds of which all of it would be done."""
+        began = self.budget.spent
+        self.ground.train(floor, fold, lambda: None)
+        self.ground.ask(floor, fold)
+        # What an earlier start has done takes nothing now.
+        one = max(self.budget.spent - began, self.records.first.get(floor.key, 0.0) / 2)
+        return self.budget.spent + (len(self.ground.folds) - fold - 1) * one + max(LEAST, one)
 
     def _all(self) -> None:
         """Try candidates until time or hope is over."""
