@@ -11,7 +11,7 @@ from pathlib import Path
 
 from polymodal.best.assemble import Choice, assemble, planned
 from polymodal.best.budget import Budget, OutOfTime
-from polymodal.best.candidates import FLOOR, Candidate, candidates
+from polymodal.best.candidates import COSTS, Candidate, candidates
 from polymodal.best.curve import Curve, cheapest, curve, expected
 from polymodal.best.ground import Check, Ground
 from polymodal.best.records import Record, Records
@@ -175,7 +175,8 @@ class Search:
         same = [r.seconds for r in self.records.finished if r.candidate.method == candidate.method]
         if same:
             return statistics.median(same)
-        known = [r for r in self.records.finished if r.candidate.method != FLOOR]
+        # What is solved in closed form says nothing about what trains.
+        known = [r for r in self.records.finished if r.candidate.method in COSTS]
         return statistics.median([r.seconds / r.candidate.cost for r in known]) * candidate.cost if known else 0.0
 
     def reserve(self) -> float:
@@ -209,7 +210,9 @@ class Search:
             for fold in self.ground.folds:
                 # As long as the first fold may take for all of them to be done.
                 limit = self.budget.ends_in(usable / len(self.ground.folds)) if fold == 0 else check
-                self.ground.train(candidate, fold, _both(check, limit))
+                in_time = _both(check, limit)
+                self.ground.train(candidate, fold, in_time)
+                in_time()  # what is solved in closed form does not ask by itself
                 asked = self.budget.spent
                 self.ground.ask(candidate, fold)
                 asking += self.budget.spent - asked
