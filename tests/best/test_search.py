@@ -35,6 +35,7 @@ def _few(schema: Schema, seed: int) -> Iterator[Candidate]:
     names = schema.names
     yield Candidate("linear", {}, names)
     yield from (Candidate("linear", {}, (name,)) for name in names)
+    yield Candidate("forest", {"trees": 5}, names)
     yield Candidate("late-fusion", SMALL, names)
     yield Candidate("early-fusion", SMALL, names)
     yield Candidate("late-fusion", SMALL | {"lr": 0.01}, names[:1])
@@ -114,7 +115,7 @@ def test_it_is_never_worse_than_the_best_single_one_where_it_was_chosen(made: Ru
     losses = [tried["loss"] for tried in about["tried"] if tried["state"] == "done"]
     assert about["single"]["loss"] == min(losses)
     assert about["ensemble"]["loss"] <= min(losses) + 1e-9
-    assert len(losses) == len(about["tried"]) == 6
+    assert len(losses) == len(about["tried"]) == 7
 
 
 def test_the_test_split_is_in_no_fold_and_what_was_dealt_is_scored_as_the_report_says(made: Run) -> None:
@@ -168,18 +169,24 @@ def test_the_report_lists_what_was_tried(made: Run) -> None:
 def test_the_time_limit_is_kept_and_what_is_too_slow_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = Clock(monkeypatch, {"linear": 1.0, "late-fusion": 30.0, "early-fusion": 4.0})
+    clock = Clock(monkeypatch, {"linear": 1.0, "forest": 25.0, "late-fusion": 30.0, "early-fusion": 4.0})
     run = _searched(tmp_path / "run", 1.0, clock)
     about = _best(run)
     assert about["seconds"] <= 66
     states = {tried["name"]: tried["state"] for tried in about["tried"]}
-    late = next(name for name in states if name.startswith("late-fusion"))
-    assert states[late] == "slow"
+    for slow in ("late-fusion", "forest"):
+        assert states[next(name for name in states if name.startswith(slow))] == "slow"
     assert all(state == "done" for name, state in states.items() if name.startswith("linear"))
 
 
+def test_slow_trees_do_not_keep_networks_from_being_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch, {"linear": 0.1, "forest": 10.0, "late-fusion": 1.0, "early-fusion": 1.0})
+    tried = _best(_searched(tmp_path / "run", 1.0, clock))["tried"]
+    assert [t["state"] for t in tried if t["name"].startswith(("forest", "late", "early"))] == ["done"] * 4
+
+
 def test_killed_and_started_again_it_ends_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    costs = {"linear": 1.0, "late-fusion": 2.0, "early-fusion": 2.0}
+    costs = {"linear": 1.0, "forest": 1.0, "late-fusion": 2.0, "early-fusion": 2.0}
     whole = _searched(tmp_path / "whole", 5.0, clock := Clock(monkeypatch, costs))
     monkeypatch.undo()
     monkeypatch.setattr(search, "candidates", _few)
@@ -240,7 +247,7 @@ def test_without_a_validation_split_there_is_no_student(tmp_path: Path) -> None:
 def test_a_search_that_is_over_is_not_done_again_but_goes_on_with_more_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = Clock(monkeypatch, {"linear": 1.0, "late-fusion": 30.0, "early-fusion": 4.0})
+    clock = Clock(monkeypatch, {"linear": 1.0, "forest": 25.0, "late-fusion": 30.0, "early-fusion": 4.0})
     run = _searched(tmp_path / "run", 1.0, clock)
     stamp, trained = (run.path / "run.json").stat().st_mtime_ns, clock.trained
     _searched(run.path, 1.0, clock)
@@ -254,11 +261,11 @@ def test_too_little_time_for_the_floor_says_how_much_it_needs(tmp_path: Path, mo
     clock = Clock(monkeypatch, {"linear": 60.0})
     with pytest.raises(OptionError, match=r"1 minutes are too few: the linear floor alone needs about 4\.4 "):
         _searched(tmp_path / "run", 1.0, clock)
-    assert clock.trained == 1
+    assert clock.trained == 2
     clock.now += 60
     with pytest.raises(OptionError, match="too few"):
         _searched(tmp_path / "run", 2.0, clock)
-    assert clock.trained == 1  # what was trained is kept
+    assert clock.trained == 2  # what was trained is kept
 
 
 @pytest.mark.parametrize(

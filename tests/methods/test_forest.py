@@ -41,7 +41,7 @@ def test_it_predicts_what_scikit_learn_predicts(target: Target) -> None:
         max_leaf_nodes=32,
         max_depth=GROWN,
         min_samples_leaf=2,
-        max_features=1 / 3 if target is SCORE else "sqrt",
+        max_features="sqrt",
         random_state=0,
     ).fit(x[:200], y[:200] if target is SCORE else y[:200].astype(int))
     rows = np.concatenate([x[200:], x[:40]])

@@ -6,7 +6,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +29,24 @@ class Choice:
         jury: all of them, with what they said out of fold.
         candidates: they, in the same order.
         whole: weight of each, chosen on all samples.
-        folds: weights for every fold, chosen on the samples of the other folds.
+        folds: weights for every fold, chosen on the samples of the other folds; none before ``in_folds``.
     """
 
     jury: Jury
     candidates: Sequence[Candidate]
     whole: list[float]
-    folds: list[list[float]]
+    folds: list[list[float]] = field(default_factory=list)
 
     @classmethod
     def of(cls, ground: Ground, candidates: Sequence[Candidate]) -> Choice:
-        """Return the choice among ``candidates``, all of them done."""
+        """Return the choice among ``candidates``, all of them done, on all samples."""
         jury = Jury(ground.targets, ground.labels, [ground.answers(c) for c in candidates])
-        others = [torch.cat([ground.rows(k) for k in ground.folds if k != fold]).sort()[0] for fold in ground.folds]
-        return cls(jury, candidates, jury.choose(), [jury.choose(rows) for rows in others])
+        return cls(jury, candidates, jury.choose())
+
+    def in_folds(self, ground: Ground) -> Choice:
+        """Return the choice with weights of every fold too."""
+        others = (torch.cat([ground.rows(k) for k in ground.folds if k != fold]).sort()[0] for fold in ground.folds)
+        return replace(self, folds=[self.jury.choose(rows) for rows in others])
 
     @property
     def members(self) -> list[int]:

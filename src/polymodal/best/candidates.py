@@ -69,7 +69,7 @@ class Candidate:
     @property
     def cost(self) -> float:
         """What a training is thought to cost before anything like it was measured, in trainings of late-fusion."""
-        return COSTS.get(self.method, 0.2)
+        return COSTS.get(self.method, 0.0)
 
     def settled(self, schema: Schema) -> tuple[dict[str, Any], Recipe]:
         """Return every option of the method, and how it trains.

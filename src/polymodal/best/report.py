@@ -15,6 +15,9 @@ from polymodal.report.metrics import is_percent, label, write_value
 from polymodal.score import compare_tables
 from polymodal.train.checkpoint import write_json
 
+SAME = 1e-4
+"""A metric that differs from the loss by less is the loss."""
+
 
 def line_of(record: Record, ground: Ground, choice: Choice | None) -> str:
     """Return what became of a candidate, and the best so far, as one line."""
@@ -31,10 +34,11 @@ def line_of(record: Record, ground: Ground, choice: Choice | None) -> str:
 
 
 def written(ground: Ground, choice: Choice, weights: list[float]) -> str:
-    """Return the main metric of a weighted mean of candidates, as a person reads it."""
-    metric = ground.targets[0].spec.main
-    value = write_value(metric, ground.figure(choice.jury.mean(weights)).mean)
-    return f"{label(metric)} {value}{'%' if is_percent(metric) else ''}"
+    """Return the main metric of a weighted mean of candidates, and the loss where that is another."""
+    metric, loss = ground.targets[0].spec.main, choice.jury.loss(weights)
+    value = ground.figure(choice.jury.mean(weights)).mean
+    said = f"{label(metric)} {write_value(metric, value)}{'%' if is_percent(metric) else ''}"
+    return said if abs(value - loss) < SAME else f"{said}, loss {loss:.3f}"
 
 
 def write_best(ground: Ground, records: Records, choice: Choice, budget: Budget, curve: Curve | None = None) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from polymodal.best.assemble import Choice, assemble, planned
 from polymodal.best.budget import Budget, OutOfTime
-from polymodal.best.candidates import FLOOR, Candidate, candidates
+from polymodal.best.candidates import COSTS, Candidate, candidates
 from polymodal.best.curve import Curve, cheapest, curve, expected
-from polymodal.best.ground import Check, Ground, read_json
+from polymodal.best.ground import Check, Ground
 from polymodal.best.records import Record, Records
 from polymodal.best.report import line_of, write_best
 from polymodal.best.setting import Setting, settle
@@ -127,26 +127,34 @@ class Search:
         floor = next(candidates(self.ground.schema, self.ground.seed))
         if self.records.of(floor):
             return
-        folds = len(self.ground.folds)
         began = self.budget.spent
-        self.ground.train(floor, 0, lambda: None)
-        self.ground.ask(floor, 0)
-        # Where it was trained to choose how text is read, this took nothing now.
-        trained = float(read_json(self.ground.place(floor, 0) / "result.json")["seconds"])
-        one = max(trained, self.budget.spent - began, self.records.first.get(floor.key, 0.0))
-        needed = self.budget.spent + (folds - 1) * one + max(LEAST, one)
-        if needed > self.budget.seconds:
-            self._keep(floor, self.budget.spent - began)
-            enough = math.ceil(needed / 6 * 1.1) / 10
-            raise OptionError(
-                f"{self.budget.seconds / 60:g} minutes are too few: the linear floor alone needs about {enough:g} on "
-                f"these {len(self.ground.dealt.pooled)} samples in {folds} folds; give it --minutes {enough:g} or more"
-            )
-        self._try(floor, lambda: None, spent=self.budget.spent - began)
+        # The first fold also pays for loading libraries: where it seems too slow, the second tells.
+        for fold in self.ground.folds[:2]:
+            enough = self._enough(floor, fold)
+            if enough <= self.budget.seconds:
+                self._try(floor, lambda: None, spent=self.budget.spent - began)
+                return
+        self._keep(floor, self.budget.spent - began)
+        minutes = math.ceil(enough / 6 * 1.1) / 10
+        raise OptionError(
+            f"{self.budget.seconds / 60:g} minutes are too few: the linear floor alone needs about {minutes:g} on "
+            f"these {len(self.ground.dealt.pooled)} samples in {len(self.ground.folds)} folds; give it --minutes "
+            f"{minutes:g} or more"
+        )
+
+    def _enough(self, floor: Candidate, fold: int) -> float:
+        """Train and ask the floor in ``fold``, and return the seconds of which all of it would be done."""
+        began = self.budget.spent
+        self.ground.train(floor, fold, lambda: None)
+        self.ground.ask(floor, fold)
+        # What an earlier start has done takes nothing now.
+        one = max(self.budget.spent - began, self.records.first.get(floor.key, 0.0) / 2)
+        return self.budget.spent + (len(self.ground.folds) - fold - 1) * one + max(LEAST, one)
 
     def _all(self) -> None:
         """Try candidates until time or hope is over."""
         skipped = 0
+        self._choose()
         for candidate in candidates(self.ground.schema, self.ground.seed):
             if self.records.of(candidate):
                 continue
@@ -167,7 +175,8 @@ class Search:
         same = [r.seconds for r in self.records.finished if r.candidate.method == candidate.method]
         if same:
             return statistics.median(same)
-        known = [r for r in self.records.finished if r.candidate.method != FLOOR]
+        # What is solved in closed form says nothing about what trains.
+        known = [r for r in self.records.finished if r.candidate.method in COSTS]
         return statistics.median([r.seconds / r.candidate.cost for r in known]) * candidate.cost if known else 0.0
 
     def reserve(self) -> float:
@@ -201,7 +210,9 @@ class Search:
             for fold in self.ground.folds:
                 # As long as the first fold may take for all of them to be done.
                 limit = self.budget.ends_in(usable / len(self.ground.folds)) if fold == 0 else check
-                self.ground.train(candidate, fold, _both(check, limit))
+                in_time = _both(check, limit)
+                self.ground.train(candidate, fold, in_time)
+                in_time()  # what is solved in closed form does not ask by itself
                 asked = self.budget.spent
                 self.ground.ask(candidate, fold)
                 asking += self.budget.spent - asked
@@ -227,31 +238,30 @@ class Search:
         """Add ``record`` and say where the search stands."""
         self.records.done.append(record)
         if record.state == "done":
-            began = self.budget.spent
-            self._choose()
-            assert self._choice is not None
-            record.loss = self._choice.jury.loss(self._choice.alone[-1])
-            record.together = self._choice.jury.loss(self._choice.whole)
-            self._choosing = self.budget.spent - began
+            choice = self._choose()
+            record.loss, record.together = choice.jury.loss(choice.alone[-1]), choice.jury.loss(choice.whole)
         self.records.save(self.budget.spent)
         self._say(line_of(record, self.ground, self._choice))
 
-    def _choose(self) -> None:
+    def _choose(self) -> Choice:
+        """Choose among all that are done, and note how long that takes for every fold as well."""
+        began = self.budget.spent
         self._choice = Choice.of(self.ground, [r.candidate for r in self.records.finished])
+        self._choosing = (len(self.ground.folds) + 1) * (self.budget.spent - began)
+        return self._choice
 
     def _finish(self) -> Run:
         """Make the run, calibrated and with its report."""
-        self._choose()
-        assert self._choice is not None
-        members = [self._choice.candidates[n] for n in self._choice.members]
+        choice = self._choose().in_folds(self.ground)
+        members = [choice.candidates[n] for n in choice.members]
         plan = planned(self.ground, self.setting.corpus, members, self.records.encode or {}, self.setting.command)
-        assemble(self.ground, plan, self._choice, self.records.folder)
+        assemble(self.ground, plan, choice, self.records.folder)
         run = Run.load(self.records.folder)
         calibrate(run, plan.corpus, self.ground.fabric.device)
-        self._teach(self._choice)
+        self._teach(choice)
         learned = self._curve()
         self.records.spent = self.budget.spent
-        write_best(self.ground, self.records, self._choice, self.budget, learned)
+        write_best(self.ground, self.records, choice, self.budget, learned)
         self.records.complete = len(self.records.finished)
         self.records.save(self.budget.spent)
         return run

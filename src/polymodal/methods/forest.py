@@ -135,7 +135,7 @@ class Trees(nn.Module):
             max_leaf_nodes=self.leaves,
             max_depth=GROWN,
             min_samples_leaf=least,
-            max_features=1 / 3 if number else "sqrt",
+            max_features="sqrt",
             random_state=0,
         ).fit(x, self.target.spec.ideal(label) if number else label.astype(int))
         self.weight.zero_()
