@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from polymodal.core import DataError, Target
 from polymodal.data.columns import corpus_name, split_name, text_of
+from polymodal.media.folder.label_studio import read_export
 from polymodal.media.folder.labels import find_target, read_target, target_names
 from polymodal.media.folder.locate import SUFFIXES, closest, find_clips, find_files
 from polymodal.media.folder.splits import find_groups, find_splits
@@ -94,7 +95,8 @@ def read_manifest(
     bounds: tuple[float, float] | None = None,
     seed: int = 0,
 ) -> Manifest:
-    """Read a CSV or TSV table, a folder with one, or a folder of class folders (with split folders above, if wanted).
+    """Read a table (CSV, TSV, or what Label Studio exports as JSON), a folder with one, or a folder of class folders
+    (with split folders above, if wanted).
 
     Args:
         source: the table or folder; paths are relative to the folder.
@@ -148,6 +150,8 @@ def _find_table(place: Path) -> tuple[Table, Path]:
     if not place.exists():
         close = closest(place.name, [p.name for p in place.parent.iterdir()] if place.parent.is_dir() else [])
         raise DataError(f"{place} does not exist; {f'did you mean {close!r}?' if close else 'check the path'}")
+    if place.suffix.lower() == ".json":
+        return read_export(place), place.parent
     if place.is_file():
         return read_table(place), place.parent
     tables = sorted(p for p in place.iterdir() if p.suffix.lower() in (".csv", ".tsv") and p.is_file())
