@@ -112,6 +112,27 @@ def run(make_run: MakeRun) -> Run:
     return make_run(extraction={})
 
 
+@pytest.fixture
+def at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs find the corpus that they were trained on."""
+    from polymodal.train import run as module
+
+    load = module.load_corpus
+
+    def found(source: Any) -> Corpus:
+        return load(made[-1] if source == "made" else source)
+
+    made: list[Corpus] = []
+    opened = Run.corpus
+
+    def own(self: Run, data: Any = None) -> Corpus:
+        made.append(corpus(self.schema))
+        return opened(self, data)
+
+    monkeypatch.setattr(module, "load_corpus", found)
+    monkeypatch.setattr(Run, "corpus", own)
+
+
 @dataclass
 class FakePipeline:
     """Reads clips that are JSON: ``{"duration", "utterances": [{"start", "end", "text", "audio": steps}]}``."""

@@ -43,14 +43,14 @@ class Panel:
     """
 
     def __init__(self, methods: Sequence[Method], normalizers: Sequence[Normalizer] = ()) -> None:
-        self.methods, self.schema, self._normalizers = methods, methods[0].schema, normalizers
+        self.methods, self.schema, self.normalizers = methods, methods[0].schema, normalizers
 
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> Said:
         """Return the mean over methods."""
-        if self._normalizers:
-            known = {id(n): standardise(batch, n) for n in self._normalizers}
-            own = [known[id(n)] for n in self._normalizers]
+        if self.normalizers:
+            known = {id(n): standardise(batch, n) for n in self.normalizers}
+            own = [known[id(n)] for n in self.normalizers]
         else:
             own = [batch] * len(self.methods)
         outputs = [method(part).predictions for method, part in zip(self.methods, own, strict=True)]

@@ -16,9 +16,15 @@ def panel_of(run: Run, fold: int | None = None) -> Panel:
 
     A run of folds takes batches that are not standardised, as ``run.loader`` makes them.
     """
+    found = members_of(run, fold)
+    return Panel([m for one in found for m in one.methods], [n for one in found for n in one.normalizers])
+
+
+def members_of(run: Run, fold: int | None = None) -> list[Panel]:
+    """Return the members of ``run``, or of one ``fold``, each for itself; see ``panel_of``."""
     members = [m for m in run.members if fold is None or m.fold == fold]
     known = {m.fold: run.normalizer_of(m.fold) for m in members} if run.crossed else {}
-    return Panel([run.method(m.seed, m.fold) for m in members], [known[m.fold] for m in members] if known else ())
+    return [Panel([run.method(m.seed, m.fold)], [known[m.fold]] if known else ()) for m in members]
 
 
 def judge_of(run: Run, corpus: Corpus, split: str) -> tuple[Judge, Corpus]:

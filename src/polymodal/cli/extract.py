@@ -66,8 +66,8 @@ def extract(
     What was stopped goes on when the same command is given again; a bad clip is listed and does not stop the rest.
 
     Args:
-        source: table (CSV, TSV) with a row per clip or utterance, or folder with one, or folder of class folders, or
-            hf:owner/name, a data set of a hub
+        source: table (CSV, TSV, or JSON of Label Studio) with a row per clip or utterance, or folder with one, or
+            folder of class folders, or hf:owner/name, a data set of a hub
         out: store to create
         columns: role=column where names are not the usual ones; roles are clip, start, end, text, transcript, speaker,
             group, split, id, audio, vision; role=none for no column

@@ -19,6 +19,7 @@ COMMANDS = {
     "bench": ("bench", "methods x corpora x absence and noise x seeds: one leaderboard, resumed where it stopped"),
     "extract": ("extract", "make a corpus from a folder or table of clips"),
     "predict": ("predict", "apply a run to clips, or to camera and microphone"),
+    "suggest": ("suggest", "which unlabelled clips, or samples of a corpus, to label next"),
     "measure": ("measure", "voice, pauses, face, head and synchrony in clips: no labels, no training"),
     "serve": ("serve", "answer over HTTP, with a page to drop clips on"),
     "export": ("export", "write a run as an ONNX graph with a script that predicts without torch and polymodal"),

@@ -13,7 +13,9 @@ from polymodal.core import DataError
 from polymodal.data.tabular.table import Table, plain
 
 _VIDEO = {".mp4", ".mkv", ".webm", ".mov", ".mpg", ".mpeg", ".avi", ".m4v", ".wmv", ".flv", ".3gp"}
-SUFFIXES = frozenset({*_VIDEO, ".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"})
+SOUND = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"})
+"""Files without a picture."""
+SUFFIXES = frozenset({*_VIDEO, *SOUND})
 """Files that are taken for clips where a table or folder does not name them in full."""
 
 

@@ -15,6 +15,7 @@ from polymodal.data.tabular.labels import find_target, read_target, usual_target
 from polymodal.data.tabular.splits import find_groups, find_splits
 from polymodal.data.tabular.table import Table, find_columns, read_table
 from polymodal.media.folder import databases, hub
+from polymodal.media.folder.label_studio import read_export
 from polymodal.media.folder.locate import SUFFIXES, closest, find_clips, find_files
 
 TABLES = ("labels", "label", "manifest", "clips")
@@ -99,8 +100,9 @@ def read_manifest(
     bounds: tuple[float, float] | None = None,
     seed: int = 0,
 ) -> Manifest:
-    """Read a CSV or TSV table, a folder with one, a folder of class folders (with split folders above, if wanted), or a
-    data set of a hub (``hf:owner/name@revision``, see ``folder.hub``; ``audb:NAME@VERSION``, see ``folder.databases``).
+    """Read a table (CSV, TSV, or what Label Studio exports as JSON), a folder with one, a folder of class folders (with
+    split folders above, if wanted), or a data set of a hub (``hf:owner/name@revision``, see ``folder.hub``;
+    ``audb:NAME@VERSION``, see ``folder.databases``).
 
     Args:
         source: the table, folder or data set; paths are relative to the folder.
@@ -157,6 +159,8 @@ def _find_table(place: Path) -> tuple[Table, Path]:
     if not place.exists():
         close = closest(place.name, [p.name for p in place.parent.iterdir()] if place.parent.is_dir() else [])
         raise DataError(f"{place} does not exist; {f'did you mean {close!r}?' if close else 'check the path'}")
+    if place.suffix.lower() == ".json":
+        return read_export(place), place.parent
     if place.is_file():
         return read_table(place), place.parent
     tables = sorted(p for p in place.iterdir() if p.suffix.lower() in (".csv", ".tsv") and p.is_file())
