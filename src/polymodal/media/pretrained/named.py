@@ -20,8 +20,8 @@ def pinned(extraction: Extraction) -> Extraction:
     Raises:
         OptionError: one that cannot be had, see ``find_checkpoint``.
     """
-    found = {name: ",".join(map(_at, getattr(extraction, name).split(","))) for name in STREAMS}
-    return replace(extraction, **found, reader=_at(extraction.reader))
+    audio, vision = (",".join(map(_at, getattr(extraction, name).split(","))) for name in STREAMS)
+    return replace(extraction, audio=audio, vision=vision, reader=_at(extraction.reader))
 
 
 def _at(features: str) -> str:
