@@ -26,6 +26,7 @@ TINY = Recipe(
     about="whether a tone is high",
     target="pitch",
     metric="accuracy",
+    group="speaker",
     corpus="tones",
     data="a folder of tones",
     spoken="by nobody",

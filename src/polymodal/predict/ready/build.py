@@ -120,7 +120,6 @@ def _figures(recipe: Recipe, run: Run, scores: dict[str, Any]) -> dict[str, Any]
         "low": row["low"],
         "high": row["high"],
         "samples": row["count"],
-        "group": "speaker" if recipe.names else "video",
         "groups": len(by),
         "groups_between": [min(means), max(means)],
         "kinds": kinds,

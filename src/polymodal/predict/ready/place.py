@@ -80,7 +80,7 @@ def measured(recipe: Recipe, found: dict[str, Any]) -> str:
     each = [f"{kind} {value:.2f}" for kind, value in found["kinds"].items()]
     least, most = found["groups_between"]
     apart = f"; {', '.join(each)}" if each else ""
-    group = found["group"]
+    group = recipe.group
     return (
         f"on {found['groups']} {group}s of it that the model judging them never met: {recipe.metric} "
         f"{found['value']:.3f}{between}, by {group} {least:.2f} to {most:.2f}{apart}; {found['blind']}; other "

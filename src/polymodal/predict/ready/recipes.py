@@ -18,6 +18,7 @@ class Recipe:
         name: of the run.
         about: what it says of a clip.
         target, metric: of the corpus, and the figure by which the run is told.
+        group: what is held out together, one of it (``speaker``).
         corpus: what it is trained on.
         data: what to give as the source.
         spoken: by whom and how the corpus is spoken.
@@ -33,6 +34,7 @@ class Recipe:
     about: str
     target: str
     metric: str
+    group: str
     corpus: str
     data: str
     spoken: str
