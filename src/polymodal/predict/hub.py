@@ -15,6 +15,7 @@ from typing import Any
 
 from polymodal.core import RunError, Schema, nearest
 from polymodal.core.tasks import refuse_foreign
+from polymodal.media.pretrained.named import local_networks
 from polymodal.methods import method_ids
 from polymodal.predict.bare import bare, bare_config, bare_source, names_code
 from polymodal.predict.card import model_card
@@ -127,6 +128,11 @@ def export(run: Run, folder: Path, repo: str) -> None:
     for spec in _encoders(run.config):
         if Path(spec).exists():
             raise RunError(f"{run.path} reads text with {spec}, a folder of this machine: push that first, then refit")
+    if local := local_networks((run.config["data"].get("extraction") or {}).get("options", {})):
+        raise RunError(
+            f"{run.path} hears, sees or reads with {local[0]}, a folder of this machine: push that first, then extract "
+            "and fit with its name on the hub"
+        )
     members, name = run.members, run.config["data"]["name"]
     write_json(folder / "run.json", bare_config(run.config | {"seeds": run.seeds}))
     homes = dict.fromkeys((".", *(member.home for member in members)))
