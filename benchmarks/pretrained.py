@@ -3,9 +3,10 @@
     python benchmarks/pretrained.py      a quarter of an hour on 2 cores, seconds where the features are kept
 
 200 clips of EmoDB (2 s, seven acted emotions, ten speakers, German), features as ``polymodal extract`` makes them:
-eGeMAPS functionals, states of Whisper tiny.en (mean and deviation over their steps), both side by side. Multinomial
-logistic regression on standardised features, the penalty that scikit-learn's ``C=0.1`` is, not searched. Then what
-becomes of Whisper's states where two clips share one window. Needs the real data ($POLYMODAL_SHARED or ../shared).
+eGeMAPS functionals, states of Whisper tiny.en (mean and deviation over their steps, or with ``pool=mean`` the mean
+alone), and both side by side. Multinomial logistic regression on standardised features, the penalty that
+scikit-learn's ``C=0.1`` is, not searched. Then what becomes of Whisper's states where two clips share one window. Needs
+the real data ($POLYMODAL_SHARED or ../shared).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from measure import RESULTS, machine, save
 from polymodal.data.ragged import Array
 from polymodal.media.types import RATE
 
+ACOUSTIC = "egemaps-functionals"
 INVERSE = 0.1
 PAIRS = 20
 
@@ -31,13 +33,13 @@ def features(files: list[Path], name: str) -> list[Array]:
     from polymodal.media.pretrained.speech import Whisper
     from polymodal.media.sound.audio import Acoustic
 
-    ear = Whisper() if name == "whisper" else Acoustic(name)
+    ear = Whisper.named(name) if name.startswith("whisper") else Acoustic(name)
 
     def make() -> dict[str, Array]:
         rows = [ear.describe(sound_of(file), 0.0).values for file in files]
         return {"values": np.concatenate(rows), "offsets": np.cumsum([0, *map(len, rows)])}
 
-    stored = kept("pretrained", [ear.version, *map(sha256_of, files)], make)
+    stored = kept("pretrained", [name, ear.version, *map(sha256_of, files)], make)
     return rows_of(stored["values"], stored["offsets"])
 
 
@@ -80,10 +82,10 @@ def main() -> None:
     table = read_table(folder / "clips.csv")
     files = [folder / f for f in table["file"]]
     labels, speakers = np.unique(table["emotion"], return_inverse=True)[1], np.array(table["speaker"])
-    views = {name: pooled(features(files, name)) for name in ("egemaps-functionals", "whisper")}
-    views["egemaps-functionals,whisper"] = np.concatenate(list(views.values()), axis=1)
+    views = {name: pooled(features(files, name)) for name in (ACOUSTIC, "whisper", "whisper?pool=mean")}
+    both = {f"{ACOUSTIC},{name}": np.concatenate([views[ACOUSTIC], views[name]], axis=1) for name in list(views)[1:]}
     figures: dict[str, Any] = {}
-    for name, x in views.items():
+    for name, x in {**views, **both}.items():
         right = left_out(x, labels, speakers) == labels
         figures[name] = {
             "features": x.shape[1],

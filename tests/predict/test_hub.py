@@ -204,6 +204,12 @@ def test_a_run_from_a_hub_executes_no_code(
     assert not list((tmp_path / "cache").rglob("evil.py"))
 
 
+def test_a_run_that_hears_with_a_folder_of_this_machine_is_not_pushed(make_run: Any, hub: Path) -> None:
+    heard = make_run("sound", extraction={"audio": "hf:/models/mine@0123", "vision": "none", "text": "none"})
+    with pytest.raises(RunError, match="sees or reads with /models/mine, a folder of this machine"):
+        push(heard.path, "org/talk")
+
+
 def test_runs_that_others_could_not_open_are_not_pushed(
     run: Run, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,9 @@ COMMANDS = {
     "predict": ("predict", "apply a run to clips, or to camera and microphone"),
     "suggest": ("suggest", "which unlabelled clips, or samples of a corpus, to label next"),
     "measure": ("measure", "voice, pauses, face, head and synchrony in clips: no labels, no training"),
+    "ready list": ("ready", "runs that are there by name, and those that can be built"),
+    "ready show": ("ready", "what a ready run is, how good, for whom it is not"),
+    "ready build": ("ready", "build a ready run from a corpus that you have"),
     "serve": ("serve", "answer over HTTP, with a page to drop clips on"),
     "export": ("export", "write a run as an ONNX graph with a script that predicts without torch and polymodal"),
     "push": ("push", "put a run on a hub, with a model card"),
@@ -29,6 +32,9 @@ COMMANDS = {
     "data convert": ("data", "write a corpus as a memory-mapped Arrow store"),
     "data list": ("data", "embedded corpora and the layouts that can be read"),
 }
+
+PARENTS = ("data", "ready")
+"""First words of commands of two words."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"polymodal {__version__}")
         return 0
     pair = " ".join(words[:2])
-    name = pair if words[0] == "data" or pair in COMMANDS else words[0]
+    name = pair if words[0] in PARENTS or pair in COMMANDS else words[0]
     if name not in COMMANDS:
         return _wrong_command(words, name)
     try:
@@ -89,8 +95,8 @@ def overview() -> str:
 
 
 def _wrong_command(words: list[str], name: str) -> int:
-    if words[0] == "data" and (len(words) == 1 or words[1] in ("-h", "--help")):
-        print("\n".join(f"polymodal {n}: {line}" for n, (_, line) in COMMANDS.items() if n.startswith("data ")))
+    if words[0] in PARENTS and (len(words) == 1 or words[1] in ("-h", "--help")):
+        print("\n".join(f"polymodal {n}: {line}" for n, (_, line) in COMMANDS.items() if n.startswith(f"{words[0]} ")))
         return 0
     print(f"error: unknown command {name!r}{nearest(name, COMMANDS)}; see polymodal --help", file=sys.stderr)
     return 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from mimetypes import guess_type
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = {
     "predict": """\
+  polymodal predict clip.wav                     a ready run: which one, how good, for whom not, it says itself
   polymodal predict runs/mmcl-clips clip.mp4
   polymodal predict runs/mmcl-clips clip.mp4 --transcript clip.srt --html clip.html
   polymodal predict runs/mmcl-clips clip.mp4 --asr-model models/whisper-small --language de
@@ -53,7 +55,7 @@ def predict(
     """Apply a run to clips: what it says when, how sure it is, what each modality contributed.
 
     Args:
-        run: folder of a run, or org/name on a hub
+        run: folder of a run, a ready run ('polymodal ready list') or org/name on a hub; left out, the first ready run
         clips: video or audio files; none for camera and microphone with --live
         transcript: what is said when (.srt, .vtt, .TextGrid, .json); its segments become the utterances
         utterances: what is judged as one; default as the run's corpus was cut, or by speech
@@ -76,6 +78,7 @@ def predict(
     from polymodal.media.extraction import Recogniser
     from polymodal.predict.predictor import Predictor
 
+    run, clips = _named(run, clips)
     _check(clips, transcript=transcript, live=live, json=json, csv=csv, files=[plot, html, out])
     torch.set_num_threads(threads)
     recogniser = Recogniser(asr_model, language, asr_device)
@@ -102,6 +105,21 @@ def predict(
     if json and (len(clips) > 1 or not failed):
         print_json(done if len(clips) > 1 else done[0])
     return 1 if failed else 0
+
+
+def _named(run: str, clips: list[str]) -> tuple[str, list[str]]:
+    """Return run and clips: the first ready run where a clip is named first.
+
+    Raises:
+        DataError: a clip that is not there.
+    """
+    if not Path(run).is_file():
+        if not Path(run).exists() and (guess_type(run)[0] or "").startswith(("audio/", "video/")):
+            raise DataError(f"there is no clip {run}; check the path")
+        return run, clips
+    from polymodal.predict.ready.recipes import recipes
+
+    return next(iter(recipes())), [run, *clips]
 
 
 def _check(

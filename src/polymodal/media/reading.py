@@ -196,6 +196,8 @@ class Reading:
             self.notes.append(f"{self.info.name}: no speech was found, its text is empty")
         elif self._said is not None:
             self.notes += self._said.notes(self.info.name)
+        elif self._speech is not None and self._tools.ears and self.info.has_audio and not self._spoken:
+            self.notes.append(f"{self.info.name}: no speech was found, what is heard is not a voice")
         for (modality, why), starts in self._absent.items():
             if len(starts) == self._utterances:
                 self.notes.append(f"{self.info.name}: {why}, {modality} is absent")

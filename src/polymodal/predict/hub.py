@@ -13,11 +13,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from polymodal.core import RunError, Schema
+from polymodal.core import RunError, Schema, nearest
 from polymodal.core.tasks import refuse_foreign
+from polymodal.media.pretrained.named import local_networks
 from polymodal.methods import method_ids
 from polymodal.predict.bare import bare, bare_config, bare_source, names_code
 from polymodal.predict.card import model_card
+from polymodal.predict.ready.place import find_ready, not_built
+from polymodal.predict.ready.recipes import recipes
 from polymodal.train.checkpoint import write_json
 from polymodal.train.run import Run, read_config
 
@@ -44,8 +47,8 @@ def resolve(run: str | Path) -> Path:
     """Return the folder of a run.
 
     Args:
-        run: a folder, which stays as it is, or ``org/name`` or ``org/name@revision`` on the hub, which is downloaded
-            into the hub's cache, or found there without a network.
+        run: a folder, which stays as it is, the name of a ready run, or ``org/name`` or ``org/name@revision`` on the
+            hub, which is downloaded into the hub's cache, or found there without a network.
 
     Raises:
         RunError: there is no such folder or run, the hub cannot be reached, or what it has is no polymodal run, or one
@@ -53,9 +56,16 @@ def resolve(run: str | Path) -> Path:
     """
     if Path(run).exists():
         return Path(run)
+    if str(run) in recipes():
+        if ready := find_ready(str(run)):
+            return ready
+        raise not_built(str(run))
     name, _, revision = str(run).partition("@")
     if not _NAME.fullmatch(name):
-        raise RunError(f"there is no run folder {run}; polymodal fit makes one, a run on a hub is named org/name")
+        raise RunError(
+            f"there is no run folder {run}{nearest(str(run), recipes())}; polymodal fit makes one, a run on a hub is "
+            "named org/name, and 'polymodal ready list' names those that are there"
+        )
     folder = _download(name, revision or None)
     if not (folder / "run.json").is_file():
         raise RunError(f"{run} on the hub is no polymodal run: it has no run.json")
@@ -118,6 +128,11 @@ def export(run: Run, folder: Path, repo: str) -> None:
     for spec in _encoders(run.config):
         if Path(spec).exists():
             raise RunError(f"{run.path} reads text with {spec}, a folder of this machine: push that first, then refit")
+    if local := local_networks((run.config["data"].get("extraction") or {}).get("options", {})):
+        raise RunError(
+            f"{run.path} hears, sees or reads with {local[0]}, a folder of this machine: push that first, then extract "
+            "and fit with its name on the hub"
+        )
     members, name = run.members, run.config["data"]["name"]
     write_json(folder / "run.json", bare_config(run.config | {"seeds": run.seeds}))
     homes = dict.fromkeys((".", *(member.home for member in members)))

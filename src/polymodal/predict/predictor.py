@@ -17,6 +17,7 @@ from polymodal.media.types import Frame, Samples, Segment, Source, Utterance
 from polymodal.predict.clips import Clips, open_clips
 from polymodal.predict.features import Row
 from polymodal.predict.judge import Judge
+from polymodal.predict.ready.place import told
 from polymodal.predict.timeline import Moment, Timeline
 from polymodal.train.run import Run
 
@@ -55,6 +56,7 @@ class Predictor:
         self.name = run.path.resolve().name
         self._assets, self._threads, self._recogniser = assets, threads, recogniser
         self._judge = Judge(run, level)
+        self._told = told(run.path)  # of a ready run: with everything that it says
 
     @classmethod
     def load(
@@ -66,7 +68,7 @@ class Predictor:
         threads: int = 2,
         recogniser: Recogniser = AS_RECORDED,
     ) -> Predictor:
-        """Open a run folder, or a run on a hub as ``org/name``.
+        """Open a run folder, a ready run by its name, or a run on a hub as ``org/name``.
 
         Raises:
             RunError, OptionError: as the class; no such run.
@@ -125,13 +127,13 @@ class Predictor:
         pipeline = self.clips.pipeline
         with pipeline.read(clip, name=name, segments=segments, utterances=mode, progress=progress) as reading:
             moments, seconds = self._read(reading)
-        uncut = not moments
+        uncut, before = not moments, reading.notes
         if uncut:
             if hasattr(clip, "seek"):
                 clip.seek(0)
             with pipeline.read(clip, name=name, utterances="clip", progress=progress) as reading:
                 moments, seconds = self._read(reading)
-        notes = [*self.clips.notes, *reading.notes]
+        notes = [*self._told, *self.clips.notes, *before, *reading.notes]
         notes += ["no utterance was found: the clip is judged as one"] if uncut else []
         if not any(m.present for m in moments):
             reasons = "; ".join(dict.fromkeys([*reading.notes, *self.clips.notes])) or "it is silent and shows no face"
@@ -160,7 +162,7 @@ class Predictor:
             moments += self._judge.moments(part, segments, [f"row {start + i}" for i in range(len(part))])
         if not moments:
             raise DataError("there are no rows to predict; give at least one")
-        return self._timeline("features", 0.0, moments, [], {"total": round(time.perf_counter() - began, 3)})
+        return self._timeline("features", 0.0, moments, [*self._told], {"total": round(time.perf_counter() - began, 3)})
 
     def stream(
         self, pieces: Iterable[Frame | Samples], *, rolling: tuple[float, float] | None = None

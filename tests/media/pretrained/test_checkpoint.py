@@ -14,7 +14,7 @@ from polymodal.core import OptionError
 from polymodal.media.extraction import Extraction
 from polymodal.media.pretrained import checkpoint
 from polymodal.media.pretrained.checkpoint import Named, find_checkpoint
-from polymodal.media.pretrained.named import pinned
+from polymodal.media.pretrained.named import local_networks, pinned
 
 Networks = Callable[[str], Path]
 COMMIT = "a" * 40
@@ -137,3 +137,10 @@ def test_a_card_that_is_damaged_or_says_nothing_names_no_data(copy: Path) -> Non
 def test_a_folder_without_a_network(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"has no config\.json"):
         find_checkpoint(Named.read(f"hf:{tmp_path}"))
+
+
+def test_networks_of_this_machine_are_told_from_those_of_a_hub(copy: Path) -> None:
+    recipe = pinned(Extraction(audio=f"egemaps,hf:{copy}?rate=5", vision="crops"))
+    assert local_networks(recipe.to_dict()) == [str(copy)]
+    assert local_networks({"audio": f"hf:org/net@{COMMIT}", "vision": "face", "reader": ""}) == []
+    assert local_networks({}) == []

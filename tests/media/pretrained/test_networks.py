@@ -55,6 +55,17 @@ def test_lengths_are_exact(networks: Networks, noise: Noise, seconds: float, ste
     assert np.isfinite(track.values).all()
 
 
+@pytest.mark.parametrize("seconds", [1.0, 31.0])
+def test_the_mean_of_an_utterance_is_one_vector(networks: Networks, noise: Noise, seconds: float) -> None:
+    name, sound = f"hf:{networks('wav2vec2')}", noise(seconds)
+    ear = open_network(f"{name}?pool=mean", "audio")
+    track = ear.describe(sound, 3.0)
+    assert (ear.kind, track.values.shape) == ("vector", (1, 16))
+    assert track.times[0] == pytest.approx(3 + seconds / 2)
+    steps = open_network(f"{name}?rate=50", "audio").describe(sound, 0.0).values
+    assert np.abs(track.values[0] - steps.mean(0)).max() < 0.02 * np.abs(steps).max()
+
+
 def test_whisper_has_the_steps_that_a_clip_fills(packaged: Whisper, noise: Noise) -> None:
     sound = noise(1.23)
     track = packaged.describe(sound, 4.0)

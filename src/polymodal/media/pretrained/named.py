@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from polymodal.media.extraction import PRETRAINED, STREAMS, WHISPER, Extraction
@@ -20,8 +22,8 @@ def pinned(extraction: Extraction) -> Extraction:
     Raises:
         OptionError: one that cannot be had, see ``find_checkpoint``.
     """
-    found: dict[str, Any] = {n: ",".join(map(_at, getattr(extraction, n).split(","))) for n in STREAMS}
-    return replace(extraction, **found, reader=_at(extraction.reader))
+    audio, vision = (",".join(map(_at, getattr(extraction, name).split(","))) for name in STREAMS)
+    return replace(extraction, audio=audio, vision=vision, reader=_at(extraction.reader))
 
 
 def _at(features: str) -> str:
@@ -29,6 +31,13 @@ def _at(features: str) -> str:
         return features
     named = Named.read(features)
     return named.at(find_checkpoint(named).revision)
+
+
+def local_networks(options: Mapping[str, Any]) -> list[str]:
+    """Return the folders that the options of an extraction name as networks."""
+    parts = [part for name in (*STREAMS, "reader") for part in str(options.get(name, "")).split(",")]
+    places = [Named.read(part).place for part in parts if part.startswith(PRETRAINED)]
+    return [place for place in places if Path(place).is_absolute()]
 
 
 def open_network(features: str, modality: str) -> Any:

