@@ -13,9 +13,8 @@ from polymodal.methods.ubm import Ubm
 from polymodal.nn.bins import OrderedBins, bins_of
 
 MakeBatch = Callable[..., Batch]
-SCHEMA = Schema(
-    (Modality("audio", "sequence", 3), Modality("face", "vector", 2)), (Target("y", "regression", (-3, 3)),)
-)
+AUDIO, FACE = Modality("audio", "sequence", 3), Modality("face", "vector", 2)
+SCHEMA = Schema((AUDIO, FACE), (Target("y", "regression", (-3, 3)),))
 
 
 @pytest.mark.parametrize("count", [2, 7, 13])
