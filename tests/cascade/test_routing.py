@@ -23,6 +23,7 @@ class Scripted:
 
     first: dict[str, Answer]
     second: dict[str, Answer] = field(default_factory=dict)
+    name: str = "script"
     reads_references: bool = True
     costly: bool = False
     reads_text: bool = False

@@ -54,6 +54,7 @@ class LargeModel(Protocol):
     """Whoever is asked about the samples that a small model is unsure of.
 
     Attributes:
+        name: what records call it.
         reads_references: whether a second question, with both earlier answers, may be answered otherwise than the
             first; a model that cannot read them is asked once only.
         costly: whether every question costs money or minutes; such a model is asked what must be known, no more.
@@ -62,6 +63,7 @@ class LargeModel(Protocol):
         usage: what answering took, counted, for example requests; empty where that is nothing.
     """
 
+    name: str
     reads_references: bool
     costly: bool
     reads_text: bool

@@ -72,6 +72,7 @@ def evaluate_cascade(folder: str | Path, data: str | Corpus | None = None) -> di
         "method": "u-acs",
         "target": opened.target.name,
         "data": {"source": opened.raw.source, "name": opened.raw.name, "hash": opened.raw.hash},
+        "large": opened.large.name,
         "rule": plain(opened.rule),
         "error": _error_name(opened.target),
         "rows": [],
@@ -105,6 +106,10 @@ def _open(home: Path, stored: dict[str, Any], data: str | Corpus | None) -> _Ope
     speaker = Speaker(small, target, prepared(small, raw), Sureness(**stored["small"]["sureness"]))
     known = stored["large"]["sureness"]
     large = open_large(stored["large"]["spec"], target, raw, home, Sureness(**known) if known else None)
+    if large.name != stored["large"]["name"]:
+        large.notes.append(
+            f"thresholds were fitted with {stored['large']['name']}, asked is {large.name}"
+        )
     return _Opened(target, Rule(**stored["rule"]), speaker, large, raw, own)
 
 

@@ -85,6 +85,7 @@ def fit_cascade(
         "asked_again": float((record.calls > 1).mean()),
         "stages": record.by_stage,
         "error": {"metric": about.spec.sample_metric, "small": error(answers.y), "cascade": error(record.score)},
+        "usage": asked.usage,
         "notes": asked.notes,
     }
     unsure = unsure_of(asked)
@@ -95,7 +96,7 @@ def fit_cascade(
             "digest": digest(opened.path),
             "sureness": asdict(speaker.sureness),
         },
-        "large": {"spec": relative(large, home), "sureness": asdict(unsure) if unsure else None},
+        "large": {"spec": relative(large, home), "name": asked.name, "sureness": asdict(unsure) if unsure else None},
         "target": about.name,
         "rule": asdict(rule),
         "data": {"source": raw.source, "name": raw.name, "hash": raw.hash},

@@ -23,7 +23,7 @@ class LargeRun:
     reads_text = False
 
     def __init__(self, speaker: Speaker) -> None:
-        self.speaker = speaker
+        self.speaker, self.name = speaker, f"run {speaker.run.path.resolve().name}"
         self.notes: list[str] = []
         self.usage: dict[str, int] = {}
         self._where = {s: (name, row) for name, part in speaker.corpus.splits.items() for row, s in enumerate(part.ids)}

@@ -31,7 +31,7 @@ class Recorded:
     reads_text = False
 
     def __init__(self, path: Path, target: Target) -> None:
-        self.path, self.target = path, target
+        self.path, self.target, self.name = path, target, path.name
         self.notes: list[str] = []
         self.usage: dict[str, int] = {}
         self._first: dict[str, Answer] = {}
