@@ -107,9 +107,7 @@ def _open(home: Path, stored: dict[str, Any], data: str | Corpus | None) -> _Ope
     known = stored["large"]["sureness"]
     large = open_large(stored["large"]["spec"], target, raw, home, Sureness(**known) if known else None)
     if large.name != stored["large"]["name"]:
-        large.notes.append(
-            f"thresholds were fitted with {stored['large']['name']}, asked is {large.name}"
-        )
+        large.notes.append(f"thresholds were fitted with {stored['large']['name']}, asked is {large.name}")
     return _Opened(target, Rule(**stored["rule"]), speaker, large, raw, own)
 
 

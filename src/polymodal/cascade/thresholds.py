@@ -14,17 +14,17 @@ from polymodal.cascade.routing import Array, Rule
 GRID = tuple(round(0.1 * k, 1) for k in range(1, 10))
 """Thresholds of the large model that are tried."""
 
-NEVER = -1.0
-"""A threshold that no uncertainty is below: all samples are escalated."""
+NEVER, ALWAYS = -1.0, 1.0
+"""Thresholds under which the small model is never sure, so that all samples are escalated, and always."""
 
 
 def by_budget(u_small: Array, rho: float) -> float:
     """Return the threshold that sends a share ``rho`` of these samples to the large model, to the nearest sample.
 
-    Samples that are exactly as unsure as the last one that stays all stay: ties make the share smaller.
+    Samples exactly as unsure as the last one that stays all stay: ties make the share smaller.
     """
     kept = len(u_small) - round(rho * len(u_small))
-    return float(np.sort(u_small)[kept - 1]) if kept else NEVER
+    return _after(np.sort(u_small), kept)
 
 
 def by_error(u_small: Array, error_small: Array, error_large: Array) -> float:
@@ -35,7 +35,14 @@ def by_error(u_small: Array, error_small: Array, error_large: Array) -> float:
     means = np.cumsum(error_small[order]) / np.arange(1, len(order) + 1)
     last_of_ties = np.append(sorted_u[1:] > sorted_u[:-1], True)
     fits = np.flatnonzero((means <= error_large.mean()) & last_of_ties)
-    return float(sorted_u[fits[-1]]) if len(fits) else NEVER
+    return _after(sorted_u, int(fits[-1]) + 1 if len(fits) else 0)
+
+
+def _after(sorted_u: Array, kept: int) -> float:
+    """Return the threshold that keeps the first ``kept`` samples: of all of them also those that are yet to come."""
+    if kept == len(sorted_u):
+        return ALWAYS
+    return float(sorted_u[kept - 1]) if kept else NEVER
 
 
 def best_large(rule: Rule, questions: Questions, error: Callable[[Array], float], grid: Sequence[float] = GRID) -> Rule:
