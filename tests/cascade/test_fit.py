@@ -155,6 +155,37 @@ def test_second_answers_and_answers_that_could_not_be_read_are_used(runs: Path, 
         assert row["score"] == pytest.approx(row["true"])
 
 
+def test_a_costly_model_is_asked_what_the_cascade_needs_and_the_curve_ends_there(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def post(url: str, key: str, body: dict[str, Any], **limits: float) -> dict[str, Any]:
+        asked.append(body)
+        return {"choices": [{"message": {"content": "1"}}]}
+
+    monkeypatch.setattr("polymodal.cascade.remote.post", post)
+    monkeypatch.setenv("POLYMODAL_LLM_URL", "http://localhost/v1")
+    monkeypatch.setenv("POLYMODAL_LLM_MODEL", "stub")
+    monkeypatch.setenv("POLYMODAL_CACHE", str(tmp_path / "cache"))
+    place = tmp_path / "cascade"
+    found = fit_cascade(runs / "small", "http?samples=2", DATA, rho=0.3, out=place)
+    escalated = round(found["fitted"]["escalated"] * found["fitted"]["samples"])
+    assert len(asked) == 2 * escalated == found["fitted"]["usage"]["requests"]
+    scores = evaluate_cascade(place)
+    account = scores["splits"]["test"]
+    assert scores["usage"]["requests"] == len(asked) - 2 * escalated
+    assert account["curve_to"] == account["escalated"] < 1
+    assert account["gain"] is None
+    assert [point["random"] for point in account["curve"]] == [None] * 21
+    assert {row["who"] for row in scores["rows"]} == {"small", "cascade"}
+    assert account["curve"][-1]["error"]["value"] == pytest.approx(
+        next(r["mean"] for r in scores["rows"] if (r["split"], r["who"], r["metric"]) == ("test", "cascade", "mae"))
+    )
+    monkeypatch.setenv("POLYMODAL_LLM_MODEL", "another")
+    assert "thresholds were fitted with stub at" in " ".join(evaluate_cascade(place)["notes"])
+
+
 def test_classes_have_a_cascade_too(moods: Path, tmp_path: Path) -> None:
     names = load_corpus(MOODS).schema.joint_targets[0].classes
     file = recorded(tmp_path / "a.jsonl", lambda s, y: {"label": names[int(y)], "uncertainty": 0.2}, MOODS)

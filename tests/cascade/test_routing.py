@@ -212,9 +212,11 @@ def test_an_oracle_helps_more_with_every_sample_and_uncertainty_beats_chance() -
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] == pytest.approx(0, abs=1e-9)
     for point in points[1:-1]:
+        assert point.difference is not None
         assert point.difference.value < 0
         assert point.difference.high is not None
         assert point.difference.high < 0
+    assert gain is not None
     assert gain.high is not None
     assert gain.high < 0
 

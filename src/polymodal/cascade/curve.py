@@ -2,7 +2,8 @@
 
 Chance sends the same share at random. Who is sent has no influence on what a sample gets when it is sent, so that the
 mean over all random draws is known without drawing: (1 - share) * error of the small model + share * error of what the
-cascade says when it is asked.
+cascade says when it is asked. That needs the large model's answers to all samples: where it was asked about some only,
+chance is not known.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from polymodal.audit.base import Evidence, mean_over_groups
 from polymodal.cascade.records import Records
 from polymodal.cascade.routing import STAGES, Array
+from polymodal.report.metrics import MISSING as DASH
 
 STEPS = 20
 """Stretches of the curve."""
@@ -27,7 +29,7 @@ class Point:
     Attributes:
         share: of the samples that go to the large model.
         error: mean error of the cascade, with an interval over groups.
-        random: mean error where the same share goes at random, the mean over draws.
+        random: mean error where the same share goes at random, the mean over draws; None where that is not known.
         difference: ``error`` minus ``random``, with an interval over groups; below 0 uncertainty chooses better.
         calls: questions to the large model.
         stages: how many samples ended in each stage.
@@ -35,16 +37,17 @@ class Point:
 
     share: float
     error: Evidence
-    random: float
-    difference: Evidence
+    random: float | None
+    difference: Evidence | None
     calls: int
     stages: dict[str, int]
 
 
 def curve(
     whole: Records, error_small: Array, error_sent: Array, known: Array, groups: Array | None, last: float = 1.0
-) -> tuple[list[Point], Evidence]:
-    """Return the points from share 0 to ``last``, and the mean of their differences to chance over all shares.
+) -> tuple[list[Point], Evidence | None]:
+    """Return the points from share 0 to ``last``, and the mean of their differences to chance over all shares, None
+    where ``last`` is below 1.
 
     Args:
         whole: records in which the samples up to ``last``, the least certain ones, went to the large model.
@@ -67,14 +70,16 @@ def curve(
             Point(
                 share=float(achieved),
                 error=mean_over_groups("error", error, own),
-                random=float(random.mean()),
-                difference=mean_over_groups("difference", error - random, own),
+                random=float(random.mean()) if last == 1 else None,
+                difference=mean_over_groups("difference", error - random, own) if last == 1 else None,
                 calls=int(whole.calls[sent].sum()),
                 stages={s: int((np.where(sent, whole.stage, "1") == s).sum()) for s in STAGES},
             )
         )
+    if last < 1:
+        return points, None
     # Trapezoids over the shares, sample by sample, so that the interval is that of the mean.
-    mean = np.trapezoid(np.stack(differences), shares / max(last, 1e-12), axis=0)
+    mean = np.trapezoid(np.stack(differences), shares, axis=0)
     return points, mean_over_groups("mean difference over all shares", mean, own)
 
 
@@ -94,7 +99,9 @@ def plot(points: list[Point], used: float, metric: str) -> Any:
     high = [p.error.value if p.error.high is None else p.error.high for p in points]
     ax.fill_between(x, low, high, color=BLUE, alpha=0.15, linewidth=0)
     ax.plot(x, [p.error.value for p in points], color=BLUE, marker="o", markersize=3, label="least certain first")
-    ax.plot(x, [p.random for p in points], color=GREY, linestyle="--", label="the same share at random")
+    chance = [p.random for p in points if p.random is not None]
+    if chance:
+        ax.plot(x, chance, color=GREY, linestyle="--", label="the same share at random")
     ax.axvline(used, color=INK, linewidth=0.8, linestyle=":", label="fitted threshold")
     ax.set_xlabel("share of samples sent to the large model")
     ax.set_ylabel(f"{metric} ↓")
@@ -108,12 +115,14 @@ def table(points: list[Point]) -> str:
     lines += ["| --: | --: | --: | --: | --: | --: | --: | --- |"]
     for p in points:
         stages = ", ".join(f"{name}: {n}" for name, n in p.stages.items() if n)
-        figures = f"{p.error.value:.4f} | {_interval(p.error)} | {p.random:.4f} | {p.difference.value:+.4f}"
+        random = DASH if p.random is None else f"{p.random:.4f}"
+        gap = DASH if p.difference is None else f"{p.difference.value:+.4f}"
+        figures = f"{p.error.value:.4f} | {_interval(p.error)} | {random} | {gap}"
         lines.append(f"| {p.share:.2f} | {figures} | {_interval(p.difference)} | {p.calls} | {stages} |")
     return "\n".join(lines)
 
 
-def _interval(evidence: Evidence) -> str:
-    if evidence.low is None or evidence.high is None:
-        return "–"  # noqa: RUF001  a dash, as in other tables
+def _interval(evidence: Evidence | None) -> str:
+    if evidence is None or evidence.low is None or evidence.high is None:
+        return DASH
     return f"{evidence.low:.4f} to {evidence.high:.4f}"

@@ -45,7 +45,7 @@ def evaluate_cascade(folder: str | Path, data: str | Corpus | None = None) -> di
     """Score a cascade on every test split and write scores, records of all samples, a table and a plot in its folder.
 
     A large model whose every question costs is asked what the cascade asks it, no more: the curve ends there, and what
-    chance would have brought is not known beyond it.
+    chance would have brought is not known.
 
     Args:
         folder: of the cascade.
@@ -53,8 +53,9 @@ def evaluate_cascade(folder: str | Path, data: str | Corpus | None = None) -> di
 
     Returns:
         What is written to ``evaluation/scores.json`` (``evaluation-NAME-HASH`` for another corpus): ``rows``, every
-        metric of the small model, of the large one where it was asked about all, and of the cascade; ``curves`` by
-        split (see ``curve.Point``), ``gains`` (mean difference to chance), ``stages``, ``calls``, ``notes``.
+        metric of the small model, of the large one where it was asked about all, and of the cascade; ``splits``, for
+        each of them ``curve`` (see ``curve.Point``), ``gain`` (mean difference to chance over all shares), ``stages``
+        and ``calls``; ``usage`` and ``notes``.
 
     Raises:
         RunError, DataError: as ``fit_cascade``; a run or corpus that has changed since, a corpus without test split.

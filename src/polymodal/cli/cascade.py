@@ -15,6 +15,8 @@ EXAMPLES = {
   polymodal evaluate runs/cascade                  error against the share that is sent to the large model"""
 }
 
+UNKNOWN = "not known, as it takes answers to all samples (--rho 1)"
+
 
 def u_acs(
     *,
@@ -81,11 +83,10 @@ def evaluate(folder: str, data: str | None, json: bool) -> int:
             if row["split"] == name and row["main"]:
                 console.print(f"{name}: {row['metric']} of {row['who']}: {_figure(row, 'mean')}", markup=False)
         stages = ", ".join(f"{stage} {count}" for stage, count in found["stages"].items() if count)
-        gain = found["gain"]
         for line in (
             f"{name}: {found['calls']} questions to the large model about {found['samples']} samples; stages {stages}",
-            f"{name}: {scores['error']} against sending the same share at random, mean over shares from 0 to "
-            f"{found['curve_to']:.2f}: {_figure(gain, 'value', '+')}",
+            f"{name}: {scores['error']} against sending the same share at random, mean over all shares: "
+            + (_figure(found["gain"], "value", "+") if found["gain"] else UNKNOWN),
         ):
             console.print(line, soft_wrap=True, markup=False)
     for note in scores["notes"]:
