@@ -98,20 +98,20 @@ class Questions:
 
     def ask(self, rows: Array) -> None:
         """Ask about the samples where ``rows`` (samples,) is True."""
-        new = np.flatnonzero(rows & ~self._asked[0])
-        if len(new):
+        new = np.flatnonzero(rows & ~self._asked[0]).tolist()
+        if new:
             self._keep(0, new, self.first, self.large.predict([self.samples[i] for i in new]))
 
     def ask_again(self, rows: Array) -> None:
         """Ask a second time where ``rows`` is True, with both answers; they were asked about before."""
-        new = np.flatnonzero(rows & ~self._asked[1])
-        if len(new) and self.large.reads_references:
+        new = np.flatnonzero(rows & ~self._asked[1]).tolist()
+        if new and self.large.reads_references:
             references = [Reference(float(self.small.y[i]), float(self.first.y[i])) for i in new]
             self._keep(1, new, self.second, self.large.predict([self.samples[i] for i in new], references))
 
-    def _keep(self, turn: int, rows: Array, known: Answers, found: Sequence[Answer]) -> None:
+    def _keep(self, turn: int, rows: list[int], known: Answers, found: Sequence[Answer]) -> None:
         self._asked[turn, rows] = True
-        for row, answer in zip(rows.tolist(), found, strict=True):
+        for row, answer in zip(rows, found, strict=True):
             known.y[row] = answer.score
             known.u[row] = 1.0 if np.isnan(answer.score) else answer.uncertainty
             self.texts[turn][row] = answer.text

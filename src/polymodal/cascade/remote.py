@@ -21,6 +21,7 @@ from polymodal.cascade.prompt import Message, messages, parsed
 from polymodal.core import OptionError, RunError, Target
 from polymodal.core.options import Count, Natural, NotNegative, Positive
 from polymodal.data.encode import cache_folder
+from polymodal.data.progress import progress_bar
 from polymodal.train.checkpoint import write_json
 
 URL, MODEL, KEY = "POLYMODAL_LLM_URL", "POLYMODAL_LLM_MODEL", "POLYMODAL_LLM_KEY"
@@ -92,11 +93,15 @@ class Remote:
 
     def predict(self, samples: Sequence[Sample], references: Sequence[Reference] | None = None) -> list[Answer]:
         """Return its answers; ``NOTHING`` where none came."""
-        told = references or [None] * len(samples)
+        told: Sequence[Reference | None] = references or [None] * len(samples)
         asked = [messages(self.target, s.text, r) for s, r in zip(samples, told, strict=True)]
         once = {json.dumps(conversation): conversation for conversation in asked}
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            answers = dict(zip(once, pool.map(self._ask, once.values()), strict=True))
+        answers: dict[str, Answer] = {}
+        with ThreadPoolExecutor(AT_ONCE) as pool, progress_bar() as bar:
+            task = bar.add_task("asking the large model", total=len(once))
+            for question, answer in zip(once, pool.map(self._ask, once.values()), strict=True):
+                answers[question] = answer
+                bar.advance(task)
         found = [answers[json.dumps(conversation)] for conversation in asked]
         lost = sum(answer is NOTHING for answer in found)
         if lost:

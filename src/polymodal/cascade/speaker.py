@@ -54,7 +54,7 @@ class Speaker:
 
     Raises:
         DataError: no validation split to learn from.
-        OptionError: a run that would be asked about what its members trained on, or whose answers are all equally sure.
+        OptionError: a run of folds that would be asked about what its members trained on.
     """
 
     def __init__(self, run: Run, target: Target, corpus: Corpus, sureness: Sureness | None = None) -> None:
@@ -72,12 +72,10 @@ class Speaker:
         """Return the answers to ``split``, which has the corpus's columns, in its order."""
         said = self._said(split)
         sure = self.sureness
-        if said.shares is not None:
-            unsure = entropy(sharpened(said.shares, sure.temperature))
-        else:
-            unsure = spread(said.values, self._half_widths(split), sure.scale)
-        y = said.shares.argmax(1).astype(float) if sure.basis == "classes" else said.values.mean(0)  # type: ignore[union-attr]
-        return Answers(y, unsure)
+        if said.shares is None:
+            return Answers(said.values.mean(0), spread(said.values, self._half_widths(split), sure.scale))
+        y = said.shares.argmax(1).astype(float) if sure.basis == "classes" else said.values.mean(0)
+        return Answers(y, entropy(sharpened(said.shares, sure.temperature)))
 
     @property
     def _basis(self) -> Basis:
