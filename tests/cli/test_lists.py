@@ -53,7 +53,7 @@ OPTIONS: dict[tuple[str, str], tuple[list[str], Any]] = {
 
 def _parser(name: str) -> Parser:
     module = import_module(f"polymodal.cli.{COMMANDS[name][0]}")
-    return build_parser(name, getattr(module, name.rpartition(" ")[2]), module.EXAMPLES[name])
+    return build_parser(name, getattr(module, name.rpartition(" ")[2].replace("-", "_")), module.EXAMPLES[name])
 
 
 def _read(command: str, option: str, *words: str) -> Any:

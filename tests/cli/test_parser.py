@@ -98,7 +98,8 @@ def test_every_parameter_of_every_command_is_documented() -> None:
 
     for name, (home, _) in COMMANDS.items():
         module = import_module(f"polymodal.cli.{home}")
-        text = build_parser(name, getattr(module, name.split()[-1]), module.EXAMPLES[name]).format_help()
+        function = getattr(module, name.split()[-1].replace("-", "_"))
+        text = build_parser(name, function, module.EXAMPLES[name]).format_help()
         assert "examples:" in text
 
 

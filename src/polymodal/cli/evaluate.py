@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from polymodal.cli import cascade
 from polymodal.cli.lists import Stresses
 from polymodal.cli.text import print_json
+from polymodal.core.errors import OptionError
 
 EXAMPLES = {
     "evaluate": """\
@@ -29,12 +31,20 @@ def evaluate(
     """Score a run on complete input, on every subset of its modalities and under stress, and write its report.
 
     Args:
-        run: folder of a run
+        run: folder of a run, or of a cascade
         data: another corpus with the same modalities and targets
         stress: also under these, several strengths separated by slashes (docs/stress.md)
         protocol: in place of these, a whole protocol: missmac, missbench, cyin or complete (docs/stress.md)
         json: print the scores as JSON
     """
+    from polymodal.cascade.folder import is_cascade
+
+    if is_cascade(run):
+        if stress or protocol:
+            raise OptionError(
+                f"{run} is a cascade, which is scored on complete input; leave out --stress and --protocol"
+            )
+        return cascade.evaluate(run, data, json)
     from polymodal.data.progress import console
     from polymodal.report import write_report
     from polymodal.train.evaluate import evaluate as score

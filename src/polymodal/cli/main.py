@@ -13,6 +13,7 @@ COMMANDS = {
     "demo": ("demo", "train MMCL on the embedded corpus, test it on every subset of modalities, write a report"),
     "fit": ("fit", "train a method on a corpus"),
     "fit best": ("best", "find what suits a corpus: methods, settings and modalities in a time limit, one run"),
+    "fit u-acs": ("cascade", "let a small run answer what it is sure of and a large model the rest"),
     "evaluate": ("evaluate", "score a run on complete input and on every subset of modalities; write its report"),
     "audit": ("audit", "what each modality is worth to a run, sample by sample"),
     "compare": ("compare", "one table and paired tests for several runs"),
@@ -106,7 +107,7 @@ def _run(name: str, words: list[str]) -> int:
     from polymodal.cli.parser import build_parser
 
     module = import_module(f"polymodal.cli.{COMMANDS[name][0]}")
-    function: Callable[..., int] = getattr(module, name.rpartition(" ")[2])
+    function: Callable[..., int] = getattr(module, name.rpartition(" ")[2].replace("-", "_"))
     parser = build_parser(name, function, module.EXAMPLES[name])
     try:
         values = parser.parse_args(words)

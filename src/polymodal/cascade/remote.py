@@ -1,0 +1,240 @@
+"""A large model behind HTTP, asked about transcripts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from polymodal.cascade.asking import NOTHING, Answer, Reference, Sample
+from polymodal.cascade.endpoint import Refused, Silent, post
+from polymodal.cascade.prompt import Message, messages, parsed
+from polymodal.core import OptionError, RunError, Target
+from polymodal.core.options import Count, Natural, NotNegative, Positive
+from polymodal.data.encode import cache_folder
+from polymodal.data.progress import progress_bar
+from polymodal.train.checkpoint import write_json
+
+URL, MODEL, KEY = "POLYMODAL_LLM_URL", "POLYMODAL_LLM_MODEL", "POLYMODAL_LLM_KEY"
+
+AT_ONCE = 4
+"""Questions on their way at the same time."""
+
+PATIENCE = 3
+"""Questions in a row without a reply after which no further one is asked."""
+
+BINS = 7
+"""Of numbers, whose entropy over several replies is the uncertainty."""
+
+TOP = 20
+"""Alternatives of each token that are asked for."""
+
+
+class Remote:
+    """Any service that speaks OpenAI's chat completions, named by the environment: ``POLYMODAL_LLM_URL`` (up to and
+    with ``/v1``, or the whole address), ``POLYMODAL_LLM_MODEL``, ``POLYMODAL_LLM_KEY`` (may be empty).
+
+    Transcripts leave the machine. Replies are kept in ``$POLYMODAL_CACHE/replies`` by the hash of address, model and
+    question, and asked for once. Where the service is dead, slow or refuses, it is left alone after a few questions,
+    and its answers are missing ones: the small model's stand.
+
+    Args:
+        target: what is asked for.
+        samples: replies to each question; the mean, or the class named most, is the answer.
+        uncertainty: entropy of the ``samples`` replies over bins or classes, or mean entropy of the ``tokens`` of one
+            reply, of services that return log-probabilities.
+        temperature: of the service's sampling; default 0.7 for several replies, 0 for one.
+        timeout: seconds for one reply.
+        retries: attempts after a failed one.
+
+    Raises:
+        OptionError: no address or model in the environment; one reply without log-probabilities, which says nothing
+            of uncertainty.
+    """
+
+    reads_references = True
+    costly = True
+    reads_text = True
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        samples: Count = 5,
+        uncertainty: Literal["samples", "tokens"] = "samples",
+        temperature: NotNegative | None = None,
+        timeout: Positive = 30.0,
+        retries: Natural = 2,
+    ) -> None:
+        if uncertainty == "samples" and samples < 2:
+            raise OptionError("http: one reply says nothing of its uncertainty; use samples=2 or more, or tokens")
+        self.target, self.uncertainty = target, uncertainty
+        self.url, self.model = _address(), os.environ.get(MODEL, "")
+        if not self.model:
+            raise OptionError(f"http needs the name of a model; set {MODEL} in the environment")
+        self._count = 1 if uncertainty == "tokens" else samples
+        self._heat = temperature if temperature is not None else (0.0 if uncertainty == "tokens" else 0.7)
+        self._timeout, self._retries = timeout, retries
+        self.usage = {"requests": 0, "cached": 0, "prompt_tokens": 0, "completion_tokens": 0}
+        self.notes: list[str] = []
+        self.name = f"{self.model} at {self.url}"
+        self._failed = 0
+        self._over = ""
+        self._lock = Lock()
+
+    def predict(self, samples: Sequence[Sample], references: Sequence[Reference] | None = None) -> list[Answer]:
+        """Return its answers; ``NOTHING`` where none came."""
+        told: Sequence[Reference | None] = references or [None] * len(samples)
+        asked = [messages(self.target, s.text, r) for s, r in zip(samples, told, strict=True)]
+        once = {json.dumps(conversation): conversation for conversation in asked}
+        answers: dict[str, Answer] = {}
+        with ThreadPoolExecutor(AT_ONCE) as pool, progress_bar() as bar:
+            task = bar.add_task("asking the large model", total=len(once))
+            for question, answer in zip(once, pool.map(self._ask, once.values()), strict=True):
+                answers[question] = answer
+                bar.advance(task)
+        found = [answers[json.dumps(conversation)] for conversation in asked]
+        lost = sum(answer is NOTHING for answer in found)
+        if lost:
+            why = self._over or "no reply"
+            self._note(f"the large model at {self.url} left {lost} of {len(found)} questions unanswered ({why})")
+        unread = sum(math.isnan(answer.score) for answer in found) - lost
+        if unread:
+            self._note(f"{unread} of {len(found)} replies of the large model have no rating; the small run's stand")
+        return found
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    def _ask(self, conversation: list[Message]) -> Answer:
+        replies = []
+        for number in range(self._count):
+            reply = self._reply(conversation, number)
+            if reply is None:
+                return NOTHING
+            replies.append(reply)
+        texts = [reply["text"] for reply in replies]
+        values = np.array([parsed(self.target, text) for text in texts])
+        shown = "\n".join(texts)
+        if np.isnan(values).all():
+            return Answer(math.nan, 1.0, shown)
+        if self.uncertainty == "tokens":
+            return Answer(float(values[0]), replies[0]["entropy"], shown)
+        return Answer(self._together(values), self._disagreement(values), shown)
+
+    def _together(self, values: np.ndarray[Any, Any]) -> float:
+        known = values[~np.isnan(values)]
+        if self.target.spec.answer == "class":
+            return float(np.bincount(known.astype(int)).argmax())
+        return float(known.mean())
+
+    def _disagreement(self, values: np.ndarray[Any, Any]) -> float:
+        """Return the entropy of the replies over bins or classes, one that cannot be read being a class of its own,
+        divided by the highest that so many replies can have."""
+        if self.target.spec.answer == "class":
+            kinds, most = values, len(self.target.classes)
+        else:
+            low, high = self.target.range or (np.nanmin(values), np.nanmax(values))
+            kinds, most = np.round((values - low) / max(high - low, 1e-9) * (BINS - 1)), BINS
+        _, counts = np.unique(np.nan_to_num(kinds, nan=-1), return_counts=True)
+        shares = counts / counts.sum()
+        return float(min(1.0, -(shares * np.log(shares)).sum() / math.log(min(len(values), most)) + 0.0))
+
+    def _reply(self, conversation: list[Message], number: int) -> dict[str, Any] | None:
+        """Return ``text`` and ``entropy`` of a reply, kept from before or asked for; None where there is none."""
+        body: dict[str, Any] = {"model": self.model, "messages": conversation, "temperature": self._heat}
+        if self.uncertainty == "tokens":
+            body |= {"logprobs": True, "top_logprobs": TOP}
+        key = hashlib.sha256(json.dumps([self.url, body, number]).encode()).hexdigest()
+        file = cache_folder() / "replies" / f"{key}.json"
+        try:
+            stored: dict[str, Any] = json.loads(file.read_text())
+            self._count_up(cached=1)
+            return stored
+        except (OSError, ValueError):
+            pass
+        if self._over:
+            return None
+        self._count_up(requests=1)
+        try:
+            raw = post(self.url, os.environ.get(KEY, ""), body, timeout=self._timeout, retries=self._retries)
+            reply = _read(raw)
+        except Refused as error:
+            self._over = str(error)
+            return None
+        except Silent as error:
+            self._failed += 1
+            if self._failed >= PATIENCE:
+                self._over = str(error)
+            return None
+        self._failed = 0
+        self._count_up(**reply.pop("usage"))
+        _keep(file, reply)
+        return reply
+
+    def _count_up(self, **counts: int) -> None:
+        with self._lock:
+            for name, count in counts.items():
+                self.usage[name] += count
+
+
+def _address() -> str:
+    """Return where questions go; OptionError where the environment names no such place."""
+    given = os.environ.get(URL, "").rstrip("/")
+    parts = urlsplit(given)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise OptionError(f"http needs an address; set {URL} in the environment, such as http://localhost:8000/v1")
+    return given if given.endswith("/chat/completions") else f"{given}/chat/completions"
+
+
+def _read(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return ``text``, ``entropy`` and ``usage`` of a completion; Silent where it is none."""
+    try:
+        choice = raw["choices"][0]
+        text = choice["message"]["content"]
+        if not isinstance(text, str):
+            raise TypeError
+    except (KeyError, IndexError, TypeError):
+        raise Silent("the reply is no chat completion") from None
+    usage = raw.get("usage")
+    counted = usage if isinstance(usage, dict) else {}
+    counts = {n: counted.get(n) for n in ("prompt_tokens", "completion_tokens")}
+    return {
+        "text": text,
+        "entropy": _token_entropy(choice),
+        "usage": {n: count for n, count in counts.items() if isinstance(count, int)},
+    }
+
+
+def _token_entropy(choice: dict[str, Any]) -> float:
+    """Return the mean entropy of the tokens of a reply over their alternatives, each divided by the highest possible;
+    what the alternatives leave over counts as one more. 1 where the service says nothing of probabilities."""
+    try:
+        found = []
+        for token in choice["logprobs"]["content"]:
+            shares = np.exp([float(other["logprob"]) for other in token["top_logprobs"]])
+            shares = np.append(shares, max(0.0, 1 - shares.sum()))
+            shares = shares[shares > 0] / shares.sum()
+            found.append(-(shares * np.log(shares)).sum() / math.log(TOP + 1))
+        return float(np.clip(np.mean(found), 0, 1)) if found else 1.0
+    except (KeyError, TypeError, ValueError):
+        return 1.0
+
+
+def _keep(file: Path, reply: dict[str, Any]) -> None:
+    """Keep a reply that was paid for; RunError where the disk does not take it."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make {file.parent}: {error.strerror}; set POLYMODAL_CACHE to another folder") from None
+    write_json(file, reply)
