@@ -59,6 +59,7 @@ class GraphCAGE(Method):
     convolution; zeros where there is nothing. Their product, summed over vertices, says what each step contributed.
     """
 
+    family = "graph"
     paper = "Wu et al., Graph Capsule Aggregation for Unaligned Multimodal Sequences, ICMI 2021, arXiv:2108.07543"
 
     def __init__(

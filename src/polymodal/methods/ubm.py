@@ -37,6 +37,7 @@ class Ubm(Seamed):
         dropout: after the input map, between layers and around the perceptron.
     """
 
+    family = "baseline"
     paper = "UBM of U-ACS, Han et al., 2025, arXiv:2509.04459"
 
     def __init__(
