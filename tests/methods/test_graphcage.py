@@ -198,7 +198,6 @@ def test_an_event_at_the_beginning_of_500_steps_is_found_where_an_lstms_last_ste
         fresh = early(500, 10_000)
         with torch.no_grad():
             right.append((scores(fresh).argmax(1) == fresh.targets["sign"]).float().mean().item())
-    print(right)
     assert right[0] > 0.9
     assert right[1] < 0.6
 
