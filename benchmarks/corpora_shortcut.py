@@ -6,6 +6,7 @@ polymodal data info "benchmarks/corpora_shortcut.py:mosi_words?strength=0.9&seed
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,13 +63,11 @@ def mosi_words(strength: float = 0.9, seed: int = 0, steps: int = 8) -> Corpus:
 
 def _drawn(split: Split, rng: np.random.Generator) -> str:
     """Return the word."""
-    texts, positive = split.columns["text"], split.targets["sentiment"] > 0
-    words = sorted({w for text in texts for w in words_of(text)})  # type: ignore[arg-type]
+    held = [words_of(text) for text in split.columns["text"]]  # type: ignore[arg-type]
+    positive, counts = split.targets["sentiment"] > 0, Counter(w for words in held for w in words)
     found = {}
-    for word in words:
-        there = holds(texts, word)  # type: ignore[arg-type]
-        if COMMON[0] <= there.mean() <= COMMON[1]:
-            found[word] = abs(np.corrcoef(there, positive)[0, 1])
+    for word in sorted(w for w, n in counts.items() if COMMON[0] <= n / len(held) <= COMMON[1]):
+        found[word] = abs(np.corrcoef([word in words for words in held], positive)[0, 1])
     return str(rng.choice(sorted(found, key=found.__getitem__)[:CANDIDATES]))
 
 
