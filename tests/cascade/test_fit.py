@@ -184,6 +184,10 @@ def test_a_costly_model_is_asked_what_the_cascade_needs_and_the_curve_ends_there
         next(r["mean"] for r in scores["rows"] if (r["split"], r["who"], r["metric"]) == ("test", "cascade", "mae"))
     )
     monkeypatch.setenv("POLYMODAL_LLM_MODEL", "another")
+    monkeypatch.setattr("polymodal.cascade.remote.post", lambda *a, **limits: {"choices": []})
+    silent = fit_cascade(runs / "small", "http?samples=2", DATA, out=tmp_path / "silent")["fitted"]
+    assert "no answer of the large model was there" in silent["notes"][-1]
+    assert silent["stages"]["failed"] == round(silent["escalated"] * silent["samples"])
     assert "thresholds were fitted with stub at" in " ".join(evaluate_cascade(place)["notes"])
 
 
