@@ -177,12 +177,17 @@ def test_a_costly_model_is_asked_what_the_cascade_needs_and_the_curve_ends_there
     assert scores["usage"]["requests"] == len(asked) - 2 * escalated
     assert account["curve_to"] == account["escalated"] < 1
     assert account["gain"] is None
+    assert account["spearman_mended"] is None
     assert [point["random"] for point in account["curve"]] == [None] * 21
     assert {row["who"] for row in scores["rows"]} == {"small", "cascade"}
     assert account["curve"][-1]["error"]["value"] == pytest.approx(
         next(r["mean"] for r in scores["rows"] if (r["split"], r["who"], r["metric"]) == ("test", "cascade", "mae"))
     )
     monkeypatch.setenv("POLYMODAL_LLM_MODEL", "another")
+    monkeypatch.setattr("polymodal.cascade.remote.post", lambda *a, **limits: {"choices": []})
+    silent = fit_cascade(runs / "small", "http?samples=2", DATA, out=tmp_path / "silent")["fitted"]
+    assert "no answer of the large model was there" in silent["notes"][-1]
+    assert silent["stages"]["failed"] == round(silent["escalated"] * silent["samples"])
     assert "thresholds were fitted with stub at" in " ".join(evaluate_cascade(place)["notes"])
 
 
@@ -319,6 +324,8 @@ def test_on_held_out_data_the_error_rises_with_the_uncertainty(tmp_path: Path) -
     fit_cascade(tmp_path / "run", f"file:{tmp_path / 'a.jsonl'}", corpus, out=tmp_path / "cascade")
     account = evaluate_cascade(tmp_path / "cascade", corpus)["splits"]["test"]
     assert account["spearman"] > 0.2
+    # An oracle mends all that is wrong.
+    assert account["spearman_mended"] == pytest.approx(account["spearman"], abs=1e-3)
     assert account["gain"]["high"] < 0
     errors = [point["error"]["value"] for point in account["curve"]]
     assert errors == sorted(errors, reverse=True)

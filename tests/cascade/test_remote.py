@@ -269,6 +269,11 @@ def test_what_the_environment_lacks_is_named(
         Remote(SCORE)
 
 
+def test_no_secret_of_the_address_is_part_of_the_name(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYMODAL_LLM_URL", "https://me:word@example.org:81/v1?token=abc")
+    assert Remote(SCORE).name == "stub at example.org:81"
+
+
 def test_one_reply_has_no_uncertainty(service: Service) -> None:
     with pytest.raises(OptionError, match="use samples=2 or more, or tokens"):
         Remote(SCORE, samples=1)

@@ -54,8 +54,9 @@ def evaluate_cascade(folder: str | Path, data: str | Corpus | None = None) -> di
     Returns:
         What is written to ``evaluation/scores.json`` (``evaluation-NAME-HASH`` for another corpus): ``rows``, every
         metric of the small model, of the large one where it was asked about all, and of the cascade; ``splits``, for
-        each of them ``curve`` (see ``curve.Point``), ``gain`` (mean difference to chance over all shares), ``stages``
-        and ``calls``; ``usage`` and ``notes``.
+        each of them ``curve`` (see ``curve.Point``), ``gain`` (mean difference to chance over all shares), the rank
+        correlations ``spearman`` (of uncertainty and the small model's error) and ``spearman_mended`` (of uncertainty
+        and what is mended by asking the large one), ``stages`` and ``calls``; ``usage`` and ``notes``.
 
     Raises:
         RunError, DataError: as ``fit_cascade``; a run or corpus that has changed since, a corpus without test split.
@@ -138,7 +139,9 @@ def _split(opened: _Opened, name: str) -> tuple[list[dict[str, Any]], dict[str, 
         "asked_again": float((records.calls > 1).mean()),
         "calls": int(records.calls.sum()),
         "stages": records.by_stage,
-        "spearman": float(spearman(small.u[known], own[known])(np.ones((1, int(known.sum()))))[0]),
+        "spearman": _ranks(small.u[known], own[known]),
+        # An error that both models make is not mended by asking the large one.
+        "spearman_mended": _ranks(small.u[known], (own - other)[known]) if bool(sent.all()) else None,
         "curve": plain(points),
         "curve_to": float(sent.mean()),
         "gain": plain(gain),
@@ -151,6 +154,11 @@ def _filled(target: Target, true: Array, known: Array, answers: Array) -> Array:
     found = np.zeros(len(true))
     found[known] = errors(target, true[known], answers[known])
     return found
+
+
+def _ranks(unsure: Array, values: Array) -> float:
+    """Return the rank correlation of uncertainty and ``values``, both ``(samples,)``."""
+    return float(spearman(unsure, values)(np.ones((1, len(values))))[0])
 
 
 def _first(large: Answers, small: Answers) -> Array:

@@ -77,6 +77,8 @@ def fit_cascade(
     error = _error(about, true, known)
     rule = best_large(Rule(threshold, max(GRID), agreed, middle_of(about, true[known])), questions, error)
     record = run(rule, questions)
+    if (record.calls > 0).any() and not (record.stage != "failed")[record.calls > 0].any():
+        asked.notes.append("no answer of the large model was there to fit its threshold on; fit again when it answers")
     fitted = {
         "by": by,
         "rho": rho if by == "budget" else None,

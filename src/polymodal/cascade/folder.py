@@ -1,4 +1,4 @@
-"""``cascade.json``: which run, which large model, which thresholds. Importing this costs no torch."""
+"""``cascade.json``: which run, which large model, which thresholds."""
 
 from __future__ import annotations
 

@@ -86,7 +86,8 @@ class Remote:
         self._timeout, self._retries = timeout, retries
         self.usage = {"requests": 0, "cached": 0, "prompt_tokens": 0, "completion_tokens": 0}
         self.notes: list[str] = []
-        self.name = f"{self.model} at {self.url}"
+        # Host and port alone: an address may hold a secret, and names are written down.
+        self.name = f"{self.model} at {urlsplit(self.url).netloc.rpartition('@')[2]}"
         self._failed = 0
         self._over = ""
         self._lock = Lock()
@@ -106,7 +107,7 @@ class Remote:
         lost = sum(answer is NOTHING for answer in found)
         if lost:
             why = self._over or "no reply"
-            self._note(f"the large model at {self.url} left {lost} of {len(found)} questions unanswered ({why})")
+            self._note(f"the large model {self.name} left {lost} of {len(found)} questions unanswered ({why})")
         unread = sum(math.isnan(answer.score) for answer in found) - lost
         if unread:
             self._note(f"{unread} of {len(found)} replies of the large model have no rating; the small run's stand")

@@ -11,8 +11,9 @@ from polymodal.cascade.asking import Questions
 from polymodal.cascade.records import run
 from polymodal.cascade.routing import Array, Rule
 
-GRID = tuple(round(0.1 * k, 1) for k in range(1, 10))
-"""Thresholds of the large model that are tried."""
+GRID = tuple(round(0.1 * k, 1) for k in range(1, 11))
+"""Thresholds of the large model that are tried; under the last one its answer stands whatever the small model says,
+which is best where the large one is much better, however unsure it is."""
 
 NEVER, ALWAYS = -1.0, 1.0
 """Thresholds under which the small model is never sure, so that all samples are escalated, and always."""
