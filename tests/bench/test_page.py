@@ -102,6 +102,7 @@ def test_pictures_of_the_markdown_exist(written: dict[str, Path]) -> None:
     assert all((folder / name).is_file() for name in names)
 
 
+@pytest.mark.slow
 def test_the_same_board_gives_the_same_files(written: dict[str, Path], board: Board, tmp_path: Path) -> None:
     again = write_board(board, tmp_path)
     assert {k: p.read_bytes() for k, p in again.items()} == {k: p.read_bytes() for k, p in written.items()}

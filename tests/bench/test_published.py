@@ -161,6 +161,7 @@ def test_an_entry_is_added_with_what_the_others_had(made: tuple[Board, Path], tm
         joined(published, moved, [], {})
 
 
+@pytest.mark.slow
 def test_a_published_board_grows(made: tuple[Board, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     board, folder = made
     grown = tmp_path / "grown"

@@ -198,6 +198,7 @@ def test_a_second_time_nothing_is_run(done: tuple[Board, Path], plan: BenchPlan)
     assert repr(again.figures) == repr(board.figures)
 
 
+@pytest.mark.slow
 def test_a_board_shows_its_own_conditions_of_shared_cells(done: tuple[Board, Path], plan: BenchPlan) -> None:
     less = bench(replace(plan, tests=Conditions((), False)), done[1], workers=2, device="cpu")
     assert {f.condition for f in less.figures} == {"complete"}

@@ -22,6 +22,7 @@ def behaviours(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return behaviours
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", ["cyin", "mib", "umq"])
 def test_every_rule_is_decided_and_explained(claim: str, behaviours: ModuleType, tmp_path: Path) -> None:
     from verdicts import RULES

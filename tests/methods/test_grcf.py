@@ -151,6 +151,7 @@ def test_ranks_replace_the_task_first_and_follow_it_then(base: str, make_batch: 
         assert phase.select == (("rank",) if ranks else ("task",))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", SMALL)
 def test_any_base_learns_in_both_stages(base: str, make_batch: MakeBatch) -> None:
     method, batch = GRCF(SCHEMA, base=base, base_options=SMALL[base]), make_batch(SCHEMA, 32)

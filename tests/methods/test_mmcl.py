@@ -323,6 +323,7 @@ def test_a_wrong_option_is_named_with_its_remedy(options: dict[str, Any], messag
         build(MMCL, SCHEMA, options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["contrast", "cpc"])
 def test_coding_alone_filters_noise_from_a_representation(mode: str) -> None:
     """Mean of three seeds; noise has four times the variance of the factors at every step, no label is used."""
@@ -338,6 +339,7 @@ def test_coding_alone_filters_noise_from_a_representation(mode: str) -> None:
     assert sum(after) / 3 > sum(before) / 3 + 0.03
 
 
+@pytest.mark.slow
 def test_predictions_find_their_own_sample_and_classes_gather() -> None:
     known, unseen = planted(512, 1, 1.0), planted(64, 2, 1.0)
     method = train(MMCL(SCHEMA, width=32), known, 120)

@@ -135,6 +135,7 @@ class Linear(nn.Module):
         return Output({"y": self.fusion([s.tensor for s in batch.streams.values()])[:, 0]})
 
 
+@pytest.mark.slow
 def test_a_triple_product_is_fitted_at_rank_one_and_two_need_rank_two():
     torch.manual_seed(0)
     batch = factors(256)

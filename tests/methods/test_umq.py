@@ -91,6 +91,7 @@ def error(output: Output, batch: Batch) -> float:
     return (output.predictions["y"] - batch.targets["y"]).abs().mean().item()
 
 
+@pytest.mark.slow
 def test_quality_falls_with_corruption_on_held_out_data(trained: UMQ, held_out: Batch) -> None:
     x = vectors(trained, held_out)
     noise, here = gaussian_like(x, held_out.present), torch.ones(ROWS, 3)

@@ -74,6 +74,7 @@ def test_a_prediction_is_written_as_the_task_says_with_an_interval(run: Run) -> 
     assert f"{estimate.value:.0f} times" in screen.file.getvalue()  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_benchmark_ranks_by_its_metric(tmp_path: Path) -> None:
     late = {"method": "late-fusion", "set": {"width": 4, "epochs": 2}}
     asked = {"methods": [late], "corpora": {"laughs": SOURCE}, "preset": "", "seeds": [1], "stress": []}

@@ -85,6 +85,7 @@ def _kill_and_compare(tmp_path: Path, kills: int, *words: str) -> None:
         assert not list((tmp_path / f"killed-{number}").rglob("*.partial"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forks")
 def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     data = "synthetic:unimodal?n=48"

@@ -24,7 +24,7 @@ from polymodal.train.fit import open_fabric
 FOLDS, MORE = 5, 8
 """Folds where nobody says how many: more for few samples, whose trainings are short and need all that there is."""
 
-FEW = 2000
+FEW = 1000
 """Samples that are few."""
 
 MINILM = "minilm?layers=3"

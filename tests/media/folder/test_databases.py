@@ -14,6 +14,8 @@ from polymodal.core import DataError
 from polymodal.data.sources import load_corpus
 from polymodal.media.folder.manifest import read_manifest
 
+pytestmark = pytest.mark.slow  # audb takes its time to load
+
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> audb.Repository:

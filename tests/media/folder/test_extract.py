@@ -137,6 +137,7 @@ def test_crops_are_bytes_in_the_store_too(run: Run, tmp_path: Path) -> None:
     assert table.stat().st_size < len(corpus.splits["train"]) * 2 * 3 * 112 * 112 + 20_000
 
 
+@pytest.mark.slow
 def test_tables_are_the_same_bytes_for_one_and_two_workers(run: Run, tmp_path: Path) -> None:
     clips = {f"c{i:02}.wav": {"sleep": 0.05 * (i % 3), "says": f"word{i}", "notes": [f"odd {i}"]} for i in range(8)}
     write_clips(tmp_path / "clips", {**clips, "x.wav": {"bad": True}, "y.wav": {"odd": True}})
@@ -170,6 +171,7 @@ def test_bad_clips_are_listed_and_only_they_are_read_again(run: Run, tmp_path: P
     assert (tmp_path / "store.partial").exists()
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_costs_only_its_clip(run: Run, tmp_path: Path) -> None:
     write_clips(tmp_path / "clips", {"d.wav": {"die": True}, **plain(4), "e.wav": {"die once": True}})
     summary = run(workers=2)
@@ -191,6 +193,7 @@ def test_a_defect_stops_the_job_and_keeps_what_is_done(run: Run, tmp_path: Path)
     assert reads(tmp_path / "clips") == ["z.wav"]
 
 
+@pytest.mark.slow
 def test_only_what_changed_is_done_again(run: Run, tmp_path: Path) -> None:
     clips = {**plain(4), "z.wav": {"bad": True}}
     write_clips(tmp_path / "clips", clips)
@@ -260,6 +263,7 @@ def test_utterances_that_the_pipeline_finds_share_the_label_of_their_clip(run: R
     assert all(len(set(s.groups)) * 3 == len(s) for s in corpus.splits.values())
 
 
+@pytest.mark.slow
 def test_features_are_read_from_files_where_the_table_names_them(run: Run, tmp_path: Path) -> None:
     rows = ["clip,label,opensmile", *(f"{n}.wav,{i % 2},{n}.csv" for i, n in enumerate("abcd")), "e.wav,1,"]
     write_clips(tmp_path / "clips", {f"{n}.wav": {"seconds": 1} for n in "abcde"}, rows)
