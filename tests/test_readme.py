@@ -51,6 +51,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_clip(tmp_path / f"{i}.wav", tone=200 + 100 * (i % 2))
     (tmp_path / "clips.csv").write_text("\n".join(["clip,emotion,split", *rows]))
     write_clip(tmp_path / "clip.mp4")
+    write_clip(tmp_path / "clip.wav", tone=200)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
