@@ -17,7 +17,6 @@ from polymodal.nn.crossmodal import CrossModalFusion
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.masking import masked_error, mean_where
-from polymodal.nn.traced import traced
 from polymodal.nn.translate import CascadedTranslator
 from polymodal.nn.unimodal import UnimodalHeads
 
@@ -155,7 +154,7 @@ class CyIN(Method):
             z, mean, log_variance = self.encoders[n](x, stream.present, sample)
             found |= {f"x_{n}": x, f"z_{n}": z, f"mean_{n}": mean, f"log_variance_{n}": log_variance}
         codes = {n: found[f"z_{n}"] for n in streams}
-        if self.bridged and (self.training or traced() or not bool(present.all())):
+        if self.bridged and (self.training or not bool(present.all())):
             translations = self.translate(codes)
             codes = self.complete(codes, translations, present)
             found |= translations if self.training else {}
