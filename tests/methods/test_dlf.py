@@ -240,7 +240,7 @@ def test_the_loss_is_the_papers_sum(make_batch: MakeBatch) -> None:
     [
         ({"width": 10, "heads": 4}, "heads must divide width, got heads=4 and width=10"),
         ({"cosine_width": 7}, "cosine_width must divide width, got cosine_width=7 and width=50"),
-        ({"cosine_width": -10}, "cosine_width must divide width"),
+        ({"cosine_width": -10}, "cosine_width must be above 0"),
         ({"focus": "txet"}, "focus names 'txet'; did you mean 'text'"),
         ({"attention_dropout": {"text": 0.3}}, "attention_dropout has no value for audio, vision"),
         ({"attention_dropout": 1.0}, "attention_dropout of text must be at least 0 and below 1"),

@@ -231,7 +231,7 @@ def test_losses_stay_finite_at_the_edges(options: dict[str, Any], case: str) -> 
     assert all(v.isfinite() for v in found.values())
     assert all(p.grad is None or p.grad.isfinite().all() for p in method.parameters())
     if case in ("one sample", "nothing"):
-        assert found["inst"].item() == 0
+        assert found["inst"].item() == pytest.approx(0, abs=1e-6)
 
 
 def test_every_parameter_learns_in_every_mode() -> None:

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polymodal.core import Batch, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Method, fraction, per_modality, positive
+from polymodal.core import Batch, Output, Schema, Stream
+from polymodal.methods.base import Method, divides, fraction, per_modality, positive
 from polymodal.nn.fast import attention
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
@@ -71,8 +71,7 @@ class ALMT(Method):
         positive(width=width, tokens=tokens, heads=heads, head_width=head_width, scales=scales, layers=layers)
         fraction(dropout=dropout)
         longest = per_modality("steps", steps, schema.names, positive)
-        if width % heads:
-            raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
+        divides(width, heads=heads)
 
         def blocks(count: int) -> nn.ModuleList:
             return nn.ModuleList(_Block(width, heads, head_width, dropout) for _ in range(count))

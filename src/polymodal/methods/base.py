@@ -251,6 +251,13 @@ def fraction(**options: float) -> None:
             raise OptionError(f"{name} must be at least 0 and below 1, got {value}")
 
 
+def divides(width: int, **options: int) -> None:
+    """Raise OptionError unless every option divides ``width``, as attention heads must."""
+    for name, value in options.items():
+        if width % value:
+            raise OptionError(f"{name} must divide width, got {name}={value} and width={width}")
+
+
 def per_modality(
     option: str,
     value: Number | dict[str, Number],

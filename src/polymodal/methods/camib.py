@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Seamed, View, fraction, positive
+from polymodal.methods.base import Seamed, View, divides, fraction, positive
 from polymodal.nn.attention import CrossModalLayer
 from polymodal.nn.bottleneck import QuietBottleneck, mean_kl
 from polymodal.nn.heads import task_losses
@@ -83,8 +83,7 @@ class CaMIB(Seamed):
         super().__init__(schema)
         positive(width=width, joint=joint, hidden=hidden, heads=heads)
         fraction(dropout=dropout)
-        if width % heads:
-            raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
+        divides(width, heads=heads)
         if min(beta, shortcut, backdoor, instrument, unimodal) < 0:
             raise OptionError("beta, shortcut, backdoor, instrument and unimodal are weights; none may be negative")
         if min(layers, draws) < 0:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Method, fraction, positive
+from polymodal.methods.base import Method, divides, fraction, positive
 from polymodal.methods.mag_bert import embedding_layer
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs, as_sequence
@@ -63,8 +63,7 @@ class CENet(Method):
         super().__init__(schema)
         positive(width=width, heads=heads, layers=layers)
         fraction(dropout=dropout)
-        if width % heads:
-            raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
+        divides(width, heads=heads)
         self.inputs = Inputs(schema)
         self.anchor = schema.anchor
         own, encoder = self.inputs.modalities[self.anchor], self.transformer

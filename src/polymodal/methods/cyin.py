@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream, nearest
-from polymodal.methods.base import Method, Phase, fraction, positive
+from polymodal.methods.base import Method, Phase, divides, fraction, positive
 from polymodal.nn.axis import resample
 from polymodal.nn.bottleneck import GaussianBottleneck, kl_to_standard_normal
 from polymodal.nn.crossmodal import CrossModalFusion
@@ -111,8 +111,7 @@ class CyIN(Method):
         positive(hidden=hidden, code=code, eta=eta, blocks=blocks, width=width, heads=heads, layers=layers)
         positive(translation_weight=translation_weight, stage=stage, channels=min(channels, default=0))
         fraction(stage=stage)
-        if width % heads:
-            raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
+        divides(width, heads=heads)
         if steps < KERNEL:
             raise OptionError(f"steps must be at least {KERNEL}, the kernel of the fusion's convolution, got {steps}")
         self.steps, self.eta, self.stage, self.weight = steps, eta, stage, translation_weight

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream, nearest
-from polymodal.methods.base import Method, fraction, per_modality, positive
+from polymodal.methods.base import Method, divides, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
 from polymodal.nn.axis import resample
 from polymodal.nn.heads import Heads, task_losses
@@ -89,15 +89,13 @@ class DLF(Method):
         output_dropout: float = 0.5,
     ) -> None:
         super().__init__(schema)
-        positive(width=width, heads=heads, layers=layers, kernel=kernel)
+        positive(width=width, heads=heads, layers=layers, kernel=kernel, cosine_width=cosine_width or width)
         fraction(focus_dropout=focus_dropout, embed_dropout=embed_dropout, output_dropout=output_dropout)
         if min(focus_weight, refine, separate) < 0:
             raise OptionError(
                 f"focus_weight, refine and separate must not be negative, got {focus_weight}, {refine} and {separate}"
             )
-        for name, divisor in (("heads", heads), ("cosine_width", cosine_width or width)):
-            if divisor < 1 or width % divisor:
-                raise OptionError(f"{name} must divide width, got {name}={divisor} and width={width}")
+        divides(width, heads=heads, cosine_width=cosine_width or width)
         names = schema.names
         if focus is not None and focus not in names:
             raise OptionError(f"focus names {focus!r}{nearest(focus, names)}")

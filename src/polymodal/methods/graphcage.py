@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Method, fraction, per_modality, positive
+from polymodal.methods.base import Method, divides, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
 from polymodal.nn.crossmodal import Crossings
 from polymodal.nn.graph import AttentionEdges, looped
@@ -85,8 +85,7 @@ class GraphCAGE(Method):
         positive(width=width, heads=heads, layers=layers, vertices=vertices, capsule=capsule, output_scale=output_scale)
         fraction(text_dropout=text_dropout, embed_dropout=embed_dropout)
         fraction(attention_dropout=attention_dropout, layer_dropout=layer_dropout)
-        if width % heads:
-            raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
+        divides(width, heads=heads)
         if min(rounds, norm_weight) < 0:
             raise OptionError(f"rounds and norm_weight must not be negative, got {rounds} and {norm_weight}")
         names = schema.names

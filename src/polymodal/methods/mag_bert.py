@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Method, fraction, positive
+from polymodal.methods.base import Method, divides, fraction, positive
 from polymodal.nn.axis import resample
 from polymodal.nn.heads import Heads
 from polymodal.nn.inputs import Inputs, as_sequence
@@ -71,8 +71,7 @@ class MAGBERT(Method):
         fraction(gate_dropout=gate_dropout, dropout=dropout)
         if beta < 0:
             raise OptionError(f"beta must not be negative, got {beta}")
-        if width % heads:
-            raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
+        divides(width, heads=heads)
         self.inputs = Inputs(schema)
         self.anchor = schema.anchor
         own = self.inputs.modalities[self.anchor]

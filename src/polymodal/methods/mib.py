@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Seamed, fraction, per_modality, positive
+from polymodal.methods.base import Seamed, divides, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
 from polymodal.nn.bottleneck import QuietBottleneck, mean_kl
 from polymodal.nn.fusion import (
@@ -104,8 +104,7 @@ class MIB(Seamed):
         positive(task_weight=task_weight, width=width, hidden=hidden, layers=layers, heads=heads)
         fraction(dropout=dropout, embed_dropout=embed_dropout)
         fraction(attention_dropout=attention_dropout, layer_dropout=layer_dropout)
-        if width % heads:
-            raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
+        divides(width, heads=heads)
         names = schema.names
         single = names if variant in ("late", "complete") else ()
         joint = ("fused",) if variant in ("early", "complete") else ()

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, DataError, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Method, View, fraction, positive
+from polymodal.methods.base import Method, View, divides, fraction, positive
 from polymodal.nn.attention import Attention
 from polymodal.nn.discrepancy import moment_gap
 from polymodal.nn.environments import Environments
@@ -101,8 +101,7 @@ class MIDG(Method):
         super().__init__(schema)
         positive(width=width, heads=heads, environments=environments)
         fraction(dropout=dropout)
-        if width % heads:
-            raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
+        divides(width, heads=heads)
         if min(layers, align, sparse, balance, expert) < 0:
             raise OptionError("layers, align, sparse, balance and expert must not be negative")
         names = schema.names

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Seamed, fraction, positive
+from polymodal.methods.base import Seamed, divides, fraction, positive
 from polymodal.nn.discrepancy import moment_discrepancy
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs
@@ -87,8 +87,7 @@ class MISA(Seamed):
         super().__init__(schema)
         positive(width=width, heads=heads, feedforward=feedforward, hidden=1 if hidden is None else hidden)
         fraction(dropout=dropout)
-        if width % heads:
-            raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
+        divides(width, heads=heads)
         if min(alpha, beta, gamma) < 0:
             raise OptionError(f"alpha, beta and gamma must not be negative, got {alpha}, {beta} and {gamma}")
         self.alpha, self.beta, self.gamma = alpha, beta, gamma

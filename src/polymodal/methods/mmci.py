@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema
-from polymodal.methods.base import Method, View, fraction, positive
+from polymodal.methods.base import Method, View, divides, fraction, positive
 from polymodal.nn.attention import xavier
 from polymodal.nn.heads import task_losses
 from polymodal.nn.inputs import Inputs
@@ -85,8 +85,7 @@ class MMCI(Method):
         super().__init__(schema)
         positive(width=width, heads=heads, layers=layers)
         fraction(dropout=dropout)
-        if width % heads:
-            raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
+        divides(width, heads=heads)
         if min(shortcut, backdoor, draws) < 0:
             raise OptionError("shortcut, backdoor and draws must not be negative")
         names = schema.names

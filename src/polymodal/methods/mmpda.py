@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, nearest
-from polymodal.methods.base import Method, fraction, positive
+from polymodal.methods.base import Method, divides, fraction, positive
 from polymodal.nn.crossmodal import CrossModalFusion
 from polymodal.nn.discrepancy import coral, multi_kernel_mmd
 from polymodal.nn.gradient import ramp
@@ -77,8 +77,7 @@ class MMPDA(Method):
                 raise OptionError(f"silent names {name!r}, which is no modality{nearest(name, schema.names)}")
         if strength < 0:
             raise OptionError(f"strength must not be negative, got {strength}")
-        if width % heads:
-            raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
+        divides(width, heads=heads)
         self.strength = strength
         self.distance = {"mmd": multi_kernel_mmd, "coral": coral}[discrepancy]
         self.inputs = Inputs(schema)

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polymodal.core import Batch, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Method, fraction, per_modality, positive
+from polymodal.core import Batch, Output, Schema, Stream
+from polymodal.methods.base import Method, divides, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
 from polymodal.nn.crossmodal import Crossings
 from polymodal.nn.heads import Heads
@@ -73,8 +73,7 @@ class MulT(Method):
         positive(width=width, heads=heads, layers=layers)
         fraction(text_dropout=text_dropout, embed_dropout=embed_dropout)
         fraction(layer_dropout=layer_dropout, output_dropout=output_dropout)
-        if width % heads:
-            raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
+        divides(width, heads=heads)
         names = schema.names
         kernels = per_modality("kernel", kernel, names, positive)
         dropouts = per_modality("attention_dropout", attention_dropout, names, fraction)

@@ -9,8 +9,8 @@ from itertools import permutations
 import torch
 from torch import Tensor, nn
 
-from polymodal.core import Batch, OptionError, Output, Schema, Stream
-from polymodal.methods.base import Method, View, fraction, per_modality, positive
+from polymodal.core import Batch, Output, Schema, Stream
+from polymodal.methods.base import Method, View, divides, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
 from polymodal.nn.fast import LSTM
 from polymodal.nn.heads import task_losses
@@ -77,8 +77,7 @@ class TETFN(Method):
         sizes = per_modality("own", own, names, positive)
         positive(width=width, heads=heads, layers=layers, fused=fused)
         fraction(dropout=dropout, head_dropout=head_dropout)
-        if width % heads:
-            raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
+        divides(width, heads=heads)
         self.inputs = Inputs(schema)
         self.anchor = schema.anchor
         self.steps = nn.ModuleDict({n: _Steps(m.width, units.get(n), width) for n, m in self.inputs.modalities.items()})

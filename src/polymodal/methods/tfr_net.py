@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.core import Batch, OptionError, Output, Schema, Stream, derive_seed
-from polymodal.methods.base import Method, fraction, per_modality, positive
+from polymodal.methods.base import Method, divides, fraction, per_modality, positive
 from polymodal.nn.attention import CrossModalStack
 from polymodal.nn.discrepancy import moment_discrepancy
 from polymodal.nn.heads import Heads, task_losses
@@ -100,8 +100,7 @@ class TFRNet(Method):
         super().__init__(schema)
         positive(width=width, heads=heads, layers=layers, hidden=hidden)
         fraction(rate=rate, dropout=dropout)
-        if width % heads:
-            raise OptionError(f"heads must divide width, got heads={heads} and width={width}")
+        divides(width, heads=heads)
         if masks not in get_args(Masks):
             raise OptionError(f"masks must be 'static' or 'fresh', got {masks!r}")
         names, mixed = schema.names, width * len(schema.names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Annotated, Literal
@@ -31,7 +32,7 @@ Pool = Literal["steps", "mean"]
 """Whether there are steps of an even rate, or one vector per utterance, the mean of all states."""
 
 
-class _Hearing:
+class _Hearing(ABC):
     """What both have in common: windows of sound become states, states become steps."""
 
     margin = 0.0  # a state depends on all that is heard with it: an utterance is heard alone
@@ -56,9 +57,9 @@ class _Hearing:
         steps = [averaged(states, times, count, self.rate) for count, states, times in parts]
         return as_track(steps, len(samples), start, self.rate, self.width)
 
+    @abstractmethod
     def _states(self, samples: Array) -> tuple[Array, Array]:
         """Return the states of a window (n, width) and when each is, in seconds."""
-        raise NotImplementedError
 
 
 class Whisper(_Hearing):
