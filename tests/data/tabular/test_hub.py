@@ -87,6 +87,24 @@ def test_a_damaged_download_is_one_sentence(parquet: Path, tmp_path: Path) -> No
         load_corpus(f"hf:{parquet}?config=german")
 
 
+def test_ids_that_count_anew_in_every_dialogue_are_told_apart_by_it(tmp_path: Path) -> None:
+    import datasets
+
+    parts = {}
+    for name in ("train", "validation", "test"):
+        rows = [(f"line {d} {u} of {name}", ("sad", "glad")[d % 2], d, u) for d in range(4) for u in range(2)]
+        columns = dict(
+            zip(("Utterance", "Emotion", "Dialogue_ID", "Utterance_ID"), zip(*rows, strict=True), strict=True)
+        )
+        parts[name] = datasets.Dataset.from_dict(columns)
+    datasets.DatasetDict(parts).save_to_disk(tmp_path)
+    corpus = load_corpus(f"hf:{tmp_path}?text=Utterance")
+    assert corpus["train"].ids[:3] == ["train-0-0", "train-0-1", "train-1-0"]
+    assert load_corpus(f"hf:{tmp_path}?text=Utterance&group=none")["test"].ids[-1] == "test-24"
+    with pytest.raises(DataError, match="appears twice"):
+        load_corpus(f"hf:{tmp_path}?text=Utterance&id=Dialogue_ID")
+
+
 class Api:
     """A hub whose branch ``main`` is at ``COMMIT``."""
 

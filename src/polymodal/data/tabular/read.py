@@ -66,7 +66,7 @@ def read(
         columns[name] = [row for data in hub.splits.values() for row in numbers_of(data, column)]
     _check(hub, columns)
     targets = [read_target(table, name, range, unlabelled=True) for name in wanted]
-    ids = _ids(table, roles)
+    ids = _ids(table, roles, chosen=id is not None)
     groups, kind = find_groups(table, roles, ids)
     if len(hub.splits) == 1:
         roles.pop("split")
@@ -121,15 +121,20 @@ def _modality(name: str, rows: list[Array | str | None]) -> Modality:
     return infer_modality(name, next((row for row in rows if row is not None), np.zeros(0)))
 
 
-def _ids(table: Table, roles: dict[str, str]) -> list[str]:
-    """Return an id per row: the column's, with the split where splits count anew, else split and number."""
+def _ids(table: Table, roles: dict[str, str], chosen: bool) -> list[str]:
+    """Return an id per row: the column's, with the split and the group where these count anew, else split and number.
+
+    Args:
+        chosen: the column was named by the user: what is there twice then stays so, and the corpus says it.
+    """
     if "id" in roles:
-        found = [row[roles["id"]] for row in table.rows]
-        return (
-            found
-            if len(set(found)) == len(found)
-            else [f"{r['split']}-{i}" for r, i in zip(table.rows, found, strict=True)]
-        )
+        outer = [role for role in ("split", "group") if role in roles]
+        for parts in ([], outer[:1], outer):
+            found = ["-".join(row[roles[role]] for role in (*parts, "id")) for row in table.rows]
+            if len(set(found)) == len(found):
+                return found
+        if chosen:
+            return found
     return [f"{row['split']}-{line}" for row, line in zip(table.rows, table.lines, strict=True)]
 
 
