@@ -297,7 +297,7 @@ def test_scores_on_another_corpus_say_so(make_run: MakeRun) -> None:
 
 
 def test_a_loss_that_became_null_is_left_out() -> None:
-    from polymodal.report.sections import _curve
+    from polymodal.report.training import _curve
 
     lines = [
         {"epoch": 1, "train": {"a": 1.0}, "valid": None},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,53 +11,23 @@ from polymodal.report.agreement import mark, one_rater, rater_table
 from polymodal.report.audits import audit_tables
 from polymodal.report.best import best_sentences, best_table, read_best
 from polymodal.report.costs import cost_table, cost_words
-from polymodal.report.folder import Run, best_epochs, read_epochs, read_fused, read_predictions
+from polymodal.report.folder import Run, read_fused, read_predictions
 from polymodal.report.metrics import label, write_value
 from polymodal.report.rows import Row, costs
+from polymodal.report.section import Section
 from polymodal.report.stress import stress_curves
-from polymodal.report.tables import Table, score_table, stress_table, subset_table, target_table
-from polymodal.train.recipe import advice
+from polymodal.report.tables import score_table, stress_table, subset_table, target_table
+from polymodal.report.training import training_section
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from polymodal.core import Target
 
     Array = np.ndarray[Any, Any]
 
 
-MANY = 10
-"""Trainings above which a caption does not name each."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """One part of the page.
-
-    Attributes:
-        name: file name of the figure, anchor on the page.
-        title: the heading.
-        figure: what to draw, or None.
-        alt: the figure in words.
-        caption: what the figure shows and how it was made.
-        table: what to list, or None.
-        missing: why there is nothing to show, and what to do about it.
-        words: what the table says, in a sentence.
-    """
-
-    name: str
-    title: str
-    figure: Figure | None = None
-    alt: str = ""
-    caption: str = ""
-    table: Table | None = None
-    missing: str = ""
-    words: str = ""
-
-
 def sections(run: Run) -> list[Section]:
     """Return every part of the report of ``run`` in reading order."""
-    makers = (_subsets, _costs, _scores, _raters, _targets, _stress, _losses, _predictions, _projection)
+    makers = (_subsets, _costs, _scores, _raters, _targets, _stress, training_section, _predictions, _projection)
     found = [part for maker in makers for part in [maker(run)] if part is not None]
     searched = read_best(run.path)
     if searched:
@@ -155,53 +124,6 @@ def _costs(run: Run) -> Section | None:
 
 def _spell(rows: list[Row], subset: bool = False) -> str:
     return ", ".join(f"{r.subset if subset else r.target} {write_value(r.metric, r.mean)}" for r in rows)
-
-
-def _losses(run: Run) -> Section:
-    title = "Training"
-    epochs = read_epochs(run)
-    if not epochs:
-        done = any((folder / "result.json").is_file() for folder in run.members.values())
-        why = "the method was fitted in closed form." if done else f"what trains the run: {run.info['command']}"
-        return Section("losses", title, missing=f"No epoch was logged; {why}")
-    best = best_epochs(run, epochs)
-    terms = dict.fromkeys(term for lines in epochs.values() for line in lines for term in line["train"])
-    curves = {
-        term: {name: {part: _curve(lines, part, term) for part in ("train", "valid")} for name, lines in epochs.items()}
-        for term in sorted(terms, key=lambda t: t != "loss")  # the sum first, then its terms as logged
-    }
-    kept, each = _kept(best), "fold and seed" if "folds" in run.info else "seed"
-    last = max(lines[-1]["epoch"] for lines in epochs.values())
-    return Section(
-        "losses",
-        title,
-        plots.loss_curves(curves, best),
-        f"Curves of {', '.join(curves)} over {last} epochs, {len(epochs)} trainings (per {each}); epochs kept: {kept}.",
-        f"Each loss term against epochs, a line per {each}. “loss” is the sum of the others. Epochs kept: {kept}."
-        + _more(run, best, epochs),
-    )
-
-
-def _kept(best: dict[str, int]) -> str:
-    """Say which epochs were kept; of many trainings, between which."""
-    if len(best) > MANY:
-        return f"{min(best.values())} to {max(best.values())}, median {np.median(list(best.values())):g}"
-    return ", ".join(f"{epoch} ({name})" for name, epoch in best.items()) or "unknown"
-
-
-def _more(run: Run, best: dict[str, int], epochs: dict[str, list[dict[str, Any]]]) -> str:
-    """Say which trainings more epochs would have helped; of many, how many."""
-    done = [name for name in best if (run.members[name] / "result.json").is_file()]
-    advised = ((n, advice(best[n], epochs[n][-1]["epoch"], run.info["recipe"]["patience"])) for n in done)
-    found = {name: text for name, text in advised if text}
-    if len(found) > MANY:
-        return f" {len(found)} of {len(done)} were still improving when the epochs ran out."
-    return "".join(f" {name[0].upper()}{name[1:]}: {text}." for name, text in found.items())
-
-
-def _curve(lines: list[dict[str, Any]], part: str, term: str) -> plots.Curve:
-    values = [(line["epoch"], (line.get(part) or {}).get(term)) for line in lines]
-    return [(epoch, value) for epoch, value in values if value is not None]  # a loss that was NaN is null
 
 
 def _predictions(run: Run) -> Section | None:

@@ -186,7 +186,7 @@ class Trainer:
         self.watch.settle()
         self.bar.remove_task(task)
         at.epoch, at.phase_epoch, at.batch, at.sums, at.counts = at.epoch + 1, at.phase_epoch + 1, 0, {}, {}
-        self._finish_epoch(stage, sums.means(), time.monotonic() - started)
+        self._finish_epoch(stage, sums, time.monotonic() - started)
 
     def _portion(self, number: int, rows: Array, epoch: int) -> Portion:
         """Return this process's part of a batch, on the CPU."""
@@ -212,9 +212,10 @@ class Trainer:
             seed_torch(derive_seed("begin", self.seed, self.at.epoch))
             self.method.begin(View(moved(view.train), moved(view.valid)))
 
-    def _finish_epoch(self, stage: Stage, means: dict[str, float], seconds: float) -> None:
+    def _finish_epoch(self, stage: Stage, sums: Sums, seconds: float) -> None:
         stage.tell(self.at)
-        line = self._validate(stage.phase, means)
+        means, gradients = sums.means(), sums.gradients()
+        line = self._validate(stage.phase, means) | ({"gradients": gradients} if gradients else {})
         line |= {"lr": stage.rates, "seconds": round(seconds, 3)}
         at = self.at
         if line["best"]:

@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+GRADIENTS = "gradients"
+"""Under this name ``Sums`` holds, instead of the losses of an update, modality -> size of its encoder's gradient."""
+
 
 @dataclass
 class Progressed:
     """How far training of one seed has come: all that a checkpoint holds beside tensors.
 
     ``phase_epoch``, ``step``, ``best`` and what follows are those of the phase; ``batch``, ``sums`` (update -> loss ->
-    sum over samples) and ``counts`` (update -> samples) those of the epoch.
+    sum over samples) and ``counts`` (update -> samples; ``GRADIENTS`` is one too) those of the epoch.
     """
 
     phase: int = 0
@@ -59,5 +62,11 @@ class Sums:
         return {
             f"{update}/{name}" if update else name: value / max(1, self.counts[update])
             for update, named in self.read().items()
+            if update != GRADIENTS
             for name, value in named.items()
         }
+
+    def gradients(self) -> dict[str, float]:
+        """Return modality -> mean over steps of the size of its encoder's gradient; empty where it was not noted."""
+        sums, steps = self.read().get(GRADIENTS, {}), self.counts.get(GRADIENTS, 1)
+        return {name: value / steps for name, value in sums.items()}

@@ -12,7 +12,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from polymodal.methods.base import Method, Now, Phase, Update
-from polymodal.train.progress import Progressed, Sums
+from polymodal.train.learning import encoders_of, gradient_sizes
+from polymodal.train.progress import GRADIENTS, Progressed, Sums
 from polymodal.train.recipe import Recipe
 from polymodal.train.updates import choose, make_optimizer
 from polymodal.train.watch import Watch
@@ -88,6 +89,7 @@ class Stage:
     def __init__(self, method: Method, phase: Phase, epochs: int, recipe: Recipe, fabric: Fabric) -> None:
         self.method, self.phase, self.epochs, self.recipe, self.fabric = method, phase, epochs, recipe, fabric
         self.steps = 1
+        self._encoders = encoders_of(method)
         chosen = choose(method, phase)
         made = [make_optimizer(method, update, groups, recipe) for update, groups in chosen]
         own = [[p for group in optimizer.param_groups for p in group["params"]] for optimizer in made]
@@ -132,6 +134,8 @@ class Stage:
                 losses = self._backward(turn, portion, portion.weight / len(group), last=last)
                 sums.add(name, losses, portion.count)
                 if last:
+                    if self._encoders:
+                        sums.add(GRADIENTS, gradient_sizes(self._encoders, self.fabric.device), 1)
                     losses |= self._move(turn, at)
                 values = {f"{name}/{n}": v for n, v in losses.items()} if name else losses
                 watch.note(values, portion.item.ids, at.epoch + 1, portion.number)
