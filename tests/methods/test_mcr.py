@@ -139,12 +139,12 @@ def test_an_ignored_modality_has_no_influence_until_the_fusion_looks_at_it(make_
     assert influence().item() == pytest.approx(0, abs=1e-6)
     with torch.no_grad():
         ignored.add_(1e-2 * torch.randn(3, 6, generator=torch.Generator().manual_seed(0)))
-    before = float(ignored.norm())
+    before = ignored.norm().item()
     for _ in range(20):
         (gradient,) = torch.autograd.grad(influence(), ignored)
         with torch.no_grad():
             ignored.add_(gradient)
-    assert float(ignored.norm()) > 1.5 * before
+    assert ignored.norm().item() > 1.5 * before
 
 
 def test_the_contrast_has_its_reference_value() -> None:
