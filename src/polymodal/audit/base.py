@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal.core import Batch, OptionError, Schema
+from polymodal.core import Batch, OptionError, Output, Schema
 from polymodal.data.ragged import Array
 from polymodal.data.standardise import Normalizer, standardise
 from polymodal.methods.base import Method
 from polymodal.score.intervals import FEW, Blocks, jackknife, student
 from polymodal.score.statistics import average
+from polymodal.train.answers import common_radius
 
 MOST = 6
 """Modalities of which all subsets are asked for: 64 passes over a split."""
@@ -48,16 +49,28 @@ class Panel:
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> Said:
         """Return the mean over methods."""
-        if self.normalizers:
-            known = {id(n): standardise(batch, n) for n in self.normalizers}
-            own = [known[id(n)] for n in self.normalizers]
-        else:
-            own = [batch] * len(self.methods)
-        outputs = [method(part).predictions for method, part in zip(self.methods, own, strict=True)]
+        outputs = [output.predictions for output in self._outputs(batch)]
         return {
             t.name: torch.stack([t.spec.columns(o[t.name].float())[t.spec.averaged].double() for o in outputs]).mean(0)
             for t in self.schema.joint_targets
         }
+
+    @torch.inference_mode()
+    def radii(self, batch: Batch) -> dict[str, Array]:
+        """Return target -> ``(batch,)``, how far what is encoded may move before the class changes (see
+        ``train.answers.common_radius``); without targets of which a method certifies nothing."""
+        outputs, found = self._outputs(batch), {}
+        for t in self.schema.joint_targets:
+            name = f"{t.name}/radius"
+            if all(name in o.representations for o in outputs):
+                radii = [o.representations[name].double().numpy() for o in outputs]
+                found[t.name] = common_radius(radii, [o.predictions[t.name].argmax(dim=1).numpy() for o in outputs])
+        return found
+
+    def _outputs(self, batch: Batch) -> list[Output]:
+        known = {id(n): standardise(batch, n) for n in self.normalizers}
+        own = [known[id(n)] for n in self.normalizers] or [batch] * len(self.methods)
+        return [method(part) for method, part in zip(self.methods, own, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ class Output:
     Attributes:
         predictions: target name -> ``(batch,)`` for a regression, ``(batch, classes)`` logits where there are classes,
             ``(batch, modalities, width)`` embeddings for a retrieval, zeros where a modality is absent.
-        representations: name -> tensor whose first dimension is the batch; ``fused`` is what the report projects.
+        representations: name -> tensor whose first dimension is the batch; ``fused`` is what the report projects, and
+            ``<target>/radius`` (batch,), of few methods, how far what was seen may move before the class changes.
     """
 
     predictions: dict[str, Tensor]

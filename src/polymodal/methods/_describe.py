@@ -57,7 +57,7 @@ class MethodInfo:
         return int(years[-1]) if years else 0
 
 
-BASES = frozenset({"Method", "Seamed", "Wrapper"})
+BASES = frozenset({"Method", "Seamed", "Wrapper", "SeamedWrapper"})
 """Classes that methods derive from."""
 
 

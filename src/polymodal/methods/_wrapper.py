@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -20,8 +20,8 @@ class Wrapper(Method):
 
     All that the loop says to a method reaches the base: where training stands, data before the first phase and before
     each epoch, the end of a step. The base's phases, updates and parameter groups are the wrapper's, names prefixed
-    with ``base.``; parameters of the wrapper's own train in every phase, in those with alternating updates in the first
-    one. A subclass changes what it wants to be different.
+    with ``base.``; parameters of the wrapper's own train in every phase, in those with alternating updates in the last
+    one: methods learn their task there. A subclass changes what it wants to be different.
 
     Args:
         schema: what the batches hold.
@@ -92,7 +92,8 @@ class Wrapper(Method):
 
 def _outer(phase: Phase) -> Phase:
     """Return a phase of the base as one of the wrapper."""
-    updates = tuple(_outer_update(u, own=not i) for i, u in enumerate(phase.updates))
+    last = len(phase.updates) - 1
+    updates = tuple(_outer_update(u, own=i == last) for i, u in enumerate(phase.updates))
     return replace(phase, parameters=phase.parameters and outer(phase.parameters), updates=updates)
 
 
@@ -103,3 +104,8 @@ def _outer_update(update: Update, own: bool) -> Update:
 def outer(chooses: Callable[[str], bool], own: bool = True) -> Callable[[str], bool]:
     """Return a choice among the wrapper's parameters: those of the base by ``chooses``, its own if ``own``."""
     return lambda name: chooses(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else own
+
+
+def task_names(names: Iterable[str]) -> set[str]:
+    """Return those of ``names`` that are task losses, of one target or of several."""
+    return {name for name in names if name == "task" or name.startswith("task/")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -11,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from polymodal.core import Batch, OptionError, Output, Schema, Target
-from polymodal.methods._wrapper import Wrapper
+from polymodal.methods._wrapper import Wrapper, task_names
 from polymodal.methods.base import Now, Phase, positive
 
 Scope = Literal["anchor", "group_pair", "batch"]
@@ -139,11 +138,6 @@ class GRCF(Wrapper):
         cells = {"anchor": upper, "group_pair": _numbered(group[upper], group[lower]), "batch": 0 * upper}
         weights = advantage_weights(slack.detach(), cells[self.scope], self.tau)
         return (weights * F.relu(-slack)).sum() / max(1, len(slack)) + 0 * score.sum()
-
-
-def task_names(names: Iterable[str]) -> set[str]:
-    """Return those of ``names`` that are task losses, of one target or of several."""
-    return {name for name in names if name == "task" or name.startswith("task/")}
 
 
 def advantage_weights(slack: Tensor, cell: Tensor, tau: float) -> Tensor:

@@ -57,6 +57,24 @@ def supervised_contrastive(vectors: Tensor, classes: Tensor, temperature: float,
     return mean_where(losses, mask & (count > 0))
 
 
+def pairwise_contrastive(vectors: Tensor, classes: Tensor, temperature: float, mask: Tensor | None = None) -> Tensor:
+    """Pull each pair of one class together against the vectors of other classes alone (supervised NT-Xent).
+
+    Other vectors of the same class are neither pulled nor pushed by a pair. Arguments as in ``supervised_contrastive``.
+
+    Returns:
+        Scalar: mean over ordered pairs of one class; 0 if there is none.
+    """
+    if mask is None:
+        mask = torch.ones_like(classes, dtype=torch.bool)
+    both = mask.unsqueeze(0) & mask.unsqueeze(1)
+    same = classes.unsqueeze(0) == classes.unsqueeze(1)
+    logits = cosines(vectors, vectors) / temperature
+    others = logits.masked_fill(~(both & ~same), torch.finfo(logits.dtype).min).logsumexp(1, keepdim=True)
+    pairs = both & same & ~torch.eye(len(classes), dtype=torch.bool, device=vectors.device)
+    return mean_where(torch.logaddexp(logits, others.expand_as(logits)) - logits, pairs)
+
+
 def cosines(a: Tensor, b: Tensor) -> Tensor:
     """Cosines of all rows of ``a`` (..., n, width) with all of ``b`` (..., m, width): ``(..., n, m)`` float32."""
     with torch.autocast(a.device.type, enabled=False):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -109,3 +111,18 @@ def gaussian_kernel(x: Tensor, y: Tensor, scale: float | Tensor) -> Tensor:
     squares = x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
     scales = torch.as_tensor(scale, device=x.device, dtype=x.dtype).reshape(-1, 1, 1)
     return (-squares.clamp(min=0) / scales).exp().mean(0)
+
+
+def jensen_shannon(x: Tensor, y: Tensor) -> Tensor:
+    """Jensen-Shannon divergence of two distributions over classes, in nats: 0 for the same, at most ln 2.
+
+    Args:
+        x: logits ``(..., classes)``.
+        y: the same shape.
+
+    Returns:
+        ``(...)`` float32.
+    """
+    p, q = x.float().log_softmax(-1), y.float().log_softmax(-1)
+    middle = torch.logaddexp(p, q) - math.log(2)
+    return 0.5 * (p.exp() * (p - middle) + q.exp() * (q - middle)).sum(-1)

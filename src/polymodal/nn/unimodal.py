@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,16 @@ from polymodal.nn.heads import Heads, task_loss
 
 
 class UnimodalHeads(nn.ModuleDict):
-    """One head per modality that predicts the joint targets from a vector ``(batch, width)`` of that modality."""
+    """One head per modality that predicts the joint targets from a vector ``(batch, width)`` of that modality.
 
-    def __init__(self, schema: Schema, names: Iterable[str], width: int) -> None:
-        super().__init__({name: Heads(schema, width) for name in names})
+    Args:
+        schema: what the batches hold.
+        names: the modalities.
+        width: of all vectors, or of each modality's.
+    """
+
+    def __init__(self, schema: Schema, names: Iterable[str], width: int | Mapping[str, int]) -> None:
+        super().__init__({n: Heads(schema, width if isinstance(width, int) else width[n]) for n in names})
 
     def loss(self, batch: Batch, name: str, vector: Tensor) -> Tensor:
         """Return the task loss of modality ``name`` on the samples that have it and a label, averaged over targets; 0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -13,6 +13,7 @@ from polymodal.audit.panels import panel_of
 from polymodal.audit.shapley import Explanation, explain
 from polymodal.core import RunError, Target
 from polymodal.media.types import Segment
+from polymodal.nn.certified import CertifiedHead
 from polymodal.predict.features import Features, Row
 from polymodal.predict.timeline import Estimate, Moment
 from polymodal.train.calibration import check_level
@@ -45,6 +46,8 @@ class Judge:
                 )
         self.calibration = run.calibration
         self._panel = panel_of(run)
+        parts = [part for m in self._panel.methods for part in m.modules()]
+        self._certifies = any(isinstance(part, CertifiedHead) for part in parts)
         self._small = sum(p.numel() for m in self._panel.methods for p in m.parameters()) <= SMALL
         self.features = Features(run)
 
@@ -60,12 +63,13 @@ class Judge:
         there = [tuple(n for n, p in zip(batch.streams, flags, strict=True) if p) for flags in batch.present.tolist()]
         with _one_thread() if self._small else nullcontext():
             explained = explain(self._panel, batch, self._temperatures(there))
+            radii = self._panel.radii(batch) if self._certifies else {}
         return [
             Moment(
                 round(segment.start, 3),
                 round(segment.end, 3),
                 present,
-                {t.name: self._estimate(t, explained[t.name], i, present) for t in self.targets},
+                {t.name: self._estimate(t, explained[t.name], i, present, radii) for t in self.targets},
                 segment.text,
                 segment.words,
                 segment.speaker,
@@ -83,7 +87,14 @@ class Judge:
             if t.spec.calibration == "temperature"
         }
 
-    def _estimate(self, target: Target, found: Explanation, row: int, present: tuple[str, ...]) -> Estimate:
+    def _estimate(
+        self,
+        target: Target,
+        found: Explanation,
+        row: int,
+        present: tuple[str, ...],
+        radii: Mapping[str, np.ndarray[Any, Any]],
+    ) -> Estimate:
         value, baseline = found.value[row], found.baseline[row]
         shares = {n: found.contributions[n][row] for n in present}
         if target.spec.answer == "number":
@@ -96,7 +107,10 @@ class Judge:
         if target.spec.answer == "class":
             best = int(value.argmax())
             own = {n: float(s[best]) for n, s in shares.items()}
-            return Estimate(float(baseline[best]), own, label=target.classes[best], probabilities=chances)
+            radius = float(radii[target.name][row]) if target.name in radii else None
+            return Estimate(
+                float(baseline[best]), own, label=target.classes[best], probabilities=chances, radius=radius
+            )
         named = {n: dict(zip(target.classes, map(float, s), strict=True)) for n, s in shares.items()}
         nothing = dict(zip(target.classes, map(float, baseline), strict=True))
         labels = tuple(c for c, p in chances.items() if p > 0.5)

@@ -21,7 +21,9 @@ def timeline_table(timeline: Timeline) -> Group:
     head = f"{timeline.clip}: {timeline.method} of {timeline.run}"
     table = Table(box=None, header_style="bold", title=escape(head), title_justify="left", padding=(0, 1, 0, 0))
     several = len(timeline.targets) > 1
-    for name in ("time", *(["target"] if several else []), "prediction", f"{timeline.level:.0%}", "contributions"):
+    proven = any(e.radius is not None for m in timeline.moments for e in m.estimates.values())
+    about = ["prediction", f"{timeline.level:.0%}", *(["radius"] if proven else []), "contributions"]
+    for name in ("time", *(["target"] if several else []), *about):
         table.add_column(name, no_wrap=True)
     table.add_column("text")
     longest = _longest(timeline)
@@ -31,9 +33,9 @@ def timeline_table(timeline: Timeline) -> Group:
             e = moment.estimates[target.name]
             names = [escape(target.name)] if several else []
             text = escape(moment.text) if cells[0] else ""
-            table.add_row(
-                *cells, *names, escape(said(target, e)), interval(target, e), bars(e, longest[target.name]), text
-            )
+            radius = [] if not proven else ["" if e.radius is None else f"{e.radius:.2f}"]
+            own = [escape(said(target, e)), interval(target, e), *radius, bars(e, longest[target.name])]
+            table.add_row(*cells, *names, *own, text)
             cells = [""]
     seconds = ", ".join(f"{stage} {s:.2f}" for stage, s in timeline.seconds.items())
     below = [*(f"note: {note}" for note in timeline.notes), f"seconds: {seconds}"]

@@ -25,6 +25,8 @@ class Estimate:
             class (multilabel).
         contributions: modality that is there -> its share of the difference to ``baseline`` (Shapley value), like
             ``baseline``.
+        radius: of a classification by a run that certifies its answers: how far what it makes of the modalities may
+            move before the class changes; None elsewhere.
     """
 
     baseline: float | dict[str, float]
@@ -35,6 +37,7 @@ class Estimate:
     label: str | None = None
     labels: tuple[str, ...] | None = None
     probabilities: dict[str, float] | None = None
+    radius: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return what belongs to the task, for JSON."""
@@ -42,7 +45,8 @@ class Estimate:
         if self.value is not None:
             return {"value": self.value, "low": self.low, "high": self.high, **common}
         said = {"label": self.label} if self.labels is None else {"labels": list(self.labels)}
-        return {**said, "probabilities": self.probabilities, **common}
+        proven = {} if self.radius is None else {"radius": self.radius}
+        return {**said, "probabilities": self.probabilities, **proven, **common}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Estimate:
@@ -171,7 +175,8 @@ class Timeline:
         """Return a table with one line per utterance; its columns depend on the run only.
 
         Columns of a target ``t``: ``t`` (value, label, or labels joined by ;), ``t/low``, ``t/high`` (regression) or
-        ``t/probability/CLASS``, ``t/baseline`` and ``t/contribution/MODALITY`` (multilabel: each with ``/CLASS``).
+        ``t/probability/CLASS``, ``t/radius`` (of a run that certifies), ``t/baseline`` and ``t/contribution/MODALITY``
+        (multilabel: each with ``/CLASS``).
         """
         rows = [self._row(m) for m in self.moments]
         out = io.StringIO()
@@ -190,6 +195,7 @@ class Timeline:
             else:
                 row[name] = e.label if e.labels is None else ";".join(e.labels)
                 row |= _flat(f"{name}/probability", e.probabilities)
+                row |= {} if e.radius is None else {f"{name}/radius": e.radius}
             row |= _flat(f"{name}/baseline", e.baseline)
             # What is absent keeps its columns: a table has the same ones whatever is in the clip.
             nothing = dict.fromkeys(target.classes) if target.spec.answer == "classes" else None

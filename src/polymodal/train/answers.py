@@ -16,6 +16,7 @@ import numpy as np
 from polymodal.core import Target
 from polymodal.data.corpus import Corpus
 from polymodal.data.loader import Loader
+from polymodal.data.ragged import Array
 from polymodal.stress import AS_IS, Stress
 from polymodal.train.infer import Columns, infer
 from polymodal.train.predictions import EVERY
@@ -111,13 +112,24 @@ class Answers:
 def ensemble(targets: Iterable[Target], parts: Sequence[Columns]) -> Columns:
     """Return columns in which what is ``averaged`` of each target is the mean over ``parts``: values, or probabilities.
 
-    All others are those of the first part; see ``averaged``.
+    A radius is that within which all of them stay as they are. All others are those of the first part; see
+    ``averaged``.
     """
     merged = dict(parts[0])
     for target in targets:
         name = f"{target.name}/{target.spec.averaged}"
         merged[name] = np.stack([columns[name] for columns in parts]).astype(np.float64).mean(axis=0)
+        radius, said = f"{target.name}/radius", f"{target.name}/predicted"
+        if all(radius in columns for columns in parts):
+            merged[radius] = common_radius([c[radius] for c in parts], [c[said] for c in parts])
     return merged
+
+
+def common_radius(radii: Sequence[Array], said: Sequence[Array]) -> Array:
+    """Return within which radius several members together stay with a class: the least of theirs where all say the
+    same one, as their mean probability of it is then the highest too; 0 elsewhere. All ``(samples,)``."""
+    agree = (np.stack(said) == said[0]).all(axis=0)
+    return np.where(agree, np.stack(radii).min(axis=0), 0.0)
 
 
 def averaged(targets: Sequence[Target], parts: Sequence[Columns]) -> Columns:

@@ -77,6 +77,8 @@ def _columns(schema: Schema, batch: Batch, output: Output) -> dict[tuple[str, st
         found[target.name, "true"] = batch.targets[target.name]
         for column, values in target.spec.columns(output.predictions[target.name].float()).items():
             found[target.name, column] = values
+        if f"{target.name}/radius" in output.representations:
+            found[target.name, "radius"] = output.representations[f"{target.name}/radius"]
     return found
 
 

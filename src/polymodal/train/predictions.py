@@ -2,8 +2,8 @@
 
 One row per sample, seed and condition: ``seed``, ``fold`` (in a run of folds; null: the mean of all), ``split``,
 ``condition`` (as ``stress.conditions`` spells it), ``id``, ``group`` (where groups are known), then for each target
-``<target>/true``, ``<target>/predicted`` and, for classes, ``<target>/probability``. Targets stand beside each other
-because their values have different types.
+``<target>/true``, ``<target>/predicted``, for classes ``<target>/probability``, and of a method that certifies what it
+says ``<target>/radius``. Targets stand beside each other because their values have different types.
 """
 
 from __future__ import annotations
