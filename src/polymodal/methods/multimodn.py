@@ -50,7 +50,8 @@ class MultiModN(Seamed):
         dropout: inside the modules.
         hidden: widths of the decoders' hidden layers; none for linear decoders.
         change: weight of the change of state.
-        order: of the modalities; those not named follow in the order of the corpus.
+        order: of the modalities, for example ``text,audio``; those not named follow in the order of the corpus, those
+            that the corpus does not have are passed over: a preset also serves a subset.
         shuffle: whether every training batch draws an order of its own.
         bounded: cross entropy of classes takes sigmoid outputs for logits, as in the released code: it then lies
             between log(1 + 1/e) and log(1 + e) for two classes.
@@ -61,6 +62,7 @@ class MultiModN(Seamed):
         "Swamy, Satayeva, Frej, Bossy, Vogels, Jaggi, Käser & Hartley, MultiModN: Multimodal, Multi-Task, "
         "Interpretable Modular Networks, NeurIPS 2023, arXiv:2309.14118"
     )
+    modular = True
 
     def __init__(
         self,
@@ -162,10 +164,11 @@ class Decoder(nn.Module):
 
 
 def _ordered(schema: Schema, asked: tuple[str, ...]) -> tuple[str, ...]:
-    """Return all modalities, those ``asked`` for first; OptionError for one that is not there or named twice."""
+    """Return all modalities, those ``asked`` for first; OptionError where one is named twice, or none is there."""
     for name in asked:
-        if name not in schema.names:
-            raise OptionError(f"order names {name!r}, which is no modality{nearest(name, schema.names)}")
         if asked.count(name) > 1:
             raise OptionError(f"order names {name!r} twice; name it once")
-    return (*asked, *(n for n in schema.names if n not in asked))
+    known = tuple(name for name in asked if name in schema.names)
+    if asked and not known:
+        raise OptionError(f"order names {asked[0]!r}, which is no modality{nearest(asked[0], schema.names)}")
+    return (*known, *(n for n in schema.names if n not in known))
