@@ -26,6 +26,7 @@ COMMANDS = {
     "ready show": ("ready", "what a ready run is, how good, for whom it is not"),
     "ready build": ("ready", "build a ready run from a corpus that you have"),
     "serve": ("serve", "answer over HTTP, with a page to drop clips on"),
+    "deploy": ("deploy", "make of a run one that needs only some of its modalities"),
     "export": ("export", "write a run as an ONNX graph with a script that predicts without torch and polymodal"),
     "push": ("push", "put a run on a hub, with a model card"),
     "methods": ("methods", "list the methods, or describe one"),

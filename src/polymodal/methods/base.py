@@ -120,6 +120,9 @@ class Method(nn.Module):
         drops: whether it takes modalities or steps from its training samples itself; tables of missing modalities rank
             such methods apart.
         modality_counts: (lowest, highest) number of modalities it works with.
+        modular: whether what it is on fewer modalities is a part of it: built on those with the same options, it takes
+            the weights of the same names, and says what the whole says where the others are absent. Such a run can be
+            deployed with some of its modalities (see ``train.deploy``).
     """
 
     family: ClassVar[str] = "other"
@@ -129,6 +132,7 @@ class Method(nn.Module):
     handles_absence: ClassVar[bool] = True
     drops: ClassVar[bool] = False
     modality_counts: ClassVar[tuple[int, int]] = (1, 99)
+    modular: ClassVar[bool] = False
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()

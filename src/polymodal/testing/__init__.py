@@ -54,6 +54,7 @@ CHECKS: list[Check] = [
     absence.absence_of_some_rows_is_absence_in_those_rows,
     absence.absence_is_seen_exactly_if_declared,
     absence.what_is_encoded_once_is_fused_for_every_subset,
+    absence.what_is_left_of_a_modular_method_says_the_same,
     wrapping.a_method_inside_is_told_its_phases,
     wrapping.a_method_inside_gets_its_hooks,
     wrapping.a_method_inside_keeps_its_parameter_groups,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from polymodal.core import Batch, Stream
+from polymodal.methods import build
 from polymodal.methods.base import Seamed
 from polymodal.stress import parse_stress
 from polymodal.testing.subject import (
@@ -150,3 +151,18 @@ def what_is_encoded_once_is_fused_for_every_subset(subject: Subject) -> None:
             expect(not found[name].any(), f"{name} is absent and its vector no zero")
         same_tensors(found, zeroed, f"encoded without {gone}")
         same(method.fuse(zeroed, reduced.present), method(reduced), f"fused without {gone}")
+
+
+@torch.no_grad()
+def what_is_left_of_a_modular_method_says_the_same(subject: Subject) -> None:
+    """Built on some modalities with the weights of the same names, it is the whole without the others."""
+    method, batch, names = subject.method(), subject.batch(), subject.schema.names
+    if not subject.cls.modular:
+        raise NotApplicable("it does not come apart by modality")
+    whole = method.state_dict()
+    for size in range(1, len(names)):
+        for kept in combinations(names, size):
+            part = build(subject.cls, subject.schema.only(kept), {}).eval()
+            part.load_state_dict({n: whole[n] for n in part.state_dict()})
+            left = run(method, batch.without(*(n for n in names if n not in kept)))
+            same_tensors(run(part, batch.only(kept)).predictions, left.predictions, f"deployed with {kept}: prediction")
