@@ -79,7 +79,8 @@ def test_a_run_that_is_handed_over_predicts_the_same_and_names_nobody(tmp_path: 
     files = {p.relative_to(hub).as_posix() for p in hub.rglob("*") if p.is_file()}
     each = {f"fold-{f}/{n}" for f in range(3) for n in ("normalizer.json", "calibration.json")}
     each |= {f"fold-{f}/seed-{s}/{n}" for f in range(3) for s in (1, 2) for n in ("best.safetensors", "result.json")}
-    assert files == {"run.json", "calibration.json", "evaluation/scores.json", "README.md", *each}
+    measured = {"calibration.json", "novelty.safetensors"}
+    assert files == {"run.json", *measured, "evaluation/scores.json", "README.md", *each}
     assert "jane" in (run.path / "run.json").read_text()
     assert not any(b"jane" in (hub / file).read_bytes() for file in files)
     assert "and over 3 folds" in (hub / "README.md").read_text()

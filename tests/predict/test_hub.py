@@ -142,7 +142,8 @@ def test_nothing_of_the_machine_and_nothing_private_is_uploaded(run: Run, hub: P
     files = {p.relative_to(hub).as_posix() for p in hub.rglob("*") if p.is_file()}
     per_seed = {f"seed-{s}/{n}" for s in (1, 2) for n in ("best.safetensors", "result.json")}
     assert files == {
-        "run.json", "normalizer.json", "calibration.json", "evaluation/scores.json", "README.md", *per_seed
+        "run.json", "normalizer.json", "calibration.json", "novelty.safetensors", "evaluation/scores.json",
+        "README.md", *per_seed,
     }  # fmt: skip
     home = run.path.parents[1]
     assert str(home) in (run.path / "run.json").read_text()

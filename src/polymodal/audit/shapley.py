@@ -34,11 +34,14 @@ class Explanation:
         value: ``(batch, outputs)``, everything that is there.
         baseline: ``(batch, outputs)``, nothing there.
         contributions: modality -> ``(batch, outputs)``, 0 where it is absent; ``value - baseline`` is their sum.
+        alone: modality -> ``(batch, outputs)``, what is said with nothing else there, minus ``baseline``; NaN where it
+            is absent.
     """
 
     value: Array
     baseline: Array
     contributions: dict[str, Array]
+    alone: dict[str, Array]
 
 
 def explain(judge: Judge, batch: Batch, temperatures: Mapping[str, Array] | None = None) -> dict[str, Explanation]:
@@ -70,7 +73,8 @@ def explain(judge: Judge, batch: Batch, temperatures: Mapping[str, Array] | None
         table = np.full((2 ** len(places), len(batch), values.shape[1]), np.nan)
         table[numbers, samples] = values
         shares = {n: _shapley(table, whole, i) for i, n in enumerate(batch.streams)}
-        found[target.name] = Explanation(table[whole, np.arange(len(batch))], table[0], shares)
+        alone = {n: table[1 << i] - table[0] for i, n in enumerate(batch.streams)}
+        found[target.name] = Explanation(table[whole, np.arange(len(batch))], table[0], shares, alone)
     return found
 
 

@@ -9,6 +9,7 @@ from polymodal.cli import cascade
 from polymodal.cli.lists import Stresses
 from polymodal.cli.text import print_json
 from polymodal.core.errors import OptionError
+from polymodal.core.options import Positive
 
 EXAMPLES = {
     "evaluate": """\
@@ -26,6 +27,7 @@ def evaluate(
     data: str | None = None,
     stress: Stresses = [],  # noqa: B006 (never changed)
     protocol: str | None = None,
+    abstain_at: Positive | None = None,
     json: bool = False,
 ) -> int:
     """Score a run on complete input, on every subset of its modalities and under stress, and write its report.
@@ -35,14 +37,15 @@ def evaluate(
         data: another corpus with the same modalities and targets
         stress: also under these, several strengths separated by slashes (docs/stress.md)
         protocol: in place of these, a whole protocol: missmac, missbench, cyin or complete (docs/stress.md)
+        abstain_at: also tell how often the run is silent, and how good the rest, where this mean error is to be kept
         json: print the scores as JSON
     """
     from polymodal.cascade.folder import is_cascade
 
     if is_cascade(run):
-        if stress or protocol:
+        if stress or protocol or abstain_at:
             raise OptionError(
-                f"{run} is a cascade, which is scored on complete input; leave out --stress and --protocol"
+                f"{run} is a cascade, which is scored on complete input; leave out --stress, --protocol, --abstain-at"
             )
         return cascade.evaluate(run, data, json)
     from polymodal.data.progress import console
@@ -53,7 +56,7 @@ def evaluate(
 
     opened = Run.load(run)
     corpus = opened.corpus(data)
-    scores = score(opened, corpus if data else None, stress=stress, protocol=protocol)
+    scores = score(opened, corpus if data else None, stress=stress, protocol=protocol, abstain_at=abstain_at)
     report = write_report(opened.path, evaluation=evaluation_name(opened, corpus))
     if json:
         print_json(scores)
@@ -95,6 +98,15 @@ def print_scores(scores: dict[str, Any]) -> None:
     for (split, target), found in costs(scores).items():
         if target == first.target:
             out.print(f"{split}: {cost_words(found, first.modalities)}", soft_wrap=True, markup=False)
+    for row in scores["selective"]:
+        rest = "of the rest none" if row["error"] is None else f"of the rest {row['error']:.3f}"
+        words = (
+            f"silent on {row['silent']:.0%}, mean error {rest} ({row['promised']:g} promised), of all {row['all']:.3f}"
+        )
+        out.print(f"{row['split']}: {row['target']} {words}", soft_wrap=True, markup=False)
+    for row in scores["novelty"]:
+        if row["count"]:
+            out.print(f"{row['split']}: {row['share']:.0%} of {row['count']} samples are unlike the training data")
 
 
 def _number(value: float) -> str:

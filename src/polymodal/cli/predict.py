@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from polymodal.cli.clips import names_of, place_of, with_progress
 from polymodal.cli.text import print_json
 from polymodal.core.errors import DataError, OptionError
-from polymodal.core.options import Count
+from polymodal.core.options import Count, Positive
 
 if TYPE_CHECKING:
     from polymodal.predict.predictor import Predictor
@@ -25,6 +25,7 @@ EXAMPLES = {
   polymodal predict runs/mmcl-clips clip.mp4 --transcript clip.srt --html clip.html
   polymodal predict runs/mmcl-clips clip.mp4 --asr-model models/whisper-small --language de
   polymodal predict runs/mmcl-clips *.mp4 --out timelines
+  polymodal predict runs/mmcl-clips clip.mp4 --abstain-at 0.8
   polymodal predict runs/mmcl-clips clip.mp4 --json | jq '.utterances[].estimates'
   polymodal predict org/name --live               camera and microphone
   polymodal predict runs/mmcl-clips clip.mp4 --live --json"""
@@ -51,6 +52,7 @@ def predict(
     language: str | None = None,
     asr_device: Literal["cpu", "cuda", "auto"] = "cpu",
     threads: Count = 2,
+    abstain_at: Positive | None = None,
 ) -> int:
     """Apply a run to clips: what it says when, how sure it is, what each modality contributed.
 
@@ -72,6 +74,7 @@ def predict(
         language: what is spoken (en, de, ...); default as for the run's corpus
         asr_device: where speech is recognised
         threads: of extraction and of the method
+        abstain_at: mean error that is to be kept on what is answered; the run is silent where it is not sure enough
     """
     import torch
 
@@ -82,7 +85,9 @@ def predict(
     _check(clips, transcript=transcript, live=live, json=json, csv=csv, files=[plot, html, out])
     torch.set_num_threads(threads)
     recogniser = Recogniser(asr_model, language, asr_device)
-    predictor = Predictor.load(run, assets=assets, level=level, threads=threads, recogniser=recogniser)
+    predictor = Predictor.load(
+        run, assets=assets, level=level, threads=threads, recogniser=recogniser, abstain_at=abstain_at
+    )
     if live:
         return _live(predictor, clips[0] if clips else None, json)
     done: list[Any] = []

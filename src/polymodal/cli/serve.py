@@ -36,6 +36,7 @@ def serve(
     asr_model: str | None = None,
     language: str | None = None,
     asr_device: Literal["cpu", "cuda", "auto"] = "cpu",
+    abstain_at: Positive | None = None,
 ) -> int:
     """Answer clips over HTTP, with a page to drop or record them.
 
@@ -54,6 +55,7 @@ def serve(
             run's corpus was transcribed with
         language: what is spoken (en, de, ...); default as for the run's corpus
         asr_device: where speech is recognised
+        abstain_at: mean error that is to be kept on what is answered; the run is silent where it is not sure enough
     """
     import logging
 
@@ -81,6 +83,6 @@ def serve(
     )
     # What the workers leave of the machine goes to decoding and faces beside speech and prediction.
     threads = max(1, (os.cpu_count() or 1) // workers)
-    load = partial(load_predictor, run, assets, threads, Recogniser(asr_model, language, asr_device))
+    load = partial(load_predictor, run, assets, threads, Recogniser(asr_model, language, asr_device), abstain_at)
     start(load, settings, port=port, announce=lambda url: print(f"{run} is at {url}", flush=True))
     return 0

@@ -22,12 +22,14 @@ from polymodal.predict.card import model_card
 from polymodal.predict.ready.place import find_ready, not_built
 from polymodal.predict.ready.recipes import recipes
 from polymodal.train.checkpoint import write_json
+from polymodal.train.novelty import FILE as NOVELTY
 from polymodal.train.run import Run, read_config
 
 FILES = (
     "run.json",
     "normalizer.json",
     "calibration.json",
+    NOVELTY,
     "seed-*/best.safetensors",
     "seed-*/result.json",
     "fold-*/normalizer.json",
@@ -139,6 +141,8 @@ def export(run: Run, folder: Path, repo: str) -> None:
     measured = [f"{home}/{file}" for home in homes for file in ("normalizer.json", "calibration.json")]
     for file in (*measured, "evaluation/scores.json", *(f"{member.place}/result.json" for member in members)):
         _copy_json(run.path / file, folder / file, name)
+    if (run.path / NOVELTY).is_file():
+        shutil.copyfile(run.path / NOVELTY, folder / NOVELTY)
     for member in members:
         shutil.copyfile(run.path / member.place / "best.safetensors", folder / member.place / "best.safetensors")
     (folder / "README.md").write_text(model_card(Run.load(folder), repo), encoding="utf-8")

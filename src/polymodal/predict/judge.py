@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,12 @@ from polymodal.core import RunError, Target
 from polymodal.media.types import Segment
 from polymodal.nn.certified import CertifiedHead
 from polymodal.predict.features import Features, Row
+from polymodal.predict.remarks import silences
 from polymodal.predict.timeline import Estimate, Moment
+from polymodal.predict.together import together
+from polymodal.train.abstain import Abstainer
 from polymodal.train.calibration import check_level
+from polymodal.train.novelty import ALARM, Novelty
 from polymodal.train.run import Run
 
 SMALL = 10_000_000
@@ -30,21 +35,25 @@ class Judge:
     Args:
         run: the run.
         level: of the intervals, one of ``train.calibration.LEVELS``.
+        abstain_at: mean error to be kept by staying silent; None to answer always.
 
     Raises:
         RunError: weights, statistics or calibration that cannot be read; a run that says nothing about single samples.
-        OptionError: a level that is not measured.
+        OptionError: a level that is not measured, an error that cannot be promised.
     """
 
-    def __init__(self, run: Run, level: float) -> None:
+    def __init__(self, run: Run, level: float, abstain_at: float | None = None) -> None:
         check_level(level)
+        self.abstainer = None if abstain_at is None else Abstainer(abstain_at)
+        if self.abstainer:
+            self.abstainer.check(run)
         self.targets, self.level = run.schema.joint_targets, level
         for target in self.targets:
             if target.spec.answer == "match":
                 raise RunError(
                     f"{run.path} finds samples for samples ({target.task} {target.name!r}); one alone has none"
                 )
-        self.calibration = run.calibration
+        self.calibration, self.novelty = run.calibration, Novelty.read(run)
         self._panel = panel_of(run)
         parts = [part for m in self._panel.methods for part in m.modules()]
         self._certifies = any(isinstance(part, CertifiedHead) for part in parts)
@@ -64,15 +73,17 @@ class Judge:
         with _one_thread() if self._small else nullcontext():
             explained = explain(self._panel, batch, self._temperatures(there))
             radii = self._panel.radii(batch) if self._certifies else {}
+        unlike = self.novelty.told(batch) if self.novelty else [None] * len(batch)
         return [
             Moment(
                 round(segment.start, 3),
                 round(segment.end, 3),
                 present,
-                {t.name: self._estimate(t, explained[t.name], i, present, radii) for t in self.targets},
+                {t.name: self._diagnosed(t, explained[t.name], i, present, radii) for t in self.targets},
                 segment.text,
                 segment.words,
                 segment.speaker,
+                unlike=unlike[i],
             )
             for i, (segment, present) in enumerate(zip(segments, there, strict=True))
         ]
@@ -86,6 +97,25 @@ class Judge:
             for t in self.targets
             if t.spec.calibration == "temperature"
         }
+
+    def _diagnosed(
+        self,
+        target: Target,
+        found: Explanation,
+        row: int,
+        present: tuple[str, ...],
+        radii: Mapping[str, np.ndarray[Any, Any]],
+    ) -> Estimate:
+        """Return the estimate with how modalities go together and whether the run stays silent."""
+        value, low_high = found.value[row], target.range or (0.0, 1.0)
+        # Of classes, the likeliest one is looked at.
+        best = 0 if target.spec.answer == "number" else int(value.argmax())
+        alone = {n: float(found.alone[n][row][best]) for n in present}
+        pair = together(alone, float(value[best] - found.baseline[row][best]), low_high[1] - low_high[0])
+        silent = None
+        if self.abstainer:
+            silent = not self.abstainer.answered(self.calibration, target, present, value[None])[0]
+        return replace(self._estimate(target, found, row, present, radii), together=pair, abstained=silent)
 
     def _estimate(
         self,
@@ -132,6 +162,25 @@ class Judge:
         if target.spec.calibration == "interval":
             return self.calibration.half_width(target.name, present, self.level) is not None
         return self.calibration.temperature(target.name, present) is not None
+
+    def notes(self, moments: Sequence[Moment]) -> list[str]:
+        """Return what is promised of silence, and how many of ``moments`` are unlike training, one sentence each."""
+        found: list[str] = []
+        if self.abstainer:
+            there = dict.fromkeys(m.present for m in moments if m.present)
+            found += silences(self.targets, moments)
+            found += [self.abstainer.told(self.calibration, t, p) for p in there for t in self.targets]
+        if self.novelty is None:
+            return found
+        told = [m.unlike for m in moments if m.present]
+        if None in told:
+            found.append(
+                f"how unlike training a sample is cannot be told of all: {self.novelty.held_out} has too few groups"
+            )
+        far = sum(one.alarm for one in told if one)
+        if far:
+            found.append(f"{far} of {len(told)} are unlike the training data; of clips like those {ALARM:.0%} would be")
+        return found
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +24,16 @@ from polymodal.predict.panels import (
     words_panel,
     write_figure,
 )
+from polymodal.predict.remarks import SILENT
 from polymodal.predict.timeline import Timeline
 from polymodal.report.plots import BLUE, INK, PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+WARNING = "#c1272d"
+"""Colour of what is unlike the training data."""
 
 CLASS_PALETTE = ("#cc6677", "#5f70c2", "#b9a73c", "#2f8f50", "#6bb3d6", "#a63f7a", "#44aa99", "#93972f", "#b355a5")
 """Colours of classes, after Paul Tol's muted scheme: none is that of a modality."""
@@ -77,6 +82,7 @@ def _target(ax: Axes, data: dict[str, Any], target: dict[str, Any], spans: Seque
     plain_axes(ax)
     draw = {"number": _values, "class": _stack, "classes": _lanes}[target["answer"]]
     draw(ax, data, target, spans)
+    _remarks(ax, data, target, spans)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=8, frameon=False, labelcolor=INK, fontsize=8,
                   borderaxespad=0.1, handlelength=1.2, columnspacing=1.2)  # fmt: skip
@@ -84,19 +90,35 @@ def _target(ax: Axes, data: dict[str, Any], target: dict[str, Any], spans: Seque
     ax.yaxis.set_label_coords((0.2 - LEFT) / (WIDTH - LEFT - RIGHT), 0.5)
 
 
+def _remarks(ax: Axes, data: dict[str, Any], target: dict[str, Any], spans: Sequence[tuple[float, float]]) -> None:
+    """Hatch where the run is silent, and draw a line above what is unlike training."""
+    low, high = ax.get_ylim()
+    pairs = list(zip(data["utterances"], spans, strict=True))
+    silent = [span for u, span in pairs if u["estimates"][target["name"]].get("abstained")]
+    unlike = [span for u, span in pairs if u.get("unlike", {}).get("alarm")]
+    if silent:
+        boxes = [(a, b, low, high) for a, b in silent]
+        rectangles(ax, boxes, facecolors="none", edgecolors=INK, hatch="xxx", alpha=0.5, label=SILENT)
+    if unlike:
+        boxes = [(a, b, high - 0.04 * (high - low), high) for a, b in unlike]
+        rectangles(ax, boxes, facecolors=WARNING, label="unlike training")
+
+
 def _values(ax: Axes, data: dict[str, Any], target: dict[str, Any], spans: Sequence[tuple[float, float]]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    found = [u["estimates"][target["name"]] for u in data["utterances"]]
+    every = [u["estimates"][target["name"]] for u in data["utterances"]]
+    joined = [math.nan if e.get("abstained") else e["value"] for e in every for _ in "ab"]
+    times = [t for span in spans for t in span]
+    found = [e for e in every if not e.get("abstained")]
+    spans = [span for e, span in zip(every, spans, strict=True) if not e.get("abstained")]
     starts, ends = [s for s, _ in spans], [e for _, e in spans]
     known = [(a, b, e["low"], e["high"]) for e, (a, b) in zip(found, spans, strict=True) if e["low"] is not None]
     values = [e["value"] for e in found]
     if known:
         rectangles(ax, known, facecolors=BLUE, alpha=0.28, label=f"{data['level']:.0%} interval")
     ax.hlines([e["baseline"] for e in found], starts, ends, color=INK, linestyle=":", linewidth=1, label="baseline")
-    ax.plot(
-        [t for span in spans for t in span], [v for v in values for _ in "ab"], color=BLUE, alpha=0.4, linewidth=0.8
-    )
+    ax.plot(times, joined, color=BLUE, alpha=0.4, linewidth=0.8)
     ax.hlines(values, starts, ends, color=BLUE, linewidth=2.2, label="prediction")
     ax.axhline(0, color=INK, linewidth=0.8)
     low, high = target["range"] or (min([0.0, *values]), max([0.0, *values]))
@@ -116,7 +138,7 @@ def _stack(ax: Axes, data: dict[str, Any], target: dict[str, Any], spans: Sequen
             level[n] = boxes[-1][3]
         rectangles(ax, boxes, facecolors=CLASS_PALETTE[i % len(CLASS_PALETTE)], label=literal(name))
     for e, (a, b), room in zip(found, spans, rooms(spans, data), strict=True):
-        text = fitting(e["label"], room)
+        text = fitting(SILENT if e.get("abstained") else e["label"], room)
         ax.text((a + b) / 2, 1.04, text, ha="center", va="bottom", color=INK, fontsize=8)
     ax.set_yticks([0, 0.5, 1], ["0%", "50%", "100%"])
     ax.set_ylim(0, 1.2)

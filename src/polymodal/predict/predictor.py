@@ -37,10 +37,11 @@ class Predictor:
         level: of the intervals, one of ``train.calibration.LEVELS``.
         threads: of extraction.
         recogniser: of speech, where it is not to be the one that the run's corpus was transcribed with.
+        abstain_at: mean error to be kept by staying silent where that is not sure; None to answer always.
 
     Raises:
         RunError: weights or statistics that cannot be read.
-        OptionError: a level that is not measured.
+        OptionError: a level that is not measured, an error that cannot be promised.
     """
 
     def __init__(
@@ -51,11 +52,12 @@ class Predictor:
         level: float = 0.9,
         threads: int = 2,
         recogniser: Recogniser = AS_RECORDED,
+        abstain_at: float | None = None,
     ) -> None:
-        self.run, self.level = run, level
+        self.run, self.level, self.abstain_at = run, level, abstain_at
         self.name = run.path.resolve().name
         self._assets, self._threads, self._recogniser = assets, threads, recogniser
-        self._judge = Judge(run, level)
+        self._judge = Judge(run, level, abstain_at)
         self._told = told(run.path)  # of a ready run: with everything that it says
 
     @classmethod
@@ -67,19 +69,19 @@ class Predictor:
         level: float = 0.9,
         threads: int = 2,
         recogniser: Recogniser = AS_RECORDED,
+        abstain_at: float | None = None,
     ) -> Predictor:
         """Open a run folder, a ready run by its name, or a run on a hub as ``org/name``.
 
         Raises:
             RunError, OptionError: as the class; no such run.
         """
-        path = Path(run)
-        if path.exists():
-            return cls(Run.load(path), assets=assets, level=level, threads=threads, recogniser=recogniser)
         from polymodal.predict.hub import resolve
 
-        found = cls(Run.load(resolve(str(run))), assets=assets, level=level, threads=threads, recogniser=recogniser)
-        found.name = str(run)
+        path = Path(run)
+        opened = Run.load(path if path.exists() else resolve(str(run)))
+        found = cls(opened, assets=assets, level=level, threads=threads, recogniser=recogniser, abstain_at=abstain_at)
+        found.name = found.name if path.exists() else str(run)
         return found
 
     @property
@@ -219,6 +221,7 @@ class Predictor:
             notes.append(
                 f"not calibrated everywhere: too few validation samples for level {self.level} and what is there"
             )
+        notes += self._judge.notes(moments)
         for name in self.run.schema.names:
             if not any(name in m.present for m in moments):
                 notes.append(f"{name} is in no utterance")
@@ -234,4 +237,5 @@ class Predictor:
             calibrated=calibrated,
             notes=tuple(dict.fromkeys(notes)),
             seconds=seconds,
+            abstain_at=self.abstain_at,
         )

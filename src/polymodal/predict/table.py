@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from polymodal.core import Target
+from polymodal.predict.remarks import SILENT, remarks
 from polymodal.predict.timeline import Estimate, Moment, Timeline
 
 BAR = 8
@@ -25,17 +26,20 @@ def timeline_table(timeline: Timeline) -> Group:
     about = ["prediction", f"{timeline.level:.0%}", *(["radius"] if proven else []), "contributions"]
     for name in ("time", *(["target"] if several else []), *about):
         table.add_column(name, no_wrap=True)
-    table.add_column("text")
+    told = any(remarks(m, e) for m in timeline.moments for e in m.estimates.values())
+    for name in (*(["remarks"] if told else []), "text"):
+        table.add_column(name)
     longest = _longest(timeline)
     for moment in timeline.moments:
         cells = [_time(moment)]
         for target in timeline.targets:
             e = moment.estimates[target.name]
             names = [escape(target.name)] if several else []
+            beside = [escape("; ".join(remarks(moment, e)))] if told else []
             text = escape(moment.text) if cells[0] else ""
             radius = [] if not proven else ["" if e.radius is None else f"{e.radius:.2f}"]
             own = [escape(said(target, e)), interval(target, e), *radius, bars(e, longest[target.name])]
-            table.add_row(*cells, *names, *own, text)
+            table.add_row(*cells, *names, *own, *beside, text)
             cells = [""]
     seconds = ", ".join(f"{stage} {s:.2f}" for stage, s in timeline.seconds.items())
     below = [*(f"note: {note}" for note in timeline.notes), f"seconds: {seconds}"]
@@ -45,13 +49,17 @@ def timeline_table(timeline: Timeline) -> Group:
 def line(targets: Sequence[Target], moment: Moment, latency: float) -> str:
     """Return one line on a moment of a live stream."""
     told = [(t, moment.estimates[t.name]) for t in targets]
-    estimates = (f"{t.name} {said(t, e)} {interval(t, e)}".rstrip() for t, e in told)
+    estimates = (
+        " ".join(filter(None, (t.name, said(t, e), interval(t, e), "; ".join(remarks(moment, e))))) for t, e in told
+    )
     there = "; ".join(["+".join(moment.present) or "nothing", *moment.absent.values(), f"{1000 * latency:.0f} ms"])
     return f"{_time(moment)}  {';  '.join(estimates)}  ({there})  {moment.text}".rstrip()
 
 
 def said(target: Target, estimate: Estimate) -> str:
-    """Return the prediction itself."""
+    """Return the prediction itself, or that there is none."""
+    if estimate.abstained:
+        return SILENT
     if estimate.value is not None:
         return target.spec.write(estimate.value)
     chances = estimate.probabilities or {}
@@ -61,7 +69,7 @@ def said(target: Target, estimate: Estimate) -> str:
 
 def interval(target: Target, estimate: Estimate) -> str:
     """Return the interval of a number; empty where there is none."""
-    if estimate.low is None or estimate.high is None:
+    if estimate.low is None or estimate.high is None or estimate.abstained:
         return ""
     return f"{target.spec.write(estimate.low)} to {target.spec.write(estimate.high)}"
 

@@ -10,6 +10,8 @@ from typing import Any
 from polymodal.core import Target
 from polymodal.core.tasks import refuse_foreign
 from polymodal.media.types import Word
+from polymodal.predict.together import Together
+from polymodal.train.novelty import Unlike
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class Estimate:
             ``baseline``.
         radius: of a classification by a run that certifies its answers: how far what it makes of the modalities may
             move before the class changes; None elsewhere.
+        together: how the modalities that are there go together (see ``predict.together``); None where fewer than two
+            are, or it was not told.
+        abstained: whether the run stays silent; None where it was not asked to.
     """
 
     baseline: float | dict[str, float]
@@ -38,10 +43,14 @@ class Estimate:
     labels: tuple[str, ...] | None = None
     probabilities: dict[str, float] | None = None
     radius: float | None = None
+    together: Together | None = None
+    abstained: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what belongs to the task, for JSON."""
-        common = {"baseline": self.baseline, "contributions": self.contributions}
+        """Return what belongs to the task and is known, for JSON."""
+        common: dict[str, Any] = {"baseline": self.baseline, "contributions": self.contributions}
+        common |= {} if self.together is None else {"together": self.together.to_dict()}
+        common |= {} if self.abstained is None else {"abstained": self.abstained}
         if self.value is not None:
             return {"value": self.value, "low": self.low, "high": self.high, **common}
         said = {"label": self.label} if self.labels is None else {"labels": list(self.labels)}
@@ -51,8 +60,9 @@ class Estimate:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Estimate:
         """Inverse of ``to_dict``."""
-        labels = data.get("labels")
-        return cls(**{**data, "labels": None if labels is None else tuple(labels)})
+        labels, together = data.get("labels"), data.get("together")
+        told = None if together is None else Together(**together)
+        return cls(**{**data, "labels": None if labels is None else tuple(labels), "together": told})
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,7 @@ class Moment:
         estimates: target -> Estimate.
         text, words, speaker: what was said by whom, as far as known.
         absent: modality of the run -> why it was not there, as far as known.
+        unlike: how unlike the training data it is; None where that is not known.
     """
 
     start: float
@@ -75,6 +86,7 @@ class Moment:
     words: tuple[Word, ...] = ()
     speaker: str = ""
     absent: dict[str, str] = field(default_factory=dict)
+    unlike: Unlike | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -86,14 +98,17 @@ class Moment:
             "words": [{"text": w.text, "start": round(w.start, 3), "end": round(w.end, 3)} for w in self.words],
             "present": list(self.present),
             "absent": self.absent,
+            **({} if self.unlike is None else {"unlike": {**self.unlike._asdict(), "alarm": self.unlike.alarm}}),
             "estimates": {name: e.to_dict() for name, e in self.estimates.items()},
         }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Moment:
         """Inverse of ``to_dict``."""
+        unlike = data.get("unlike")
         changed = {
             "present": tuple(data["present"]),
+            "unlike": None if unlike is None else Unlike(unlike["p"], unlike["modality"]),
             "words": tuple(Word(**w) for w in data["words"]),
             "estimates": {name: Estimate.from_dict(e) for name, e in data["estimates"].items()},
         }
@@ -114,6 +129,7 @@ class Timeline:
         calibrated: whether every estimate rests on a measured calibration.
         notes: what was missing, chosen or found wrong, one sentence each.
         seconds: stage -> seconds of work.
+        abstain_at: mean error that the run was asked to keep by staying silent; None where it was not.
     """
 
     clip: str
@@ -127,6 +143,7 @@ class Timeline:
     calibrated: bool = False
     notes: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    abstain_at: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON; ``from_dict`` is its inverse."""
@@ -151,6 +168,7 @@ class Timeline:
             "calibrated": self.calibrated,
             "notes": list(self.notes),
             "seconds": self.seconds,
+            **({} if self.abstain_at is None else {"abstain_at": self.abstain_at}),
             "utterances": [m.to_dict() for m in self.moments],
         }
 
@@ -176,7 +194,8 @@ class Timeline:
 
         Columns of a target ``t``: ``t`` (value, label, or labels joined by ;), ``t/low``, ``t/high`` (regression) or
         ``t/probability/CLASS``, ``t/radius`` (of a run that certifies), ``t/baseline`` and ``t/contribution/MODALITY``
-        (multilabel: each with ``/CLASS``).
+        (multilabel: each with ``/CLASS``), then ``t/together`` and, where the run was asked to keep an error,
+        ``t/abstained``, with ``t`` empty where it is 1. ``unlike_p`` and ``unlike_modality`` belong to the whole line.
         """
         rows = [self._row(m) for m in self.moments]
         out = io.StringIO()
@@ -188,6 +207,7 @@ class Timeline:
     def _row(self, moment: Moment) -> dict[str, Any]:
         row: dict[str, Any] = {"clip": self.clip, "start": moment.start, "end": moment.end, "speaker": moment.speaker}
         row |= {"text": moment.text, "present": "+".join(moment.present)}
+        row |= dict(zip(("unlike_p", "unlike_modality"), moment.unlike or (None, None), strict=True))
         for target in self.targets:
             name, e = target.name, moment.estimates[target.name]
             if e.value is not None:
@@ -201,6 +221,9 @@ class Timeline:
             nothing = dict.fromkeys(target.classes) if target.spec.answer == "classes" else None
             for modality in self.modalities:
                 row |= _flat(f"{name}/contribution/{modality}", e.contributions.get(modality, nothing))
+            row[f"{name}/together"] = e.together.word if e.together else None
+            if self.abstain_at is not None:
+                row |= {f"{name}/abstained": int(bool(e.abstained)), **({name: None} if e.abstained else {})}
         return row
 
 

@@ -13,18 +13,24 @@ if TYPE_CHECKING:
     from polymodal.predict.predictor import Predictor
 
 
-def load_predictor(run: str, assets: str | None, threads: int, recogniser: Recogniser = AS_RECORDED) -> Predictor:
+def load_predictor(
+    run: str,
+    assets: str | None,
+    threads: int,
+    recogniser: Recogniser = AS_RECORDED,
+    abstain_at: float | None = None,
+) -> Predictor:
     """Return the predictor of ``run``, its extractors loaded.
 
     Raises:
-        RunError, OptionError: no such run, or one that cannot be read.
+        RunError, OptionError: no such run, one that cannot be read, or one that cannot promise ``abstain_at``.
     """
     import torch
 
     from polymodal.predict.predictor import Predictor
 
     torch.set_num_threads(1)
-    predictor = Predictor.load(run, assets=assets, threads=threads, recogniser=recogniser)
+    predictor = Predictor.load(run, assets=assets, threads=threads, recogniser=recogniser, abstain_at=abstain_at)
     # The first clip loads decoder, speech and faces; let that not be a client's. A run that no clip suits says so
     # when a clip comes, and answers features all the same.
     with suppress(PolymodalError):

@@ -24,6 +24,7 @@ TIMELINE: dict[str, Any] = {
             "words": [{"text": "i", "start": 0.4, "end": 0.5}],
             "present": ["text", "audio"],
             "absent": {"vision": "the picture shows no face"},
+            "unlike": {"p": 0.01, "modality": "audio", "alarm": True},
             "estimates": {
                 "sentiment": {
                     "value": 1.2,
@@ -31,6 +32,12 @@ TIMELINE: dict[str, Any] = {
                     "high": 2.2,
                     "baseline": 0.3,
                     "contributions": {"text": 0.5, "audio": 0.4},
+                    "together": {
+                        "alone": {"text": 0.6, "audio": 0.5},
+                        "joint": -0.2,
+                        "cancelled": 0.0,
+                        "word": "",
+                    },
                 }
             },
         }

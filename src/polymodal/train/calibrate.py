@@ -22,11 +22,14 @@ from polymodal.data.corpus import Corpus, Split
 from polymodal.data.progress import progress_bar
 from polymodal.data.ragged import Array
 from polymodal.score.calibration import calibration_error, coverage, residual_quantile, temperature, tempered
+from polymodal.score.selective import confidence, expected_error, steps
+from polymodal.train.abstain import Abstainer, held, losses
 from polymodal.train.answers import EVERY, ensemble
 from polymodal.train.calibration import FILE, LEVELS, Calibration
 from polymodal.train.checkpoint import write_json
 from polymodal.train.infer import Columns, infer
 from polymodal.train.members import home_of
+from polymodal.train.novelty import measure
 from polymodal.train.run import Run
 
 if TYPE_CHECKING:
@@ -38,7 +41,7 @@ Subset = tuple[str, ...]
 def calibrate(run: Run, corpus: Corpus, device: torch.device | str = "cpu") -> None:
     """Measure ``run`` on the validation split of ``corpus`` and write ``calibration.json``; the same bytes every time.
 
-    In a run of folds each of them gets a file of its own as well.
+    In a run of folds each of them gets a file of its own as well. ``novelty.safetensors`` is written beside it.
 
     Args:
         run: with all seeds trained.
@@ -63,6 +66,7 @@ def calibrate(run: Run, corpus: Corpus, device: torch.device | str = "cpu") -> N
     whole = {kept: _pooled(targets, parts) if dealt else parts[0] for kept, parts in by_subset.items()}
     split = dealt.pooled if dealt else corpus["valid"]
     _write(run.path, "valid of each fold" if dealt else "valid", seeds, whole, split, targets)
+    measure(run, corpus).write(run.path)
 
 
 def _predict(
@@ -112,7 +116,7 @@ def _calibrated(run: Run) -> list[Target]:
 
 def _measure(kept: tuple[str, ...], columns: Columns, split: Split, targets: Iterable[Target]) -> dict[str, Any]:
     """Return the figures of the samples that have all of ``kept``."""
-    have = set(kept)
+    have, group = set(kept), split.with_groups({"id": columns["id"]}).get("group")
     rows = np.array([have <= present for present in _presence(columns, split)], dtype=bool)
     figures: dict[str, dict[str, Any]] = {}
     for target in targets:
@@ -124,8 +128,23 @@ def _measure(kept: tuple[str, ...], columns: Columns, split: Split, targets: Ite
             figure["half_widths"] = [residual_quantile(true - said, level) for level in LEVELS]
         else:
             figure["temperature"] = temperature(target, true, said)
+            said = tempered(target, said, figure["temperature"] or 1.0)
+        figure["selective"] = _selective(target, true, said, None if group is None else group[known])
         figures[target.name] = figure
     return {"present": list(kept), "targets": figures}
+
+
+def _selective(target: Target, true: Array, said: Array, groups: Array | None) -> dict[str, Any]:
+    """Return what is needed to answer only where it is sure, see ``score.selective``; ``said`` is tempered."""
+    cost = losses(target, true, said)
+    expected: tuple[float, ...] = ()
+    if target.spec.answer != "number":
+        sure = confidence(target, said)
+    elif len(true):
+        expected, sure = expected_error(said, cost, groups)
+    else:
+        return {"expected": [], "steps": []}
+    return {"expected": expected, "steps": steps(sure, cost, groups, bounded=target.spec.answer != "number")}
 
 
 def _presence(columns: Columns, split: Split) -> list[set[str]]:
@@ -144,12 +163,36 @@ def reliability(run: Run, split: Split, by_seed: Sequence[Columns], level: float
     """
     targets = _calibrated(run)
     columns = ensemble(targets, by_seed)
-    numbers = columns["fold"].tolist() if "fold" in columns else [EVERY] * len(columns["id"])
-    own = {n: run.calibration if n == EVERY else run.calibration_of(n) for n in set(numbers)}
-    calibrations = [own[n] for n in numbers]
-    presence = _presence(columns, split)
+    calibrations, presence = _own(run, columns), _presence(columns, split)
     found = (_reliability(calibrations, target, columns, presence, level) for target in targets)
     return [row for row in found if row["count"]]
+
+
+def selective(run: Run, split: Split, by_seed: Sequence[Columns], abstainer: Abstainer) -> list[dict[str, Any]]:
+    """Return whether ``abstainer`` keeps its promise on other samples, one row per target, see ``abstain.held``.
+
+    What was predicted out of fold is answered by the calibration of its own fold.
+    """
+    targets = _calibrated(run)
+    columns = ensemble(targets, by_seed)
+    calibrations, presence, rows = _own(run, columns), _presence(columns, split), []
+    for target in targets:
+        known = np.flatnonzero(target.spec.known(columns[f"{target.name}/true"]))
+        own, there = [calibrations[i] for i in known], [presence[i] for i in known]
+        said = columns[f"{target.name}/{target.spec.averaged}"][known]
+        if target.spec.calibration == "temperature":
+            warmth = [(c.temperature(target.name, p) if c else None) or 1.0 for c, p in zip(own, there, strict=True)]
+            said = tempered(target, said, np.asarray(warmth))
+        if len(known):
+            rows.append(held(abstainer, target, columns[f"{target.name}/true"][known], said, there, own))
+    return rows
+
+
+def _own(run: Run, columns: Columns) -> list[Calibration | None]:
+    """Return for each row the calibration of the fold that predicted it, or of the run."""
+    numbers = columns["fold"].tolist() if "fold" in columns else [EVERY] * len(columns["id"])
+    own = {n: run.calibration if n == EVERY else run.calibration_of(n) for n in set(numbers)}
+    return [own[n] for n in numbers]
 
 
 def _reliability(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.core import OptionError, RunError
+from polymodal.score.selective import Step
 
 FILE = "calibration.json"
 LEVELS = (0.5, 0.8, 0.9, 0.95)
@@ -22,7 +23,9 @@ class Calibration:
     Attributes:
         seeds: whose mean was measured.
         figures: modalities that are there -> target -> ``{"count": n, "temperature": T or None}`` or ``{"count": n,
-            "half_widths": one per level, or None where n is too small}``.
+            "half_widths": one per level, or None where n is too small}``, both with ``"selective": {"expected": three
+            coefficients of a number's error, "steps": [[share, threshold, error, bound], ...]}``, which files of older
+            versions lack.
     """
 
     seeds: tuple[int, ...]
@@ -57,6 +60,15 @@ class Calibration:
         widths = self._figure(target, present).get("half_widths")
         value = widths[LEVELS.index(level)] if widths else None
         return None if value is None else float(value)
+
+    def steps(self, target: str, present: Collection[str]) -> list[Step]:
+        """Return what is promised where only the surest answers are given and exactly ``present`` is there."""
+        return [Step(*step) for step in self._figure(target, present).get("selective", {}).get("steps", ())]
+
+    def expected(self, target: str, present: Collection[str]) -> Sequence[float]:
+        """Return the coefficients of a number's error (see ``score.selective.confidence``); empty for classes."""
+        found: Sequence[float] = self._figure(target, present).get("selective", {}).get("expected", ())
+        return found
 
     def _figure(self, target: str, present: Collection[str]) -> dict[str, Any]:
         return self.figures.get(frozenset(present), {}).get(target, {})

@@ -15,6 +15,7 @@ from polymodal.core.errors import DataError, OptionError
 if TYPE_CHECKING:
     from polymodal.data.corpus import Corpus
     from polymodal.stress import Point, Prior, Protocol
+    from polymodal.train.abstain import Abstainer
     from polymodal.train.answers import Answers
     from polymodal.train.infer import Columns
     from polymodal.train.run import Run
@@ -43,6 +44,7 @@ def evaluate(
     subsets: bool = True,
     stress: Sequence[str] = (),
     protocol: str | None = None,
+    abstain_at: float | None = None,
 ) -> dict[str, Any]:
     """Score a run on every test split and save scores, predictions and representations in its folder.
 
@@ -52,6 +54,7 @@ def evaluate(
         subsets: also with every proper subset of the modalities present.
         stress: also under these (see ``polymodal.stress``), for example ``missing:rate=0.1/0.3/0.5``.
         protocol: name of a whole protocol (see ``stress.named``), which says the subsets and the stress.
+        abstain_at: also tell what happens where the run stays silent to keep this mean error (see ``train.abstain``).
 
     Returns:
         What is written to ``evaluation/scores.json`` (``evaluation-<name>-<hash>`` for another corpus): ``run``,
@@ -60,31 +63,39 @@ def evaluate(
         - ``rows``: one figure each (see ``core.estimate.ScoreRow``), by split, target, condition and metric;
         - ``robustness``: per split and target what the conditions cost (see ``score.Robustness``);
         - ``calibration``: per split and target (see ``train.calibrate.reliability``);
+        - ``selective``: per split and target (see ``train.abstain.held``), where ``abstain_at`` is given;
+        - ``novelty``: per split the share of samples that are unlike the training data (see ``train.novelty``), where
+          that is known, and not of samples that it was measured on;
         - ``agreement``: of the raters of each split, where they are known (see ``train.agreement.rater_rows``).
 
         Predictions are in ``predictions.parquet`` beside it (see ``train.predictions``).
 
     Raises:
         RunError, DataError: as ``Run.load``, ``Run.corpus``; no test split.
-        OptionError: as ``stress.sweep``, ``stress.named``; a protocol beside subsets or stress of one's own.
+        OptionError: as ``stress.sweep``, ``stress.named``; a protocol beside subsets or stress of one's own; an error
+            that the run cannot promise.
     """
     from polymodal.data.progress import console
     from polymodal.stress import conditions, named, prior, sweeps
+    from polymodal.train.abstain import Abstainer
     from polymodal.train.answers import Answers
     from polymodal.train.checkpoint import write_json
     from polymodal.train.run import Run
 
+    abstainer = None if abstain_at is None else Abstainer(abstain_at)
     asked = named(protocol) if protocol is not None else None  # mistakes are told before anything is read
     if asked and (stress or not subsets):
         raise OptionError(f"protocol {asked.name} says itself which subsets and stress are tested; leave these out")
     sweeps(stress)
     opened = run if isinstance(run, Run) else Run.load(run)
+    if abstainer:
+        abstainer.check(opened)
     answers = Answers(opened, opened.corpus(data))
     corpus = answers.corpus
     if not corpus.test_splits:
         raise DataError(f"{corpus.source} has no test split, only {', '.join(corpus.splits)}; name one test")
     points = asked.conditions(corpus.schema) if asked else conditions(corpus.schema, stress, subsets=subsets)
-    figures, tables = _collect(opened, answers, points)
+    figures, tables = _collect(opened, answers, points, abstainer)
     known = prior(opened.config["recipe"]["train_stress"], answers.method.drops)
     warnings = [*_seen(opened, corpus), *_told(opened, asked, known)]
     about = {"source": corpus.source, "name": corpus.name, "hash": corpus.hash}
@@ -145,17 +156,23 @@ def _told(run: Run, asked: Protocol | None, prior: Prior) -> list[str]:
     return [f"{asked.name} is for models trained on complete samples, this one was told of absence ({stress})"]
 
 
-def _collect(run: Run, answers: Answers, points: Sequence[Point]) -> tuple[dict[str, list[Any]], list[Any]]:
+def _collect(
+    run: Run, answers: Answers, points: Sequence[Point], abstainer: Abstainer | None
+) -> tuple[dict[str, list[Any]], list[Any]]:
     """Return the lists of ``scores.json``, and the tables of all that was predicted."""
     from polymodal.core.estimate import plain
     from polymodal.data.progress import progress_bar
     from polymodal.train.agreement import rater_rows
-    from polymodal.train.calibrate import reliability
+    from polymodal.train.calibrate import reliability, selective
     from polymodal.train.figures import figures_of
+    from polymodal.train.novelty import Novelty, alarms
     from polymodal.train.predictions import as_table
 
     corpus, seeds = answers.corpus, run.seeds
-    figures: dict[str, list[Any]] = {"rows": [], "robustness": [], "calibration": [], "agreement": []}
+    # A run of folds was measured on all of its own corpus.
+    novelty = None if run.crossed and corpus.hash == run.config["data"]["hash"] else Novelty.read(run)
+    parts = ("rows", "robustness", "calibration", "selective", "novelty", "agreement")
+    figures: dict[str, list[Any]] = {part: [] for part in parts}
     tables = []
     with progress_bar() as bar:
         task = bar.add_task("evaluating", total=len(points) * len(corpus.test_splits))
@@ -169,11 +186,17 @@ def _collect(run: Run, answers: Answers, points: Sequence[Point]) -> tuple[dict[
                     predicted[point.text].append(columns)
                     tables.append(as_table(columns, seed=seed, split=split, condition=point.text))
                 bar.advance(task)
-            rows, costs = figures_of(split, corpus.schema, points, predicted)
-            figures["rows"] += plain(rows)
+            scored, costs = figures_of(split, corpus.schema, points, predicted)
+            figures["rows"] += plain(scored)
             figures["robustness"] += [{"split": split, **plain(cost)} for cost in costs]
             reliable = reliability(run, corpus[split], predicted[COMPLETE])
             figures["calibration"] += [{"split": split, **row} for row in reliable]
+            if abstainer:
+                rows = selective(run, corpus[split], predicted[COMPLETE], abstainer)
+                figures["selective"] += [{"split": split, "promised": abstainer.error, **row} for row in rows]
+            if novelty:
+                told = [one for batch in run.loader(corpus, split).epoch() for one in novelty.told(batch)]
+                figures["novelty"] += [{"split": split, **alarms(told)}]
             figures["agreement"] += rater_rows(corpus, split, predicted[COMPLETE])
     return figures, tables
 

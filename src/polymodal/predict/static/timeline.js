@@ -352,6 +352,7 @@
       this.current = this.add("path", { class: "pm-current" });
       const { answer } = this.target, top = 8;
       const drawn = answer === "number" ? this.values(top) : answer === "classes" ? this.lanes(top) : this.stack(top);
+      this.remarks(top, drawn);
       this.bottom = this.contributions(top + drawn + GAP);
       this.axis();
       this.head = this.media && this.timed && this.add("line", { class: "pm-head", y1: 0, y2: this.bottom });
@@ -396,9 +397,20 @@
       return this.utterances.map((u, i) => [u.estimates[name], i]).filter(([estimate]) => estimate);
     }
 
+    /* Where the run is silent, and what is unlike the training data. */
+    remarks(top, height) {
+      const silent = this.estimates().filter(([e]) => e.abstained).map(([, i]) => i);
+      const unlike = this.utterances.map((_, i) => i).filter((i) => this.utterances[i].unlike?.alarm);
+      if (silent.length) this.add("path", { class: "pm-absent", fill: `url(#${this.hatch})`, d: this.rows(top, height, silent) });
+      for (const i of silent) this.caption(i, top + height / 2 + 4, "silent", "pm-on");
+      if (unlike.length) this.add("path", { class: "pm-unlike", d: this.rows(top, 5, unlike) });
+      this.explain([...(silent.length ? [["pm-key-absent", "silent"]] : []),
+        ...(unlike.length ? [["pm-unlike", "unlike the training data"]] : [])], true);
+    }
+
     /* A regression: steps, their interval, the baseline. */
     values(top) {
-      const found = this.estimates(), based = found.filter(([e]) => e.baseline !== null);
+      const found = this.estimates().filter(([e]) => !e.abstained), based = found.filter(([e]) => e.baseline !== null);
       const values = [...found.map(([e]) => e.value), ...based.map(([e]) => e.baseline)];
       const [least, most] = this.target.range || [Math.min(...values, 0), Math.max(...values, 0)];
       const low = Math.min(least, ...values), high = Math.max(most, ...values, low + 1e-6);
@@ -443,9 +455,9 @@
           return this.bar(i, from + height * (1 - before), from + height * (1 - level[n]));
         });
         this.add("path", { class: this.shade(c), d: bars.join("") });
-        this.add("path", { class: this.shade(c), d: this.rows(top + 15, 4, found.filter(([e]) => e.label === name).map(([, i]) => i)) });
+        this.add("path", { class: this.shade(c), d: this.rows(top + 15, 4, found.filter(([e]) => e.label === name && !e.abstained).map(([, i]) => i)) });
       });
-      for (const [estimate, i] of found) this.caption(i, top + 11, estimate.label);
+      for (const [estimate, i] of found) if (!estimate.abstained) this.caption(i, top + 11, estimate.label);
       this.explain(classes.map((name, c) => [this.shade(c), name]));
       return PLOT;
     }
@@ -549,7 +561,9 @@
         html("h2", {}, `Utterance ${this.selected + 1} of ${this.utterances.length}`),
         html("p", { className: "pm-soft" }, utterance.speaker ? `${when}, ${utterance.speaker}` : when),
         ...(utterance.text ? [html("blockquote", {}, utterance.text)] : []),
+        ...this.warnings(utterance, estimate),
         ...write.call(this, estimate),
+        ...this.together(estimate),
         ...(absent.length ? [html("p", { className: "pm-soft" }, `Absent: ${absent.join(", ")}.`)] : []));
     }
 
@@ -566,6 +580,21 @@
         html("h2", {}, `Row ${this.selected + 1} of ${this.utterances.length}`),
         html("p", { className: "pm-soft" }, utterance.speaker ? `${when}, ${utterance.speaker}` : when),
         html("table", { className: "pm-measures" }, html("thead", {}, html("tr", {}, ...heads)), html("tbody", {}, ...rows)));
+    }
+
+    warnings({ unlike }, { abstained }) {
+      const asked = this.timeline.abstain_at, found = [];
+      if (abstained) found.push(`Silent: not sure enough for a mean error of ${asked}. What follows is not promised.`);
+      if (unlike?.alarm) found.push(`Unlike the training data, p = ${written(unlike.p)}; furthest off: ${unlike.modality}.`);
+      return found.map((text) => html("p", { className: "pm-warning" }, text));
+    }
+
+    together({ together: found }) {
+      if (!found) return [];
+      const words = { conflict: "Conflict: the modalities pull to both sides.", overlap: "Overlap: they say partly the same.",
+        synergy: "Synergy: together they say more than one by one." };
+      const alone = Object.entries(found.alone).map(([name, value]) => `${name} ${signed(value)}`).join(", ");
+      return [html("p", { className: "pm-soft" }, `${words[found.word] ?? ""} Alone: ${alone}; only together: ${signed(found.joint)}.`.trim())];
     }
 
     said(name, value) {

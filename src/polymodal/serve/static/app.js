@@ -183,6 +183,7 @@
     const rows = timeline.utterances.map((utterance) => {
       const { start, end, speaker, text, present } = utterance;
       const row = { clip: timeline.clip, start, end, speaker, text, present: present.join("+") };
+      Object.assign(row, { unlike_p: utterance.unlike?.p, unlike_modality: utterance.unlike?.modality });
       for (const { name, answer, classes } of timeline.targets) {
         const e = utterance.estimates[name];
         const nothing = answer === "classes" ? Object.fromEntries(classes.map((c) => [c, null])) : null;
@@ -192,6 +193,8 @@
         for (const modality of timeline.modalities) {
           Object.assign(row, flat(`${name}/contribution/${modality}`, e.contributions[modality] ?? nothing));
         }
+        row[`${name}/together`] = e.together?.word;
+        if ("abstain_at" in timeline) Object.assign(row, { [`${name}/abstained`]: Number(e.abstained) }, e.abstained ? { [name]: null } : {});
       }
       return row;
     });
