@@ -24,6 +24,10 @@ Said = dict[str, Tensor]
 """Target -> ``(batch,)`` values, or ``(batch, classes)`` probabilities."""
 
 
+class Unanswerable(OptionError):
+    """Raised by a judge that cannot be asked such a question at all, about any sample."""
+
+
 class Judge(Protocol):
     """Whoever gives an answer: a run, a cascade, a recorded or a remote model."""
 
@@ -97,6 +101,7 @@ class Findings:
         asked: the question, in a sentence that needs no statistics.
         found: the answer in words, a sentence each, figures included.
         limits: what the findings do not show, a sentence each.
+        refused: why it could not be asked, one sentence; there is nothing else then.
     """
 
     title: str
@@ -107,10 +112,15 @@ class Findings:
     asked: str = ""
     found: list[str] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
+    refused: str = ""
 
 
 class Audit(Protocol):
-    """One question to a judge. A module of this folder names its class ``AUDIT``."""
+    """One question to a judge. A module of this folder names its class ``AUDIT``.
+
+    A class with the attribute ``reads_text = True`` is asked with raw text in its batches wherever there is some, also
+    where the judge reads features that a frozen encoder makes of it.
+    """
 
     def run(self, judge: Judge, batches: Callable[[], Iterable[Batch]]) -> Findings:
         """Ask ``judge`` about ``batches``, which may be passed over several times.

@@ -52,8 +52,7 @@ class Dilution:
         tags: words for what is shown; default: as above.
     """
 
-    words = True
-    """It must be asked with raw text."""
+    reads_text = True
 
     def __init__(self, tags: Tags | None = None) -> None:
         self.tags = tags

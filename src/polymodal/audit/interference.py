@@ -90,6 +90,8 @@ class Interference:
                 f"{name} is not needed for {int(free.sum())} of {len(free)} samples; {WORDS[worst]} changes "
                 f"{moved[worst][free].mean():.0%} of these answers."
             )
+        measures = ("answers that change", "how right", "how far")
+        evidence.sort(key=lambda line: [m in line.part for m in measures].index(True))  # what matters most first
         return Findings(
             "Interference",
             "Answers that change when a modality that is not needed says something else (Cai et al., 2025).",
