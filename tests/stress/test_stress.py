@@ -27,6 +27,7 @@ EXAMPLES = {
     "rate": "rate:vision,keep=0.5",
     "words": "words:rate=0.4",
     "swap": "swap:vision,p=0.6",
+    "interference": "interference:p=0.6",
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from polymodal.core.errors import OptionError, nearest
 from polymodal.core.plugins import import_place
 
-_PARTS = ("base", "panels", "run")
+_PARTS = ("base", "judges", "panels", "run", "subject")
 
 
 def audit_names() -> tuple[str, ...]:

@@ -25,6 +25,10 @@ Said = dict[str, Tensor]
 """Target -> ``(batch,)`` values, or ``(batch, classes)`` probabilities."""
 
 
+class Unanswerable(OptionError):
+    """Raised by a judge that cannot be asked such a question at all, about any sample."""
+
+
 class Judge(Protocol):
     """Whoever gives an answer: a run, a cascade, a recorded or a remote model."""
 
@@ -83,6 +87,8 @@ class Evidence:
         count: samples behind it.
         groups: groups (speakers, videos) behind it; samples where groups are not known.
         low, high: 95 % interval over groups; None where there are fewer than ``FEW``.
+        part: heading under which the line is drawn and listed; lines of one part share a scale.
+        unit: of the value, for example ``bit``; empty for a plain number.
     """
 
     what: str
@@ -91,6 +97,8 @@ class Evidence:
     groups: int
     low: float | None = None
     high: float | None = None
+    part: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,10 @@ class Findings:
         evidence: lines of the table.
         samples: columns of equal length, one row per sample, ``id`` first.
         notes: what a reader must know beside.
+        asked: the question, in a sentence that needs no statistics.
+        found: the answer in words, a sentence each, figures included.
+        limits: what the findings do not show, a sentence each.
+        refused: why it could not be asked, one sentence; there is nothing else then.
     """
 
     title: str
@@ -110,13 +122,25 @@ class Findings:
     evidence: list[Evidence]
     samples: dict[str, list[Any]]
     notes: list[str] = field(default_factory=list)
+    asked: str = ""
+    found: list[str] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)
+    refused: str = ""
 
 
 class Audit(Protocol):
-    """One question to a judge. A module of this folder names its class ``AUDIT``."""
+    """One question to a judge. A module of this folder names its class ``AUDIT``.
+
+    A class with the attribute ``reads_text = True`` is asked with raw text in its batches wherever there is some, also
+    where the judge reads features that a frozen encoder makes of it.
+    """
 
     def run(self, judge: Judge, batches: Callable[[], Iterable[Batch]]) -> Findings:
-        """Ask ``judge`` about ``batches``, which may be passed over several times."""
+        """Ask ``judge`` about ``batches``, which may be passed over several times.
+
+        Raises:
+            OptionError, DataError: the question makes no sense for this judge or these samples; one sentence.
+        """
         ...
 
 

@@ -59,7 +59,25 @@ class Importance:
             f"Imbalance of {target.name}: {max(means) - min(means):.3f}, between the most and the least important."
         ]
         about = "How right the model is with and without each modality, per sample (MIS; Park et al., AAAI 2025)."
-        return Findings("Importance of modalities", about, evidence, samples, notes)
+        first = max(scores, key=lambda n: float(scores[n].mean()))
+        guessed = float(asked.perf[()].mean())
+        return Findings(
+            "Importance of modalities",
+            about,
+            evidence,
+            samples,
+            notes,
+            asked="Which modality does the model need to be right?",
+            found=[
+                f"It needs {first} most: without it, {100 * scores[first].mean():.1f} of 100 points of being right are "
+                "lost, averaged over what else is there.",
+                f"With nothing at all, a guess, {100 * guessed:.1f} points are left.",
+            ],
+            limits=[
+                "A modality that this model does not use may still hold what is asked for.",
+                "A model that never saw a modality missing may be lost without it for that reason alone.",
+            ],
+        )
 
 
 @dataclass

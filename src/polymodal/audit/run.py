@@ -1,19 +1,17 @@
-"""Audits of a run: asked, written into its folder, read again."""
+"""Audits written into a folder, and read again."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from polymodal.audit import find_audit
 from polymodal.audit.base import Evidence, Findings
-from polymodal.audit.panels import judge_of
-from polymodal.core import DataError, OptionError, RunError
+from polymodal.audit.subject import Subject, audit_subject, named_run, subject_of_run
+from polymodal.core import RunError
 from polymodal.data.corpus import Corpus
-from polymodal.data.progress import progress_bar
 from polymodal.train.checkpoint import write_json
 from polymodal.train.run import Run
 
@@ -25,6 +23,8 @@ def audit_run(
 ) -> dict[str, Findings]:
     """Audit the mean of a run's members on one split and write ``audit/<name>.json`` and ``.parquet`` into its folder.
 
+    An audit that makes no sense for the run is refused in a sentence (``Findings.refused``), and the others go on.
+
     Args:
         run: a Run or its folder.
         names: of audits, see ``audit_names``.
@@ -33,53 +33,46 @@ def audit_run(
             fold that held it out.
 
     Raises:
-        OptionError: no such audit, none named, or more modalities than can be audited.
+        OptionError, DataError: as ``audit_subject``.
         RunError, DataError: as ``Run.load`` and ``Run.corpus``; no such split; a folder that cannot be written.
     """
-    if not names:
-        raise OptionError("name at least one audit; see polymodal audit --help")
-    audits = {name: find_audit(name) for name in names}
-    opened = run if isinstance(run, Run) else Run.load(run)
-    corpus = opened.corpus(data)
-    if any(t.spec.answer == "match" for t in corpus.schema.joint_targets):
-        raise DataError(f"{opened.path} retrieves; audits ask for values or classes")
-    judge, corpus = judge_of(opened, corpus, split)
-    loader = opened.loader(corpus, split)
-    found: dict[str, Findings] = {}
-    with progress_bar() as bar:
-        task = bar.add_task("auditing", total=len(audits))
-        for name, audit in audits.items():
-            found[name] = audit().run(judge, loader.epoch)
-            _write(opened, name, corpus, split, found[name])
-            bar.advance(task)
+    opened = named_run(run)
+    subject = subject_of_run(opened, data, split)
+    found = audit_subject(subject, names)
+    write_audits(opened.path, subject, found)
     return found
 
 
-def _write(run: Run, name: str, corpus: Corpus, split: str, findings: Findings) -> None:
+def write_audits(home: Path, subject: Subject, found: Mapping[str, Findings]) -> None:
+    """Write ``audit/<name>.json`` and, sample by sample, ``audit/<name>.parquet`` below ``home``.
+
+    Raises:
+        RunError: they cannot be written.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    folder = run.path / FOLDER
-    try:
-        folder.mkdir(exist_ok=True)
-        pq.write_table(pa.table(findings.samples), folder / f"{name}.parquet")
-    except OSError as error:
-        raise RunError(
-            f"{folder} cannot be written: {error.strerror or error}; free space or mend its rights"
-        ) from None
-    about = {
-        "data": {"source": corpus.source, "hash": corpus.hash, "split": split},
-        "seeds": run.seeds,
-        "title": findings.title,
-        "about": findings.about,
-        "evidence": [asdict(line) for line in findings.evidence],
-        "notes": findings.notes,
-    }
-    write_json(folder / f"{name}.json", about)
+    folder = home / FOLDER
+    for name, findings in found.items():
+        try:
+            folder.mkdir(exist_ok=True)
+            if findings.samples:
+                pq.write_table(pa.table(findings.samples), folder / f"{name}.parquet")
+        except OSError as error:
+            raise RunError(
+                f"{folder} cannot be written: {error.strerror or error}; free space or mend its rights"
+            ) from None
+        write_json(folder / f"{name}.json", described(subject, findings))
+
+
+def described(subject: Subject, findings: Findings) -> dict[str, Any]:
+    """Return findings without the samples, and what they are about, as JSON holds them."""
+    plain = {key: value for key, value in asdict(findings).items() if key != "samples"}
+    return {"data": dict(subject.place), "judge": subject.name, "seeds": list(subject.seeds), **plain}
 
 
 def read_audits(folder: Path) -> list[dict[str, Any]]:
-    """Return what audits have written into a run folder, ``evidence`` as ``Evidence``, sorted by name.
+    """Return what audits have written into a run folder, as ``opened`` returns it, sorted by name.
 
     Raises:
         RunError: a damaged file.
@@ -87,9 +80,15 @@ def read_audits(folder: Path) -> list[dict[str, Any]]:
     found = []
     for file in sorted((folder / FOLDER).glob("*.json")):
         try:
-            about = json.loads(file.read_text())
-            about["evidence"] = [Evidence(**line) for line in about["evidence"]]
-            found.append(about | {"place": f"{about['data']['source']}, split {about['data']['split']}"})
+            found.append(opened(json.loads(file.read_text())))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise RunError(f"{file} is damaged ({error}); repeat the audit: polymodal audit {folder}") from None
     return found
+
+
+def opened(about: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``described`` made, ``evidence`` as ``Evidence``, with the ``place`` in words."""
+    evidence = [Evidence(**line) for line in about["evidence"]]
+    place = f"{about['data']['source']}, split {about['data']['split']}"
+    older = {"asked": "", "found": [], "limits": [], "refused": ""}  # a file from before these were told
+    return older | about | {"evidence": evidence, "place": place}

@@ -30,7 +30,7 @@ from polymodal.train.run import Run
 
 
 @dataclass(frozen=True)
-class _Opened:
+class Opened:
     """A cascade with the corpus that it is asked about."""
 
     target: Target
@@ -62,7 +62,7 @@ def evaluate_cascade(folder: str | Path, data: str | Corpus | None = None) -> di
         RunError, DataError: as ``fit_cascade``; a run or corpus that has changed since, a corpus without test split.
     """
     home = Path(folder)
-    opened = _open(home, read_cascade(home), data)
+    opened = open_cascade(home, data)
     if not opened.raw.test_splits:
         raise DataError(f"{opened.raw.source} has no test split, only {', '.join(opened.raw.splits)}; name one test")
     place = home / ("evaluation" if opened.own else f"evaluation-{opened.raw.name}-{opened.raw.hash[:8]}")
@@ -96,7 +96,16 @@ def evaluate_cascade(folder: str | Path, data: str | Corpus | None = None) -> di
     return scores
 
 
-def _open(home: Path, stored: dict[str, Any], data: str | Corpus | None) -> _Opened:
+def open_cascade(home: Path, data: str | Corpus | None = None) -> Opened:
+    """Return the cascade in ``home`` with both models and the corpus that they are asked about.
+
+    Args:
+        data: another corpus; default the one that it was fitted on.
+
+    Raises:
+        RunError, DataError: as ``evaluate_cascade``.
+    """
+    stored = read_cascade(home)
     small = Run.load(home / stored["small"]["run"])
     if digest(small.path) != stored["small"]["digest"]:
         raise RunError(f"{small.path} has been trained anew since {home} was fitted; fit the cascade again")
@@ -110,10 +119,10 @@ def _open(home: Path, stored: dict[str, Any], data: str | Corpus | None) -> _Ope
     large = open_large(stored["large"]["spec"], target, raw, home, Sureness(**known) if known else None)
     if large.name != stored["large"]["name"]:
         large.notes.append(f"thresholds were fitted with {stored['large']['name']}, asked is {large.name}")
-    return _Opened(target, Rule(**stored["rule"]), speaker, large, raw, own)
+    return Opened(target, Rule(**stored["rule"]), speaker, large, raw, own)
 
 
-def _split(opened: _Opened, name: str) -> tuple[list[dict[str, Any]], dict[str, Any], list[Point], Records]:
+def _split(opened: Opened, name: str) -> tuple[list[dict[str, Any]], dict[str, Any], list[Point], Records]:
     """Return the figures, the account and the curve of a test split, and the records of its samples."""
     target, split = opened.target, opened.speaker.corpus[name]
     small = opened.speaker.answers(split)

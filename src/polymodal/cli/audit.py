@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polymodal.cli.lists import Names
@@ -9,12 +10,14 @@ from polymodal.cli.text import print_json
 
 if TYPE_CHECKING:
     from polymodal.audit.base import Findings
+    from polymodal.audit.subject import Subject
 
 EXAMPLES = {
     "audit": """\
   polymodal audit runs/mmcl-mosi
-  polymodal audit runs/mmcl-mosi --with importance
-  polymodal audit runs/mmcl-mosi --with importance shapley --split valid --json"""
+  polymodal audit runs/mmcl-mosi --with pid interference --html page.html
+  polymodal audit runs/cascade --with importance shapley --split valid --json
+  polymodal audit file:answers.jsonl --data mosi.pkl --with pid --html page.html"""
 }
 
 
@@ -24,49 +27,87 @@ def audit(
     with_: Names = ["importance", "shapley"],  # noqa: B006 (the option is called --with; never changed)
     data: str | None = None,
     split: str = "test",
+    html: str | None = None,
     json: bool = False,
 ) -> int:
-    """Ask a run what each modality is worth to it, sample by sample; write tables and renew the run's report.
+    """Ask a model what it looks at and what would change its answers, sample by sample; write tables and a page.
 
     Args:
-        run: folder of a run
-        with_: audits: importance (which modality is needed to be right), shapley (how far each moves predictions)
+        run: folder of a run or of a cascade, or file:answers.jsonl, a large model's recorded answers
+        with_: audits: importance (which modality is needed to be right), shapley (how far each moves predictions), pid
+            (what modalities say together, alone, only jointly), dilution (words added to the text), interference (what
+            is not needed says something else)
         data: another corpus with the same modalities and targets
         split: of the corpus
+        html: a page of these audits, and the same as JSON beside it
         json: print the findings as JSON
     """
     from dataclasses import asdict
 
-    from polymodal.audit.run import FOLDER, audit_run
+    from polymodal.audit.run import FOLDER, write_audits
+    from polymodal.audit.subject import audit_subject
     from polymodal.data.progress import console
     from polymodal.report import write_report
-    from polymodal.train.run import Run
+    from polymodal.report.audits import write_audit_page
 
-    opened = Run.load(run)
-    found = audit_run(opened, list(dict.fromkeys(with_)), data, split=split)
+    subject, home = _subject(run, data, split, html)
+    found = audit_subject(subject, list(dict.fromkeys(with_)))
+    if home:
+        write_audits(home, subject, found)
+    page = write_audit_page(subject, found, Path(html)) if html else None
     if json:
         print_json({n: {k: v for k, v in asdict(f).items() if k != "samples"} for n, f in found.items()})
         return 0
     for name, findings in found.items():
-        _print(findings)
-        console.print(f"each sample: {opened.path / FOLDER / name}.parquet", soft_wrap=True)
-    if (opened.path / "evaluation" / "scores.json").is_file():
-        console.print(f"report: {write_report(opened.path)}", soft_wrap=True)
+        _print(name, findings)
+        if home and not findings.refused:
+            console.print(f"each sample: {home / FOLDER / name}.parquet", soft_wrap=True)
+    if page:
+        console.print(f"page: {page}, the same as JSON: {page.with_suffix('.json')}", soft_wrap=True)
+    if home and (home / "run.json").is_file() and (home / "evaluation" / "scores.json").is_file():
+        console.print(f"report: {write_report(home)}", soft_wrap=True)
     return 0
 
 
-def _print(findings: Findings) -> None:
+def _subject(run: str, data: str | None, split: str, html: str | None) -> tuple[Subject, Path | None]:
+    """Return who is asked, and the folder that takes the findings; OptionError where there is no place for them."""
+    from polymodal.audit.subject import subject_of_run
+    from polymodal.cascade.folder import is_cascade
+    from polymodal.cascade.judge import subject_of_answers, subject_of_cascade
+    from polymodal.core import OptionError
+    from polymodal.train.run import Run
+
+    kind, _, place = run.partition(":")
+    if kind == "file" and place:
+        if data is None or html is None:
+            raise OptionError(f"{run} needs --data, what the answers are about, and --html, where the page goes")
+        return subject_of_answers(place, data, split), None
+    if is_cascade(run):
+        return subject_of_cascade(run, data, split), Path(run)
+    opened = Run.load(run)
+    return subject_of_run(opened, data, split), opened.path
+
+
+def _print(name: str, findings: Findings) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(highlight=False)
+    if findings.refused:
+        console.print(f"{name} was not asked: {findings.refused}", soft_wrap=True, markup=False)
+        return
     table = Table(box=None, header_style="bold", title=findings.title, title_justify="left")
     table.add_column("")
     for column in ("mean", "95% interval over groups", "samples", "groups"):
         table.add_column(column, justify="right")
+    part = ""
     for line in findings.evidence:
+        if line.part != part:
+            part = line.part
+            table.add_row(part)
         interval = "-" if line.low is None or line.high is None else f"{line.low:.3f} to {line.high:.3f}"
-        table.add_row(line.what, f"{line.value:.3f}", interval, str(line.count), str(line.groups))
-    console = Console(highlight=False)
+        value = f"{line.value:.3f} {line.unit}".rstrip()
+        table.add_row(f"  {line.what}" if part else line.what, value, interval, str(line.count), str(line.groups))
     console.print(table)
-    for note in findings.notes:
-        console.print(note)
+    for sentence in (*findings.found, *findings.notes):
+        console.print(sentence, soft_wrap=True, markup=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal.core import RunError
+from polymodal.report.audits import Audited, audits_of
 from polymodal.report.folder import Run, read_run
 from polymodal.report.sections import Section, main_of_targets, sections
 from polymodal.report.tables import to_csv, to_latex, to_markdown
@@ -53,26 +54,30 @@ def write_report(run: Path, *, evaluation: str = "evaluation", floor: PairedTest
             ("csv", to_csv(loaded.rows)),
         ):
             write_whole(place / "tables" / f"scores.{suffix}", text.encode())
+    audits = audits_of(loaded.path)
+    for part in audits:
+        if part.figure is not None:
+            write_whole(place / "figures" / f"{part.name}.png", png_bytes(part.figure))
     page = place / "report.html"
-    write_whole(page, _render(loaded, parts, floor).encode())
+    write_whole(page, _render(loaded, parts, audits, floor).encode())
     return page
 
 
-def read_template(*packages: str) -> Template:
-    """Return ``page.html.jinja`` of the first of ``packages``; it may include the templates of the others."""
+def read_template(*packages: str, name: str = "page.html.jinja") -> Template:
+    """Return the template ``name`` of the first of ``packages``; it may include the templates of the others."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader(name, "") for name in packages]),
+        loader=ChoiceLoader([PackageLoader(package, "") for package in packages]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html.jinja")
+    return environment.get_template(name)
 
 
-def _render(run: Run, parts: list[Section], floor: PairedTest | None) -> str:
+def _render(run: Run, parts: list[Section], audits: list[Audited], floor: PairedTest | None) -> str:
     data = (run.scores or run.info)["data"]["name"]
     sentences = [against_floor(floor, data)] if floor else []
     if run.rows:
@@ -83,6 +88,7 @@ def _render(run: Run, parts: list[Section], floor: PairedTest | None) -> str:
         data=data,
         verdict=sentences,
         parts=parts,
+        audits=audits,
         svg=svg_address,
         configuration=_configuration(run),
         commands=_commands(run),

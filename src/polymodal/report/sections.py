@@ -8,7 +8,6 @@ import numpy as np
 
 from polymodal.report import plots
 from polymodal.report.agreement import mark, one_rater, rater_table
-from polymodal.report.audits import audit_tables
 from polymodal.report.best import best_sentences, best_table, read_best
 from polymodal.report.costs import cost_table, cost_words
 from polymodal.report.folder import Run, read_fused, read_predictions
@@ -33,7 +32,7 @@ def sections(run: Run) -> list[Section]:
     if searched:
         said = " ".join(f"{sentence}." if sentence[-1] != "." else sentence for sentence in best_sentences(searched))
         found.append(Section("best", "What was tried", table=best_table(searched), words=said))
-    return found + [Section(name, title, table=table) for name, title, table in audit_tables(run.path)]
+    return found
 
 
 def _evaluate(run: Run) -> str:

@@ -167,12 +167,13 @@ def swap(batch: Batch, draw: Draw, modalities: tuple[str, ...] = (), *, p: Share
         needed = [giver for giver, taken in zip(givers, hit.tolist(), strict=True) if taken]
         if not needed:
             continue
-        given = (draw.donors(needed) if draw.donors else _pick(batch, needed))[name]
-        streams[name] = _exchange(streams[name], hit, given)
+        given = (draw.donors(needed) if draw.donors else picked(batch, needed))[name]
+        streams[name] = exchanged(streams[name], hit, given)
     return replace(batch, streams=streams)
 
 
-def _pick(batch: Batch, ids: list[str]) -> Batch:
+def picked(batch: Batch, ids: list[str]) -> Batch:
+    """Return the samples ``ids`` of ``batch``."""
     rows = torch.tensor([batch.ids.index(i) for i in ids])
     streams = {
         n: Stream(
@@ -185,8 +186,8 @@ def _pick(batch: Batch, ids: list[str]) -> Batch:
     return Batch(streams, {n: t[rows] for n, t in batch.targets.items()}, ids)
 
 
-def _exchange(stream: Stream, hit: Tensor, given: Stream) -> Stream:
-    """Return the stream with the rows ``hit`` replaced by those of ``given``, in order."""
+def exchanged(stream: Stream, hit: Tensor, given: Stream) -> Stream:
+    """Return the stream with the rows ``hit`` (batch,) bool replaced by those of ``given``, in order."""
     rows = hit.nonzero()[:, 0]
     present = stream.present.clone()
     present[rows] = given.present

@@ -8,7 +8,7 @@ from typing import Any
 
 from polymodal.core import Batch, OptionError, nearest
 from polymodal.core.options import options_of, pairs, read_options
-from polymodal.stress import absence, cells, noise
+from polymodal.stress import absence, cells, interfere, noise
 from polymodal.stress.draw import Draw
 
 PROTOCOLS: dict[str, Callable[..., Batch]] = {
@@ -29,6 +29,7 @@ PROTOCOLS: dict[str, Callable[..., Batch]] = {
     "rate": noise.rate,
     "words": noise.words,
     "swap": noise.swap,
+    "interference": interfere.interference,
     "occlude": noise.occlude,
     "blur": noise.blur,
 }

@@ -15,7 +15,8 @@ from polymodal.data.loader import Loader
 from polymodal.data.ragged import Array
 from polymodal.methods.base import Method, Phase, View
 from polymodal.score import evaluate
-from polymodal.stress import parse_stress
+from polymodal.stress import Stress, parse_stress
+from polymodal.train.consistency import Paired, split_off
 from polymodal.train.infer import infer
 from polymodal.train.recipe import Recipe
 from polymodal.train.stressed import stressed
@@ -80,6 +81,12 @@ class Problem(Protocol):
         """Return what ``Method.prepare`` and ``Method.begin`` may see of the data."""
 
 
+def _paired(text: str) -> tuple[Stress, dict[str, Any]] | None:
+    """Return the stress before ``interference`` and the options of it; None where training has none of it."""
+    before, options = split_off(parse_stress(text)) if text else (None, None)
+    return None if before is None or options is None else (before, options)
+
+
 class CorpusProblem:
     """The splits ``train`` and ``valid`` of a corpus, under the recipe's ``train_stress`` if there is one.
 
@@ -93,6 +100,7 @@ class CorpusProblem:
         self.corpus, self.recipe, self.seed = corpus, recipe, seed
         self.train = self._loader("train", shuffle=True)
         self.valid = self._loader("valid", shuffle=False)
+        self._paired = _paired(recipe.train_stress)
         self._change_train, self._change_valid = self._stressed(self.train), self._stressed(self.valid)
 
     def _loader(self, split: str, *, shuffle: bool) -> Loader:
@@ -118,9 +126,16 @@ class CorpusProblem:
         """Return the rows of every training batch."""
         return self.train.plan(epoch)
 
-    def batch(self, rows: Array, epoch: int) -> Batch:
+    def batch(self, rows: Array, epoch: int) -> Batch | Paired:
         """Return training samples, stressed with the masks of ``epoch`` or with those of all epochs."""
-        return self._change_train(self.train.batch(rows), epoch if self.recipe.fresh_masks else None)
+        masks, plain = epoch if self.recipe.fresh_masks else None, self.train.batch(rows)
+        changed = self._change_train(plain, masks)
+        if self._paired is None:
+            return changed
+        before, options = self._paired
+        names = options.get("modalities") or self.corpus.schema.names
+        clean = stressed(self.train, before, seed=self.seed)(plain, masks)
+        return Paired(clean, changed, tuple(names), options["consistency"], options["eps"])
 
     def validate(self, method: Method) -> Validation:
         """Return the losses and every metric on ``valid``, stressed with the same masks in every epoch."""

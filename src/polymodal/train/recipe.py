@@ -66,8 +66,9 @@ class Recipe:
         settle("training", self)
         if self.train_stress:
             from polymodal.stress import parse_stress
+            from polymodal.train.consistency import split_off
 
-            parse_stress(self.train_stress)
+            split_off(parse_stress(self.train_stress))
 
     def with_options(self, options: dict[str, Any]) -> Recipe:
         """Return the recipe with ``options`` changed; OptionError names an unknown one or a wrong value."""

@@ -31,7 +31,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return ``run.json`` of a run folder; RunError where it is missing or damaged."""
     file = folder / "run.json"
     if (folder / "cascade.json").is_file():
-        raise RunError(f"{folder} is a cascade, which only evaluate reads; give its small run, named in cascade.json")
+        raise RunError(
+            f"{folder} is a cascade, which only evaluate and audit read; give its small run, named in cascade.json"
+        )
     if not file.is_file():
         raise RunError(f"{folder} is not a run (no run.json); make one with: polymodal fit METHOD --data SRC")
     try:

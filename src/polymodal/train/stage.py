@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from polymodal.methods.base import Method, Now, Phase, Update
+from polymodal.train.consistency import Paired, consistent_losses
 from polymodal.train.learning import encoders_of, gradient_sizes
 from polymodal.train.progress import GRADIENTS, Progressed, Sums
 from polymodal.train.recipe import Recipe
@@ -52,6 +53,8 @@ class Step(nn.Module):
 
     def forward(self, hidden: Hidden) -> dict[str, Tensor]:
         """Return the method's weighted losses."""
+        if isinstance(hidden.item, Paired):
+            return consistent_losses(self.method, hidden.item)
         return self.method.losses(hidden.item, self.method(hidden.item))
 
 

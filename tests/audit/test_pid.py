@@ -1,0 +1,160 @@
+"""Decompositions of information found again where they were planted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from polymodal.audit.base import Judge, Said
+from polymodal.audit.pid import Pid, coded
+from polymodal.core import Batch, DataError, Modality, Schema, Target
+from polymodal.data.corpus import build_split
+from polymodal.data.loader import Loader
+from polymodal.score.decomposition import decompose
+from polymodal.score.information import joint
+
+Bits = tuple[np.ndarray, np.ndarray, np.ndarray]
+pytestmark = pytest.mark.filterwarnings("error")
+
+TOLERANCE = 0.05
+"""Bits."""
+
+
+def _bits(kind: str, count: int, rng: np.random.Generator) -> Bits:
+    a, b, noise = rng.integers(2, size=count), rng.integers(2, size=count), rng.random((2, count))
+    return {
+        "redundant": (a, a, a),
+        "unique": (a, b, a),
+        "synergy": (a, b, a ^ b),
+        "and": (a, b, a & b),
+        "noisy": (a ^ (noise[0] < 0.1), a ^ (noise[1] < 0.2), a),
+    }[kind]
+
+
+def _seen(bits: np.ndarray, channel: int, rng: np.random.Generator) -> np.ndarray:
+    """Six features of each bit, under noise."""
+    means = np.random.default_rng(channel).normal(size=(2, 6))
+    return means[bits] + 0.3 * rng.normal(size=(len(bits), 6))
+
+
+def _truth(kind: str) -> np.ndarray:
+    found = decompose(joint(_bits(kind, 200_000, np.random.default_rng(99)), (2, 2, 2)))
+    return np.array([found.redundant, found.first, found.second, found.synergy])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["redundant", "unique", "synergy", "and", "noisy"])
+def test_the_estimate_is_within_a_twentieth_of_a_bit_of_what_was_planted(kind: str) -> None:
+    rng = np.random.default_rng(1)
+    first, second, labels = _bits(kind, 700, rng)
+    found = coded(_seen(first, 1, rng), _seen(second, 2, rng), labels).parts()
+    assert found == pytest.approx(_truth(kind), abs=TOLERANCE)
+    # A label that goes with nothing must not pass for what was planted.
+    shuffled = coded(_seen(first, 1, rng), _seen(second, 2, rng), rng.permutation(labels)).parts()
+    assert np.abs(shuffled).max() < TOLERANCE
+
+
+@pytest.mark.slow
+def test_it_agrees_with_the_exact_program_on_clusters_of_a_mixture() -> None:
+    from sklearn.cluster import KMeans
+
+    rng = np.random.default_rng(3)
+    labels, other = rng.integers(2, size=1500), rng.integers(2, size=1500)
+    first = rng.normal(size=(1500, 4)) + 1.2 * labels[:, None]
+    second = rng.normal(size=(1500, 4)) + 0.8 * (labels ^ (other & (rng.random(1500) < 0.3)))[:, None]
+    clusters = [KMeans(4, n_init=3, random_state=0).fit_predict(x) for x in (first, second)]
+    exact = decompose(joint((*clusters, labels), (4, 4, 2)))
+    wanted = [exact.redundant, exact.first, exact.second, exact.synergy]
+    assert coded(first, second, labels).parts() == pytest.approx(wanted, abs=0.1)
+
+
+class _Echo:
+    """Says what the first modality shows."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+
+    def __call__(self, batch: Batch) -> Said:
+        return {"y": torch.nn.functional.one_hot((batch["a"].tensor[:, 0] > 0.5).long(), 2).double()}
+
+
+def _asked(
+    classes: bool = True, names: tuple[str, ...] = ("a", "b"), count: int = 240
+) -> tuple[Judge, Callable[[], Iterator[Batch]]]:
+    rng = np.random.default_rng(2)
+    first, second, labels = _bits("synergy", count, rng)
+    columns = {
+        "a": first[:, None] + 0.1 * rng.normal(size=(count, 2)),
+        "b": second[:, None] + 0.1 * rng.normal(size=(count, 2)),
+    }
+    target = Target("y", "classification", classes=("no", "yes")) if classes else Target("y", "regression", (-1, 1))
+    schema = Schema(tuple(Modality(n, "vector", 2) for n in names), (target,))
+    split = build_split(
+        schema,
+        [f"s{i}" for i in range(count)],
+        {n: list(columns[n]) for n in names},
+        {"y": labels if classes else 2.0 * labels - 1},
+        [f"g{i % 12}" for i in range(count)],
+    )
+    return _Echo(schema), Loader(split, schema, 64).epoch
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trees enough for what is planted without noise."""
+    monkeypatch.setattr("polymodal.audit.pid.TREES", 8)
+    monkeypatch.setattr("polymodal.audit.pid.FOLDS", 3)
+
+
+def test_labels_hold_synergy_and_answers_do_not(few: None) -> None:
+    judge, batches = _asked()
+    found = Pid().run(judge, batches)
+    lines = {(line.part, line.what): line for line in found.evidence}
+    labels, answers = "a and b, in the labels", "a and b, in the answers of the model"
+    assert lines[labels, "synergy"].value > 0.8
+    assert lines[labels, "synergy"].low is not None
+    assert lines[labels, "synergy"].low < lines[labels, "synergy"].value < (lines[labels, "synergy"].high or 0)
+    assert lines[answers, "only a"].value > 0.8
+    assert abs(lines[answers, "synergy"].value) < 0.1
+    assert lines[labels, "synergy, labels shuffled"].value < 0.1
+    bounds = "a and b, synergy if no labelled sample had both"
+    assert lines[bounds, "at least"].value <= lines[labels, "synergy"].value <= lines[bounds, "at most"].value + 0.05
+    assert "the two only together" in found.found[0]
+    assert found.asked
+    assert len(found.limits) >= 2
+
+
+def test_a_number_is_low_or_high(few: None) -> None:
+    judge, batches = _asked(classes=False)
+    judge = _Number(judge.schema)
+    found = Pid().run(judge, batches)
+    assert {line.what: line.value for line in found.evidence if "labels" in line.part}["synergy"] > 0.8
+
+
+class _Number(_Echo):
+    def __call__(self, batch: Batch) -> Said:
+        return {"y": batch["a"].tensor[:, 0].double() - 0.5}
+
+
+def test_what_cannot_be_asked_is_one_sentence() -> None:
+    with pytest.raises(DataError, match="only a: two modalities are needed"):
+        Pid().run(*_asked(names=("a",)))
+    with pytest.raises(DataError, match="too few"):
+        Pid().run(*_asked(count=40))
+    judge, _ = _asked()
+    several = Schema(judge.schema.modalities, (Target("y", "multilabel", classes=("no", "yes")),))
+    loaded = Loader(
+        build_split(
+            several,
+            [str(i) for i in range(120)],
+            {n: list(np.zeros((120, 2))) for n in "ab"},
+            {"y": np.ones((120, 2))},
+        ),
+        several,
+        64,
+    )
+    with pytest.raises(DataError, match="one class or one number per sample"):
+        Pid().run(_Echo(several), loaded.epoch)
