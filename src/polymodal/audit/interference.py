@@ -85,7 +85,7 @@ class Interference:
             for kind in KINDS:
                 far = distance(target, whole, asked.said[f"{name}/{kind}"], scale)
                 line(f"{name} is not needed: how far answers move with", WORDS[kind], far)
-            worst = max(KINDS, key=lambda kind, moved=moved, free=free: float(moved[kind][free].mean()))
+            worst = KINDS[int(np.argmax([moved[kind][free].mean() for kind in KINDS]))]
             found.append(
                 f"{name} is not needed for {int(free.sum())} of {len(free)} samples; {WORDS[worst]} changes "
                 f"{moved[worst][free].mean():.0%} of these answers."

@@ -18,7 +18,7 @@ AGAIN = 20
 """Times that an audit begins anew without the samples that were failed on."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Called:
     """Any callable as a judge.
 

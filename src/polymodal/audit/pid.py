@@ -160,7 +160,8 @@ def coded(first: Array, second: Array, labels: Array, groups: Array | None = Non
     known, y = np.unique(labels, return_inverse=True)
     member = Blocks.of(len(y), groups).member % FOLDS
     both = np.concatenate([first, second], axis=1)
-    return Codes(*(_kinds(_probabilities(x, y, member)) for x in (first, second, both)), y, len(known))
+    one, two, together = (_kinds(_probabilities(x, y, member)) for x in (first, second, both))
+    return Codes(one, two, together, y, len(known))
 
 
 def _probabilities(features: Array, labels: Array, member: Array) -> Array:

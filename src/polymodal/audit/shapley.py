@@ -149,8 +149,8 @@ class Shapley:
                 what = f"{goal.name}: moved by {name} ({100 * size.mean() / whole:.0f} % of all)"
                 evidence.append(mean_over_groups(what, size, np.asarray(groups)))
         about = "Mean size of exact Shapley values over subsets of modalities (Shapley, 1953; Lundberg & Lee, 2017)."
-        goal = judge.schema.joint_targets[0].name
-        means = {n: float(np.mean(columns[f"{goal}/{n}"])) for n in names}
+        first = judge.schema.joint_targets[0].name
+        means = {n: float(np.mean(columns[f"{first}/{n}"])) for n in names}
         most = max(means, key=lambda n: means[n])
         share = means[most] / (sum(means.values()) or 1.0)
         return Findings(
@@ -159,7 +159,7 @@ class Shapley:
             evidence,
             {"id": ids, **columns},
             asked="How far does each modality move the answers, whether they are right or wrong?",
-            found=[f"{most} moves answers about {goal} most: {share:.0%} of all movement."],
+            found=[f"{most} moves answers about {first} most: {share:.0%} of all movement."],
             limits=[
                 "Moving an answer is not mending it: what moves most may mislead most.",
                 "What two modalities do only together is shared out between them.",

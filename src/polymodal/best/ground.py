@@ -25,6 +25,7 @@ from polymodal.methods.ensemble import averaged
 from polymodal.score import Blocks, summarise_tables, tables_by_seed
 from polymodal.score.statistics import Array
 from polymodal.train.checkpoint import load_weights, write_json
+from polymodal.train.consistency import Paired
 from polymodal.train.fit import train_member
 from polymodal.train.members import Member
 from polymodal.train.plan import Plan
@@ -42,7 +43,7 @@ class Timed(CorpusProblem):
         super().__init__(corpus, recipe, seed)
         self._check = check
 
-    def batch(self, rows: Array, epoch: int) -> Batch:
+    def batch(self, rows: Array, epoch: int) -> Batch | Paired:
         """Return training samples; OutOfTime where ``check`` says so."""
         self._check()
         return super().batch(rows, epoch)

@@ -139,7 +139,7 @@ def _split_of(batch: Batch, schema: Schema) -> Split:
     """Return the samples of ``batch`` as a split without labels, numbered: one sample may be there several times."""
     columns = {m.name: _column(batch[m.name], m.shape) for m in schema.modalities}
     present = {name: stream.present.numpy() for name, stream in batch.streams.items()}
-    labels = {t.name: np.zeros((len(batch), len(t.classes)) if t.spec.answer == "classes" else len(batch), t.spec.dtype) for t in schema.targets}  # fmt: skip  # noqa: E501
+    labels = {t.name: np.zeros((len(batch), *t.spec.label.row), t.spec.dtype) for t in schema.targets}
     return Split([str(row) for row in range(len(batch))], columns, present, labels)
 
 

@@ -15,7 +15,7 @@ COMMANDS = {
     "fit best": ("best", "find what suits a corpus: methods, settings and modalities in a time limit, one run"),
     "fit u-acs": ("cascade", "let a small run answer what it is sure of and a large model the rest"),
     "evaluate": ("evaluate", "score a run on complete input and on every subset of modalities; write its report"),
-    "audit": ("audit", "what each modality is worth to a run, sample by sample"),
+    "audit": ("audit", "what a model looks at, and what would change its answers"),
     "compare": ("compare", "one table and paired tests for several runs"),
     "bench": ("bench", "methods x corpora x absence and noise x seeds: one leaderboard, resumed where it stopped"),
     "extract": ("extract", "make a corpus from a folder or table of clips"),

@@ -55,9 +55,9 @@ def write_report(run: Path, *, evaluation: str = "evaluation", floor: PairedTest
         ):
             write_whole(place / "tables" / f"scores.{suffix}", text.encode())
     audits = audits_of(loaded.path)
-    for part in audits:
-        if part.figure is not None:
-            write_whole(place / "figures" / f"{part.name}.png", png_bytes(part.figure))
+    for audit in audits:
+        if audit.figure is not None:
+            write_whole(place / "figures" / f"{audit.name}.png", png_bytes(audit.figure))
     page = place / "report.html"
     write_whole(page, _render(loaded, parts, audits, floor).encode())
     return page

@@ -98,7 +98,10 @@ def _given(batch: Batch, draw: Draw, name: str, kind: Kind, hit: Tensor) -> Batc
         return batch
     donors = draw.donors(needed) if draw.donors else picked(batch, needed)
     place = {giver: row for row, giver in enumerate(donors.ids)}
-    best = [max((place[g] for g in drawn[i]), key=lambda row, i=i: _apart(batch, i, donors, row)) for i in taking]
+    best = []
+    for i in taking:
+        apart = [_apart(batch, i, donors, place[giver]) for giver in drawn[i]]
+        best.append(place[drawn[i][int(np.argmax(apart))]])
     given = donors.select(torch.tensor(best))[name]
     return replace(batch, streams={**batch.streams, name: exchanged(batch[name], hit, given)})
 
