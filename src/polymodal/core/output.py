@@ -20,7 +20,9 @@ class Output:
     Attributes:
         predictions: target name -> ``(batch,)`` for a regression, ``(batch, classes)`` logits where there are classes,
             ``(batch, modalities, width)`` embeddings for a retrieval, zeros where a modality is absent.
-        representations: name -> tensor whose first dimension is the batch; ``fused`` is what the report projects.
+        representations: name -> tensor whose first dimension is the batch; ``fused`` is what the report projects. A
+            second one of steps is zero behind the last step of a sample. ``<target>/steps``, ``(batch, time, classes)``
+            probabilities, is what is said of single steps.
     """
 
     predictions: dict[str, Tensor]
