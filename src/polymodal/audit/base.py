@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal.core import Batch, OptionError, Schema
+from polymodal.core import Batch, OptionError, Output, Schema
 from polymodal.data.ragged import Array
 from polymodal.data.standardise import Normalizer, standardise
 from polymodal.methods.base import Method
@@ -48,16 +48,26 @@ class Panel:
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> Said:
         """Return the mean over methods."""
-        if self.normalizers:
-            known = {id(n): standardise(batch, n) for n in self.normalizers}
-            own = [known[id(n)] for n in self.normalizers]
-        else:
-            own = [batch] * len(self.methods)
-        outputs = [method(part).predictions for method, part in zip(self.methods, own, strict=True)]
+        outputs = [output.predictions for output in self._outputs(batch)]
         return {
             t.name: torch.stack([t.spec.columns(o[t.name].float())[t.spec.averaged].double() for o in outputs]).mean(0)
             for t in self.schema.joint_targets
         }
+
+    @torch.inference_mode()
+    def steps(self, batch: Batch) -> Said:
+        """Return target -> ``(batch, time, classes)``, the mean over methods of what they say of single steps; nothing
+        where they do not (see ``Method.finds_steps``)."""
+        if not all(method.finds_steps for method in self.methods):
+            return {}
+        outputs = [output.representations for output in self._outputs(batch)]
+        names = [t.name for t in self.schema.joint_targets]
+        return {name: torch.stack([o[f"{name}/steps"].double() for o in outputs]).mean(0) for name in names}
+
+    def _outputs(self, batch: Batch) -> list[Output]:
+        known = {id(n): standardise(batch, n) for n in self.normalizers}
+        own = [known[id(n)] for n in self.normalizers] or [batch] * len(self.methods)
+        return [method(part) for method, part in zip(self.methods, own, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ class MacilSD(Method):
     )
     tasks = frozenset({"classification", "multilabel"})
     modality_counts = (2, 99)
+    finds_steps = True
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,12 +61,18 @@ class Judge:
         there = [tuple(n for n, p in zip(batch.streams, flags, strict=True) if p) for flags in batch.present.tolist()]
         with _one_thread() if self._small else nullcontext():
             explained = explain(self._panel, batch, self._temperatures(there))
+            timed = self._panel.steps(batch)
         return [
             Moment(
                 round(segment.start, 3),
                 round(segment.end, 3),
                 present,
-                {t.name: self._estimate(t, explained[t.name], i, present) for t in self.targets},
+                {
+                    t.name: replace(
+                        self._estimate(t, explained[t.name], i, present), steps=_steps(t, timed.get(t.name), i)
+                    )
+                    for t in self.targets
+                },
                 segment.text,
                 segment.words,
                 segment.speaker,
@@ -118,6 +125,14 @@ class Judge:
         if target.spec.calibration == "interval":
             return self.calibration.half_width(target.name, present, self.level) is not None
         return self.calibration.temperature(target.name, present) is not None
+
+
+def _steps(target: Target, timed: torch.Tensor | None, row: int) -> dict[str, tuple[float, ...]] | None:
+    """Return the probabilities of each class along the steps of sample ``row``, behind which they are zero."""
+    if timed is None:
+        return None
+    own = timed[row][timed[row].sum(1) > 0]
+    return {name: tuple(own[:, k].tolist()) for k, name in enumerate(target.classes)}
 
 
 @contextmanager

@@ -25,6 +25,7 @@ class Estimate:
             class (multilabel).
         contributions: modality that is there -> its share of the difference to ``baseline`` (Shapley value), like
             ``baseline``.
+        steps: class -> its probability in each of equal parts of the utterance, where the method finds steps.
     """
 
     baseline: float | dict[str, float]
@@ -35,10 +36,13 @@ class Estimate:
     label: str | None = None
     labels: tuple[str, ...] | None = None
     probabilities: dict[str, float] | None = None
+    steps: dict[str, tuple[float, ...]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return what belongs to the task, for JSON."""
-        common = {"baseline": self.baseline, "contributions": self.contributions}
+        common: dict[str, Any] = {"baseline": self.baseline, "contributions": self.contributions}
+        if self.steps is not None:
+            common["steps"] = {name: list(values) for name, values in self.steps.items()}
         if self.value is not None:
             return {"value": self.value, "low": self.low, "high": self.high, **common}
         said = {"label": self.label} if self.labels is None else {"labels": list(self.labels)}
@@ -47,8 +51,9 @@ class Estimate:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Estimate:
         """Inverse of ``to_dict``."""
-        labels = data.get("labels")
-        return cls(**{**data, "labels": None if labels is None else tuple(labels)})
+        labels, steps = data.get("labels"), data.get("steps")
+        found = None if steps is None else {name: tuple(values) for name, values in steps.items()}
+        return cls(**{**data, "labels": None if labels is None else tuple(labels), "steps": found})
 
 
 @dataclass(frozen=True)
