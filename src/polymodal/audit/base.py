@@ -71,6 +71,16 @@ class Panel:
                 found[t.name] = common_radius(radii, [o.predictions[t.name].argmax(dim=1).numpy() for o in outputs])
         return found
 
+    @torch.inference_mode()
+    def steps(self, batch: Batch) -> Said:
+        """Return target -> ``(batch, time, classes)``, the mean over methods of what they say of single steps; nothing
+        where they do not (see ``Method.finds_steps``)."""
+        if not all(method.finds_steps for method in self.methods):
+            return {}
+        outputs = [output.representations for output in self._outputs(batch)]
+        names = [t.name for t in self.schema.joint_targets]
+        return {name: torch.stack([o[f"{name}/steps"].double() for o in outputs]).mean(0) for name in names}
+
     def _outputs(self, batch: Batch) -> list[Output]:
         known = {id(n): standardise(batch, n) for n in self.normalizers}
         own = [known[id(n)] for n in self.normalizers] or [batch] * len(self.methods)

@@ -123,6 +123,7 @@ class Method(nn.Module):
         modular: whether what it is on fewer modalities is a part of it: built on those with the same options, it takes
             the weights of the same names, and says what the whole says where the others are absent. Such a run can be
             deployed with some of its modalities (see ``train.deploy``).
+        finds_steps: whether it says of single steps what it says of samples: ``<target>/steps`` (see ``core.Output``).
     """
 
     family: ClassVar[str] = "other"
@@ -133,6 +134,7 @@ class Method(nn.Module):
     drops: ClassVar[bool] = False
     modality_counts: ClassVar[tuple[int, int]] = (1, 99)
     modular: ClassVar[bool] = False
+    finds_steps: ClassVar[bool] = False
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()

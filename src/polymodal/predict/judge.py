@@ -73,13 +73,19 @@ class Judge:
         with _one_thread() if self._small else nullcontext():
             explained = explain(self._panel, batch, self._temperatures(there))
             radii = self._panel.radii(batch) if self._certifies else {}
+            timed = self._panel.steps(batch)
         unlike = self.novelty.told(batch) if self.novelty else [None] * len(batch)
         return [
             Moment(
                 round(segment.start, 3),
                 round(segment.end, 3),
                 present,
-                {t.name: self._diagnosed(t, explained[t.name], i, present, radii) for t in self.targets},
+                {
+                    t.name: replace(
+                        self._diagnosed(t, explained[t.name], i, present, radii), steps=_steps(t, timed.get(t.name), i)
+                    )
+                    for t in self.targets
+                },
                 segment.text,
                 segment.words,
                 segment.speaker,
@@ -181,6 +187,14 @@ class Judge:
         if far:
             found.append(f"{far} of {len(told)} are unlike the training data; of clips like those {ALARM:.0%} would be")
         return found
+
+
+def _steps(target: Target, timed: torch.Tensor | None, row: int) -> dict[str, tuple[float, ...]] | None:
+    """Return the probabilities of each class along the steps of sample ``row``, behind which they are zero."""
+    if timed is None:
+        return None
+    own = timed[row][timed[row].sum(1) > 0]
+    return {name: tuple(own[:, k].tolist()) for k, name in enumerate(target.classes)}
 
 
 @contextmanager

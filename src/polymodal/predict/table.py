@@ -16,6 +16,8 @@ from polymodal.predict.timeline import Estimate, Moment, Timeline
 BAR = 8
 """Characters of the longest bar."""
 
+SPARK, HEIGHTS = 12, "▁▂▃▄▅▆▇█"
+
 
 def timeline_table(timeline: Timeline) -> Group:
     """Return a table with one line per utterance and target, and the notes below it."""
@@ -64,7 +66,15 @@ def said(target: Target, estimate: Estimate) -> str:
         return target.spec.write(estimate.value)
     chances = estimate.probabilities or {}
     chosen = [str(estimate.label)] if estimate.labels is None else list(estimate.labels)
-    return ", ".join(f"{name} {chances[name]:.0%}" for name in chosen) or "none"
+    times = {name: f" {spark(values)}" for name, values in (estimate.steps or {}).items()}
+    return ", ".join(f"{name} {chances[name]:.0%}{times.get(name, '')}" for name in chosen) or "none"
+
+
+def spark(values: Sequence[float]) -> str:
+    """Return probabilities over time as at most ``SPARK`` characters, each the highest of its stretch."""
+    count = min(SPARK, len(values))
+    parts = [values[i * len(values) // count : (i + 1) * len(values) // count] for i in range(count)]
+    return "".join(HEIGHTS[min(len(HEIGHTS) - 1, int(max(part) * len(HEIGHTS)))] for part in parts)
 
 
 def interval(target: Target, estimate: Estimate) -> str:

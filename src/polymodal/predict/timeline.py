@@ -32,6 +32,7 @@ class Estimate:
         together: how the modalities that are there go together (see ``predict.together``); None where fewer than two
             are, or it was not told.
         abstained: whether the run stays silent; None where it was not asked to.
+        steps: class -> its probability in each of equal parts of the utterance, where the method finds steps.
     """
 
     baseline: float | dict[str, float]
@@ -45,12 +46,15 @@ class Estimate:
     radius: float | None = None
     together: Together | None = None
     abstained: bool | None = None
+    steps: dict[str, tuple[float, ...]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return what belongs to the task and is known, for JSON."""
         common: dict[str, Any] = {"baseline": self.baseline, "contributions": self.contributions}
         common |= {} if self.together is None else {"together": self.together.to_dict()}
         common |= {} if self.abstained is None else {"abstained": self.abstained}
+        if self.steps is not None:
+            common["steps"] = {name: list(values) for name, values in self.steps.items()}
         if self.value is not None:
             return {"value": self.value, "low": self.low, "high": self.high, **common}
         said = {"label": self.label} if self.labels is None else {"labels": list(self.labels)}
@@ -60,9 +64,13 @@ class Estimate:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Estimate:
         """Inverse of ``to_dict``."""
-        labels, together = data.get("labels"), data.get("together")
-        told = None if together is None else Together(**together)
-        return cls(**{**data, "labels": None if labels is None else tuple(labels), "together": told})
+        labels, together, steps = data.get("labels"), data.get("together"), data.get("steps")
+        told = {
+            "labels": None if labels is None else tuple(labels),
+            "together": None if together is None else Together(**together),
+            "steps": None if steps is None else {name: tuple(values) for name, values in steps.items()},
+        }
+        return cls(**{**data, **told})
 
 
 @dataclass(frozen=True)

@@ -118,9 +118,18 @@ def state(method: Method) -> dict[str, Tensor]:
 
 
 def same(got: Output, wanted: Output, what: str) -> None:
-    """Expect equal predictions and representations, but for rounding."""
+    """Expect equal predictions and representations, but for rounding, and for zeros behind the last step."""
     same_tensors(got.predictions, wanted.predictions, f"{what}: prediction")
-    same_tensors(got.representations, wanted.representations, f"{what}: representation")
+    left, right = got.representations, wanted.representations
+    for name in left.keys() & right.keys():
+        longer = [max(pair) for pair in zip(left[name].shape[1:2], right[name].shape[1:2], strict=True)]
+        left, right = ({**of, name: _long(of[name], *longer)} for of in (left, right))
+    same_tensors(left, right, f"{what}: representation")
+
+
+def _long(x: Tensor, *steps: int) -> Tensor:
+    """Return ``x`` (batch, time, ...) with zeros behind it up to ``steps``, where it has a second dimension."""
+    return torch.cat([x, x.new_zeros(len(x), steps[0] - x.shape[1], *x.shape[2:])], dim=1) if steps else x
 
 
 def same_tensors(got: dict[str, Tensor], wanted: dict[str, Tensor], what: str) -> None:
