@@ -20,7 +20,7 @@ FPS = 25
 SOUND = 48_000
 """Samples per second of the sound in a video. AAC begins 1024 samples early: 21 ms, if a player does not cut them."""
 
-CAPTION = "SYNTHETIC VIDEO: generated reply, no real person"
+CAPTION = "SYNTHETIC VIDEO: generated, nobody said this"
 
 
 class Warped:

@@ -16,6 +16,9 @@ REST = (0.0, 0.0, 0.0, 0.0, 0.0)
 SPREAD = 0.09
 """Seconds over which neighbouring sounds blend, as in speech."""
 
+LEAD = 0.025
+"""Seconds by which the mouth is ahead of the sound: without it, lips follow the loudness of Piper by 30 to 40 ms."""
+
 RATE = 200
 """Steps per second in which the mouth's way is worked out."""
 
@@ -51,7 +54,7 @@ def shape_of(ipa: str) -> Array:
 def mouth_track(sounds: Sequence[Sound], times: Array, size: float = 1.0) -> Array:
     """Return (times, 5) what the mouth does at ``times`` (seconds).
 
-    Sounds blend into each other, but lips that close stay closed in the middle of their sound.
+    Sounds blend into each other, but lips that close stay closed in the middle of their sound. The mouth is LEAD ahead.
 
     Args:
         size: of the jaw's movements, 1 as usual.
@@ -73,4 +76,4 @@ def mouth_track(sounds: Sequence[Sound], times: Array, size: float = 1.0) -> Arr
             smooth[steps] = shape
     smooth[:, OPEN] *= size
     grid = np.arange(len(raw)) / RATE
-    return np.stack([np.interp(times, grid, column) for column in smooth.T], axis=1)
+    return np.stack([np.interp(times + LEAD, grid, column) for column in smooth.T], axis=1)

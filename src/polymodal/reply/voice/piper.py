@@ -46,13 +46,14 @@ class Piper:
 
     def __init__(self, model: Path | None = None) -> None:
         import onnxruntime
+        from google.protobuf.message import Error as Unreadable
         from piper import PiperVoice
 
         file = model or _packaged()
         onnxruntime.set_seed(SEED)
         try:
             self._voice: Any = PiperVoice.load(file, include_alignments=True)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, Unreadable) as error:
             reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
             raise OptionError(
                 f"{file} is no voice of Piper ({reason}); give an .onnx file with its .onnx.json"
