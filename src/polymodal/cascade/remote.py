@@ -78,7 +78,7 @@ class Remote:
         if uncertainty == "samples" and samples < 2:
             raise OptionError("http: one reply says nothing of its uncertainty; use samples=2 or more, or tokens")
         self.target, self.uncertainty = target, uncertainty
-        self.url, self.model = _address(), os.environ.get(MODEL, "")
+        self.url, self.model = address(), os.environ.get(MODEL, "")
         if not self.model:
             raise OptionError(f"http needs the name of a model; set {MODEL} in the environment")
         self._count = 1 if uncertainty == "tokens" else samples
@@ -180,7 +180,7 @@ class Remote:
             return None
         self._failed = 0
         self._count_up(**reply.pop("usage"))
-        _keep(file, reply)
+        keep(file, reply)
         return reply
 
     def _count_up(self, **counts: int) -> None:
@@ -189,7 +189,7 @@ class Remote:
                 self.usage[name] += count
 
 
-def _address() -> str:
+def address() -> str:
     """Return where questions go; OptionError where the environment names no such place."""
     given = os.environ.get(URL, "").rstrip("/")
     parts = urlsplit(given)
@@ -232,7 +232,7 @@ def _token_entropy(choice: dict[str, Any]) -> float:
         return 1.0
 
 
-def _keep(file: Path, reply: dict[str, Any]) -> None:
+def keep(file: Path, reply: dict[str, Any]) -> None:
     """Keep a reply that was paid for; RunError where the disk does not take it."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ COMMANDS = {
     "ready list": ("ready", "runs that are there by name, and those that can be built"),
     "ready show": ("ready", "what a ready run is, how good, for whom it is not"),
     "ready build": ("ready", "build a ready run from a corpus that you have"),
+    "reply": ("reply", "answer a clip as a listener who understood: text, speech, a talking face, marked as synthetic"),
     "serve": ("serve", "answer over HTTP, with a page to drop clips on"),
     "deploy": ("deploy", "make of a run one that needs only some of its modalities"),
     "export": ("export", "write a run as an ONNX graph with a script that predicts without torch and polymodal"),

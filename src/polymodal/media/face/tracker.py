@@ -29,7 +29,7 @@ MOST = 4
 LONGEST_STEP = 0.2
 """Seconds that a frame counts for at most: in a clip of one frame per second nobody is lost between two frames."""
 
-_NOISE = re.compile(rb"[WI]\d{4} |WARNING: Logging before InitGoogle|INFO: Created TensorFlow Lite")
+NOISE = re.compile(rb"[WI]\d{4} |WARNING: Logging before InitGoogle|INFO: Created TensorFlow Lite")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class FaceTracker:
         self._subject = Subject()
         self._last = math.nan
         self._clock, self._milliseconds = 0.0, 0
-        self._mediapipe = _load()
+        self._mediapipe = load_mediapipe()
         self._one, self._all = self._landmarker(follow=True), self._landmarker(follow=False)
 
     @property
@@ -107,7 +107,7 @@ class FaceTracker:
             output_facial_transformation_matrixes=follow and not self._crops,
         )
         try:
-            with without_lines(_NOISE):
+            with without_lines(NOISE):
                 return tasks.vision.FaceLandmarker.create_from_options(options)
         except (OSError, RuntimeError, ValueError):
             raise DataError(
@@ -176,7 +176,7 @@ class FaceTracker:
 _MISSING = "faces need MediaPipe; run `pip install 'polymodal[media]'`, or choose vision=none"
 
 
-def _load() -> Any:
+def load_mediapipe() -> Any:
     """Import MediaPipe."""
     try:
         import mediapipe

@@ -1,0 +1,75 @@
+"""A clip as a dialogue of one utterance: what is said in it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from polymodal.core import DataError, OptionError
+from polymodal.media.extraction import Recogniser
+from polymodal.media.types import Samples
+from polymodal.media.words.said import DOUBT, FEWEST, Said
+from polymodal.media.words.transcribe import Transcriber, Wanted, find_transcriber
+from polymodal.reply.dialogue import Conversation, Line, Profile, Turn
+
+ENGLISH = "en"
+
+LONGEST = 600.0
+"""Seconds of sound that are listened to: an utterance, not an evening."""
+
+
+def listen(clip: Path, recogniser: Recogniser, assets: str | Path | None = None) -> Conversation:
+    """Return what is said in ``clip``, as what a speaker says to a listener.
+
+    Raises:
+        DataError: the clip cannot be read, has no sound, or nobody speaks in it.
+        OptionError: no speech recognition is installed.
+    """
+    transcriber, sentence = find_transcriber(
+        Wanted("auto", recogniser.model or "auto", recogniser.language or "auto", recogniser.device, assets)
+    )
+    if transcriber is None:
+        raise OptionError(f"{sentence}; a dialogue (JSON) needs no recogniser")
+    words, sure, languages, notes = _transcribed(clip, transcriber, recogniser.language or "")
+    doubtful = not words or (len(sure) >= FEWEST and float(np.mean(sure)) < DOUBT)
+    if foreign := sorted(languages - {ENGLISH, ""}):
+        doubtful = True
+        notes.append(
+            f"{clip.name}: {', '.join(foreign)} is spoken; words that name feelings, bank and voices are English"
+        )
+    stem = re.sub(r"\W+", "-", clip.stem).strip("-") or "clip"
+    turn = Turn(0, "", (Line("speaker", " ".join(words)),), clip=clip, doubtful=doubtful)
+    return Conversation(stem, Profile("speaker"), Profile("listener"), (turn,), notes=[sentence, *notes])
+
+
+def _transcribed(
+    clip: Path, transcriber: Transcriber, language: str
+) -> tuple[list[str], list[float], set[str], list[str]]:
+    """Return words, for each how sure the recogniser was, the languages that were heard, and notes."""
+    from polymodal.media.clip.decode import Media
+    from polymodal.media.sound.speech import SpeechActivity
+
+    with Media(clip) as media:
+        if not media.info.has_audio:
+            raise DataError(f"{clip.name} has no sound; give a clip in which somebody speaks, or a dialogue (JSON)")
+        pieces = [p for p in media.pieces(video=False) if isinstance(p, Samples) and p.time < LONGEST]
+    heard = Samples(
+        pieces[0].time if pieces else 0.0, np.concatenate([np.zeros(0, np.float32), *(p.values for p in pieces)])
+    )
+    activity = SpeechActivity()
+    stretches = [*activity.push(heard), *activity.finish()]
+    if not stretches:
+        raise DataError(f"nobody speaks in {clip.name}; give a clip in which somebody does, or a dialogue (JSON)")
+    said = Said(language, transcriber.only)
+    words: list[str] = []
+    sure: list[float] = []
+    languages = {language} if language else set()
+    for stretch in stretches:
+        found = transcriber.transcribe(heard.cut(stretch.start, stretch.end).values, stretch.start)
+        said.add(found)
+        languages |= {found.language} if not language else set()
+        words += [word.text for word in found.words]
+        sure += [found.sure] * len(found.words) if found.sure is not None else []
+    return words, sure, languages, said.notes(clip.name)

@@ -1,0 +1,161 @@
+"""What the speaker feels: by the words, by a run, by a large model, or as told."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from polymodal.core import DataError, OptionError, nearest
+from polymodal.reply.dialogue import Conversation, Turn
+from polymodal.reply.labels import LABELS, label_of, parsed
+from polymodal.reply.lexicon import named_emotion
+from polymodal.reply.prompt import Example, chosen_examples, feel_messages
+
+if TYPE_CHECKING:
+    from polymodal.cascade.chat import Chat
+    from polymodal.predict.predictor import Predictor
+    from polymodal.reply.bank import Nearest
+
+ALIKE = 0.5
+"""Cosine from which the emotion of the nearest exchange is believed where no word names one; of MiniLM only. With less,
+it was wrong more often than right on the validation dialogues of MELD."""
+
+
+@dataclass(frozen=True)
+class Feeling:
+    """What somebody feels.
+
+    Attributes:
+        label: one of ``labels.LABELS``.
+        why: a sentence on what it rests on.
+    """
+
+    label: str
+    why: str
+
+
+class Understanding(Protocol):
+    """Who names the speaker's emotion.
+
+    Attributes:
+        name: what results call it.
+    """
+
+    name: str
+
+    def feel(self, conversation: Conversation, turn: Turn) -> Feeling:
+        """Return what the speaker feels at the end of ``turn``."""
+        ...
+
+
+class ByWords:
+    """A list of words that name feelings; where none occurs, the exchange of the bank that is very near.
+
+    Args:
+        nearest: finds exchanges; MiniLM's similarity is trusted from ``ALIKE`` on, that of TF-IDF not at all.
+    """
+
+    def __init__(self, nearest: Nearest) -> None:
+        self._nearest = nearest
+        self.name = "words that name feelings" + (", then the nearest exchange" if nearest.by == "minilm" else "")
+
+    def feel(self, conversation: Conversation, turn: Turn) -> Feeling:
+        """See ``Understanding``."""
+        if turn.doubtful or not turn.said:
+            return Feeling("neutral", "the words are too doubtful to name a feeling")
+        named = named_emotion(turn.said)
+        if named.words:
+            return Feeling(named.label, f"the words say so: {', '.join(named.words)}")
+        if self._nearest.by == "minilm":
+            found = self._nearest.find(turn.said)
+            if found.exchange and found.similarity >= ALIKE:
+                why = f"no word names a feeling; what was said is near to {found.exchange.said!r}"
+                return Feeling(found.exchange.emotion, f"{why} (cosine {found.similarity:.2f})")
+        return Feeling("neutral", "no word names a feeling")
+
+
+class ByRun:
+    """A run that tells classes of emotion, applied to the clip.
+
+    Raises:
+        OptionError: the run has no target whose classes are emotions.
+    """
+
+    def __init__(self, run: str, assets: str | Path | None = None) -> None:
+        from polymodal.predict.predictor import Predictor
+
+        self._predictor: Predictor = Predictor.load(run, assets=assets)
+        self.name = f"run {self._predictor.name}"
+        for target in self._predictor.targets:
+            if target.task == "classification" and sum(label_of(c) is not None for c in target.classes) >= 2:
+                self._target = target
+                return
+        raise OptionError(f"{run} tells no emotions; name a run whose target has classes such as joy, anger, sadness")
+
+    def feel(self, conversation: Conversation, turn: Turn) -> Feeling:
+        """See ``Understanding``; the classes' mean probabilities over the utterances, by their length.
+
+        Raises:
+            DataError: the turn has no clip, or none in which the run finds anything.
+        """
+        if turn.clip is None:
+            raise DataError(
+                f"turn {turn.id} of conversation {conversation.id} has no clip for {self.name} to judge; give one, or "
+                "leave out --run"
+            )
+        shares: dict[str, float] = defaultdict(float)
+        timeline = self._predictor.predict(turn.clip)
+        total = sum(max(m.end - m.start, 1e-3) for m in timeline.moments)
+        for moment in timeline.moments:
+            for name, share in (moment.estimates[self._target.name].probabilities or {}).items():
+                if (label := label_of(name)) is not None:
+                    shares[label] += share * max(moment.end - moment.start, 1e-3) / total
+        best = max(shares, key=lambda name: shares[name])
+        return Feeling(best, f"{self.name} gives it {shares[best]:.2f}")
+
+
+class ByChat:
+    """A large model, asked for one word.
+
+    Args:
+        chat: the model.
+        examples: dialogues with their emotions, of which ``shots`` are shown.
+    """
+
+    def __init__(self, chat: Chat, examples: Sequence[Example], shots: int) -> None:
+        self._chat, self._examples, self._shots = chat, examples, shots
+        self.name = f"large model {chat.name}"
+
+    def feel(self, conversation: Conversation, turn: Turn) -> Feeling:
+        """See ``Understanding``."""
+        shown = chosen_examples(self._examples, conversation, turn, self._shots)
+        answer = self._chat.ask(question(conversation, turn), "emotion", feel_messages(turn, shown))
+        return Feeling(parsed(answer), f"it answered {' '.join(answer.split())[:80]!r}")
+
+
+class AsTold:
+    """An emotion that somebody says.
+
+    Raises:
+        OptionError: there is no such label.
+    """
+
+    name = "as told"
+
+    def __init__(self, label: str) -> None:
+        found = label_of(label)
+        if found is None:
+            raise OptionError(f"there is no emotion {label!r}{nearest(label, LABELS)}; see docs/reply.md for all")
+        self._label = found
+
+    def feel(self, conversation: Conversation, turn: Turn) -> Feeling:
+        """See ``Understanding``."""
+        return Feeling(self._label, "as told")
+
+
+def question(conversation: Conversation, turn: Turn) -> str:
+    """Return the id of questions about a turn, as in recorded answers."""
+    return f"{conversation.id}/{turn.id}"

@@ -1,0 +1,1 @@
+"""Text to speech, with the times of its sounds."""
