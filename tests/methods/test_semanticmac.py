@@ -11,7 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from polymodal import evaluate, fit
 from polymodal.core import Batch, Modality, OptionError, Schema, Stream, Target
+from polymodal.media.extraction import Extraction
+from polymodal.media.folder.extract import extract
+from polymodal.media.folder.manifest import read_manifest
 from polymodal.methods.base import Now, View
 from polymodal.methods.semanticmac import SemanticMAC, intra_contrast
 from polymodal.nn.contrast import cosines
@@ -19,6 +23,7 @@ from polymodal.nn.own_classes import OwnClasses
 from polymodal.nn.own_labels import OwnLabels
 from polymodal.nn.patches import PictureEncoder
 from polymodal.nn.windows import Windows
+from polymodal.predict.predictor import Predictor
 
 MakeBatch = Callable[..., Batch]
 
@@ -253,3 +258,35 @@ def test_after_training_shared_vectors_are_nearer_to_each_other_than_to_specific
             gaps[weight] = (cosines(s, s)[:, apart].mean() - cosines(s, p).mean()).item()
     assert gaps[0.1] > gaps[0.0] + 0.2
     assert gaps[0.1] > 0.4
+
+
+@pytest.mark.slow
+def test_raw_clips_are_extracted_learned_evaluated_and_predicted(
+    bert: str, vit: Path, shared: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("mediapipe")
+    home, models = shared / "data" / "grid_av_speech", shared / "models"
+    clips = {"clips_s1/bbaf2n": "train", "clips_other_speakers/lbbc2a": "valid", "clips_other_speakers/lwbsza": "test"}
+    lines = ["clip,start,end,text,talking,speaker,split"]
+    for place, split in clips.items():
+        clip = home / f"{place}.mpg"
+        for start, talking in ((0.0, "no"), (1.2, "yes")):
+            lines.append(f"{clip},{start},{start + 0.4},bin blue,{talking},{clip.stem},{split}")
+    (tmp_path / "clips.csv").write_text("\n".join(lines))
+    how = Extraction(audio="logmel", vision="crops", text="given", fps=10)
+    extract(
+        read_manifest(tmp_path / "clips.csv", targets=["talking"]), tmp_path / "store", extraction=how, assets=models
+    )
+    run = fit(
+        "semanticmac",
+        str(tmp_path / "store"),
+        options={**SMALL, "window": {"audio": 20}, "part": 4, "drop_last": False},
+        encoder={"text": bert, "vision": str(vit)},
+        epochs=2,
+        out=tmp_path / "run",
+    )
+    assert run.schema.encoders == {"text": bert, "vision": str(vit)}
+    figures = evaluate(run.path)
+    assert figures
+    found = Predictor.load(run.path, assets=models).predict(home / "clips_other_speakers/lwbsza.mpg")
+    assert found.moments
