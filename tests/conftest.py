@@ -69,3 +69,23 @@ def make_bert(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], str]:
 def bert(make_bert: Callable[[int], str]) -> str:
     """Folder of a random BERT with two layers."""
     return make_bert(2)
+
+
+@pytest.fixture(scope="session")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random vision transformer of width 16 for pictures of 3 x 16 x 16, no dropout."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("vit")
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=16,
+        patch_size=8,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    transformers.ViTModel(config).save_pretrained(folder)
+    return folder

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from polymodal.nn.contrast import info_nce, supervised_contrastive
+from polymodal.nn.contrast import info_nce, supervised_contrastive, weighted_contrastive
 
 
 @pytest.mark.parametrize("batch", [1, 2, 8, 33])
@@ -98,3 +98,18 @@ def _slow(vectors: Tensor, classes: Tensor, temperature: float) -> Tensor:
         if terms:
             anchors.append(torch.stack(terms).mean())
     return torch.stack(anchors).mean()
+
+
+def test_a_weighted_contrast_agrees_with_a_loop_and_counts_rows_by_shares() -> None:
+    vectors, alike = torch.randn(6, 4), torch.rand(6, 6)
+    mask = torch.tensor([1, 1, 0, 1, 1, 1]).bool()
+    unit = torch.nn.functional.normalize(vectors, dim=1)
+    losses = []
+    for i in mask.nonzero()[:, 0].tolist():
+        others = [j for j in mask.nonzero()[:, 0].tolist() if j != i]
+        log_shares = torch.log_softmax(torch.stack([unit[i] @ unit[j] for j in others]) / 0.3, 0)
+        losses.append(-(alike[i, others] * log_shares).sum() / alike[i, others].sum())
+    wanted = torch.stack(losses).mean()
+    torch.testing.assert_close(weighted_contrastive(vectors, alike, 0.3, mask), wanted)
+    torch.testing.assert_close(weighted_contrastive(vectors, 7 * alike, 0.3, mask), wanted)
+    assert weighted_contrastive(vectors, torch.zeros(6, 6), 0.3).item() == pytest.approx(0, abs=1e-6)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from polymodal.core import Batch, Modality, Schema, Stream, Target
-from polymodal.nn.own_labels import OwnLabels, generate_label, momentum, relative_position
+from polymodal.nn.own_labels import OwnLabels, generate_label, relative_position
+from polymodal.nn.sample_memory import momentum
 
 LIMIT = torch.tensor(3.0)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from polymodal.core import Batch, Modality, OptionError, Schema, Stream, Target
+from polymodal.core import Batch, Modality, Schema, Stream, Target
 from polymodal.nn.inputs import Inputs
 from polymodal.nn.patches import GRID, PatchEncoder
 
@@ -119,12 +119,6 @@ def test_where_something_is_in_a_frame_can_be_learned() -> None:
         optimizer.step()
     pictures, corner = _corners(200)
     assert (head(encoder.states(pictures).mean(1)).argmax(1) == corner).float().mean() > 0.9
-
-
-def test_another_encoder_of_pixels_is_refused() -> None:
-    with pytest.raises(OptionError, match="'resnet' of image modality 'scene' is not known; use patches"):
-        PatchEncoder(Modality("scene", "image", shape=(2, 9, 6), encoder="resnet"))
-    assert PatchEncoder(Modality("scene", "image", shape=(2, 9, 6), encoder="patches")).width == 64
 
 
 def test_inputs_turn_pixels_into_sequences() -> None:

@@ -55,7 +55,8 @@ def fit(
         preset: name of a shipped preset, or a YAML file
         set: options of the method or of training (see 'polymodal methods ID')
         encoder: encoder that trains with the method, at the rate lr_pretrained: text=minilm, text=minilm?tuning=lora
-            (small adapters only), text=FOLDER, text=HUB_NAME; none for the method's default (hashed words)
+            (small adapters only), text=FOLDER, text=HUB_NAME; vision=FOLDER for pixels; none for the kind's own (hashed
+            words, patches)
         encode: frozen encoder, which reads the corpus once, before training, and is cheaper by far: text=minilm,
             text=minilm?layers=3; none to leave out the preset's
         epochs: passes over the training split at most

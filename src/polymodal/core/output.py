@@ -22,8 +22,8 @@ class Output:
             ``(batch, modalities, width)`` embeddings for a retrieval, zeros where a modality is absent.
         representations: name -> tensor whose first dimension is the batch; ``fused`` is what the report projects. A
             second one of steps is zero behind the last step of a sample. ``<target>/steps``, ``(batch, time, classes)``
-            probabilities, is what is said of single steps; ``<target>/radius`` (batch,), of few methods, how far what was
-            seen may move before the class changes.
+            probabilities, is what is said of single steps; ``<target>/radius`` (batch,), of few methods, how far what
+            was seen may move before the class changes.
     """
 
     predictions: dict[str, Tensor]

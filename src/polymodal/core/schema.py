@@ -32,8 +32,8 @@ class Modality:
         width: features per step; 0 for ``text``, ``image`` and ``frames``.
         normalize: whether the loader standardises its channels with the statistics of the training split.
         shape: (channels, height, width) of an ``image`` or of each of the ``frames``; empty for the other kinds.
-        encoder: what turns a text, image or frames into vectors inside a method; empty for the kind's own
-            (``bow``, ``patches``). See ``nn.inputs.Inputs``.
+        encoder: what turns a text, image or frames into vectors inside a method: a transformer by folder or hub name;
+            empty for the kind's own (``bow``, ``patches``). See ``nn.inputs.Inputs``.
         tuning: how a pre-trained encoder trains: ``full`` (every weight) or ``lora``.
     """
 

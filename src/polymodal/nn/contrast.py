@@ -45,16 +45,35 @@ def supervised_contrastive(vectors: Tensor, classes: Tensor, temperature: float,
     Returns:
         Scalar: mean over vectors that share their class with another one; 0 if there is none.
     """
+    return weighted_contrastive(vectors, (classes.unsqueeze(1) == classes.unsqueeze(0)).float(), temperature, mask)
+
+
+def weighted_contrastive(vectors: Tensor, alike: Tensor, temperature: float, mask: Tensor | None = None) -> Tensor:
+    """Pull every vector towards others as much as their labels are alike, against all others.
+
+    With weights of 0 and 1 it is the supervised contrast of classes.
+
+    Args:
+        vectors: ``(number, width)``.
+        alike: ``(number, number)``, not negative; each row counts by its shares, the diagonal not at all.
+        temperature: above 0.
+        mask: ``(number,)`` bool; vectors where it is False take no part. None for all True.
+
+    Returns:
+        Scalar: mean over vectors of ``-sum_j a_ij log softmax_j(cos / temperature)``, of those that are like any other;
+        0 if there is none.
+    """
     if mask is None:
-        mask = torch.ones_like(classes, dtype=torch.bool)
-    others = mask.unsqueeze(0) & ~torch.eye(len(classes), dtype=torch.bool, device=vectors.device)
+        mask = vectors.new_ones(len(vectors), dtype=torch.bool)
+    others = mask.unsqueeze(0) & ~torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
     logits = cosines(vectors, vectors) / temperature
     logits = logits.masked_fill(~others, torch.finfo(logits.dtype).min)
     surprise = logits.logsumexp(1, keepdim=True) - logits  # (number, number): -log p(other | vector)
-    positives = others & (classes.unsqueeze(1) == classes.unsqueeze(0))
-    count = positives.sum(1)
-    losses = surprise.where(positives, surprise.new_zeros(())).sum(1) / count.clamp(min=1)
-    return mean_where(losses, mask & (count > 0))
+    weights = alike * others
+    total = weights.sum(1)
+    used = mask & (total > 0)
+    losses = (weights * surprise.where(others, surprise.new_zeros(()))).sum(1) / total.where(used, total.new_ones(()))
+    return mean_where(losses, used)
 
 
 def pairwise_contrastive(vectors: Tensor, classes: Tensor, temperature: float, mask: Tensor | None = None) -> Tensor:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, Schema, Stream
 from polymodal.core.schema import ENCODED
-from polymodal.nn.patches import PatchEncoder
+from polymodal.nn.patches import PatchEncoder, PictureEncoder
+from polymodal.nn.pictures import PictureTransformer
 from polymodal.nn.renamed import load_renamed
 from polymodal.nn.sequence import Context, Pooling, SequenceEncoder
 from polymodal.nn.text import HashedWords, TextEncoder
@@ -20,7 +21,8 @@ class Inputs(nn.Module):
 
     The encoder of a modality is what the schema says (``Modality.encoder`` and ``tuning``). Raw text: hashed words
     trained from scratch (``bow``, the default) or a transformer (a name as in ``nn.text.load_transformer``). Pixels: a
-    small Mixer (``patches``), which makes an image a sequence of patches and frames a sequence of vectors.
+    small Mixer (``patches``, the default) or a vision transformer (``nn.pictures``); both make an image a sequence of
+    patches and frames a sequence of vectors.
 
     Attributes:
         encoders: modality -> module that turns its stream into a sequence or vector of its ``width``.
@@ -50,11 +52,11 @@ class Inputs(nn.Module):
         return found if isinstance(found, TextEncoder) else None
 
 
-def _encoder(modality: Modality) -> HashedWords | TextEncoder | PatchEncoder:
+def _encoder(modality: Modality) -> HashedWords | TextEncoder | PictureEncoder:
     """Return the encoder of a raw modality: one branch per kind."""
-    if modality.shape:
-        return PatchEncoder(modality)
     name = modality.encoder or ENCODED[modality.kind]
+    if modality.shape:
+        return PatchEncoder(modality) if name == "patches" else PictureTransformer(modality)
     return HashedWords() if name == "bow" else TextEncoder(name, tuning=modality.tuning)
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from polymodal.core import Batch, Schema, derive_seed
+from polymodal.core import Batch, Schema, Target
 from polymodal.nn.heads import Heads
+from polymodal.nn.sample_memory import SampleMemory, momentum
 
 EPSILON = 1e-8
 
@@ -63,53 +64,35 @@ def generate_label(label: Tensor, position: Tensor, fused_position: Tensor, limi
     return ((ratio + difference) / 2).clamp(-limit, limit)
 
 
-def momentum(old: Tensor, new: Tensor, visit: Tensor) -> Tensor:
-    """Return ``(n - 1) / (n + 1) old + 2 / (n + 1) new`` at visit ``n`` of a sample; labels settle as n grows."""
-    return ((visit - 1) * old + 2 * new) / (visit + 1)
-
-
-class OwnLabels(nn.Module):
+class OwnLabels(SampleMemory):
     """Labels of single modalities, generated from the label of the whole (Self-MM, Yu et al., AAAI 2021).
 
-    Remembers of every training sample the features and labels of each stream, and how often it was seen. Stream 0 is
-    the fusion, then come the modalities. Labels are relative to the neutral point of their target, in units of it.
+    Stream 0 is the fusion, then come the modalities. Labels are relative to the neutral point of their target, in units
+    of it.
 
     Args:
         schema: what the batches hold.
         widths: features of the fusion and of each modality.
 
     Buffers:
-        keys: ``(samples,)`` long, sorted; hashes of the samples' ids.
-        features: ``(samples, sum of widths)``, of the last visit.
-        labels: ``(samples, streams, targets)``; those of stream 0 never change.
-        visits: ``(samples, streams)`` long, visits at which the stream was present.
         middle, unit, limit: ``(targets,)``, neutral point, what counts as 1, and largest label in that unit.
     """
 
-    keys: Tensor
-    features: Tensor
-    labels: Tensor
-    visits: Tensor
     middle: Tensor
     unit: Tensor
     limit: Tensor
 
     def __init__(self, schema: Schema, widths: Sequence[int]) -> None:
-        super().__init__()
-        self.targets, self.widths = schema.joint_targets, list(widths)
-        targets, streams = len(self.targets), len(self.widths)
-        buffers = {
-            "keys": torch.zeros(0, dtype=torch.long),
-            "features": torch.zeros(0, sum(self.widths)),
-            "labels": torch.zeros(0, streams, targets),
-            "visits": torch.zeros(0, streams, dtype=torch.long),
-            "middle": torch.zeros(targets),
-            "unit": torch.ones(targets),
-            "limit": torch.full((targets,), torch.inf),
-        }
-        for name, start in buffers.items():
-            # Training samples and their labels are not for those the weights are given to, who only predict.
-            self.register_buffer(name, start, persistent=False)
+        self.targets: tuple[Target, ...] = schema.joint_targets
+        targets = len(self.targets)
+        super().__init__(widths, targets)
+        self.forgotten(
+            {
+                "middle": torch.zeros(targets),
+                "unit": torch.ones(targets),
+                "limit": torch.full((targets,), torch.inf),
+            }
+        )
 
     def fill(self, batches: Iterable[Batch]) -> None:
         """Make room for the samples of ``batches`` that have all labels, the same labels for every stream."""
@@ -117,8 +100,10 @@ class OwnLabels(nn.Module):
         found = []
         for batch in batches:
             judged, labels = self._judged(batch)
-            ids += [i for i, known in zip(batch.ids, judged.tolist(), strict=True) if known]
+            ids += _chosen(batch.ids, judged)
             found.append(labels[judged])
+        if not ids:
+            return
         device, labels = self.keys.device, torch.cat(found)
         seen = zip(labels.amin(0).tolist(), labels.amax(0).tolist(), strict=True)
         pairs = [target.range or bounds for target, bounds in zip(self.targets, seen, strict=True)]
@@ -126,12 +111,17 @@ class OwnLabels(nn.Module):
         self.middle, reach = bounds.mean(1), (bounds[:, 1] - bounds[:, 0]) / 2
         self.limit = reach.clamp(*REACH)
         self.unit = torch.where(reach > 0, reach / self.limit, 1.0)
-        self.keys, order = _hashes(ids, device).sort()
-        streams = len(self.widths)
-        relative = (labels.to(device)[order] - self.middle) / self.unit
-        self.labels = relative[:, None].repeat(1, streams, 1)
-        self.features = torch.zeros(len(ids), sum(self.widths), device=device)
-        self.visits = torch.zeros(len(ids), streams, dtype=torch.long, device=device)
+        self.remember(ids, (labels.to(device) - self.middle) / self.unit)
+
+    def own(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return which samples have a label for every target, (batch,) bool, and the labels of every stream of those,
+        (judged, streams, targets); what is not remembered has the label of the whole."""
+        judged, labels = self._judged(batch)
+        label = (labels[judged] - self.middle) / self.unit
+        own = label[:, None].repeat(1, len(self.widths), 1)
+        known, rows = self.find(_chosen(batch.ids, judged))
+        own[known] = self.labels[rows]
+        return judged, own
 
     def losses(self, batch: Batch, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return ``unimodal_<n>``, the error of every modality's own prediction; then move the labels on.
@@ -143,31 +133,27 @@ class OwnLabels(nn.Module):
             batch: a training batch.
             found: features ``fused`` and ``<n>`` (batch, width), and own predictions ``y_<n>`` (batch, targets).
         """
-        judged, labels = self._judged(batch)
-        label, present = (labels[judged] - self.middle) / self.unit, batch.present[judged]
-        known, rows = self.find([i for i, there in zip(batch.ids, judged.tolist(), strict=True) if there])
-        own = label[:, None].repeat(1, 1 + len(batch.streams), 1)  # (batch, streams, targets)
-        own[known] = self.labels[rows]
+        judged, own = self.own(batch)
+        present = batch.present[judged]
         losses = {}
         for i, name in enumerate(batch.streams, start=1):
-            weight = torch.tanh((own[:, i] - label).abs()) * present[:, i - 1 : i]
+            weight = torch.tanh((own[:, i] - own[:, 0]).abs()) * present[:, i - 1 : i]
             error = (found[f"y_{name}"].float()[judged] - self.middle - self.unit * own[:, i]).abs()
             losses[f"unimodal_{name}"] = (weight * error).sum() / max(1, error.numel())
+        known, rows = self.find(_chosen(batch.ids, judged))
         features = [found[n].detach().float()[judged][known] for n in ("fused", *batch.streams)]
         self.update(rows, features, torch.cat([present.any(1, keepdim=True), present], dim=1)[known])
         return losses
+
+    def alike(self, own: Tensor) -> Tensor:
+        """Return ``exp(-|y_i - y_j|)`` of labels (n, targets): ``(n, n)``, the mean over targets."""
+        return (-(own[:, None] - own).abs()).exp().mean(-1)
 
     def _judged(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return which samples have a label for every target, (batch,) bool, and the labels (batch, targets)."""
         names = [t.name for t in self.targets]
         known = torch.stack([batch.labelled(n) for n in names]).all(0)
         return known, torch.stack([batch.targets[n] for n in names], dim=1)
-
-    def find(self, ids: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Return which of ``ids`` are known, (batch,) bool, and the rows of those, (known,) long."""
-        wanted = _hashes(ids, self.keys.device)
-        known = torch.isin(wanted, self.keys)
-        return known, torch.searchsorted(self.keys, wanted[known])
 
     def centres(self) -> list[tuple[Tensor, Tensor]]:
         """Return per stream the means (2, targets, width) of positive and negative samples seen so far, by the stream's
@@ -198,11 +184,8 @@ class OwnLabels(nn.Module):
         new = torch.cat([old[:, :1], momentum(old[:, 1:], new, visits[:, 1:, None])], dim=1)
         # A class without a sample has no centre, and a sample seen for the first time no position to compare with.
         change = (present & (visits > 1))[:, :, None] & torch.stack(usable) & usable[0]
-        self.labels[rows] = torch.where(change, new, old)
-        columns = present.repeat_interleave(torch.tensor(self.widths, device=rows.device), dim=1)
-        self.features[rows] = torch.where(columns, torch.cat(features, dim=1), self.features[rows])
-        self.visits[rows] = visits
+        self.store(rows, features, torch.where(change, new, old), present)
 
 
-def _hashes(ids: Sequence[str], device: torch.device) -> Tensor:
-    return torch.tensor([derive_seed(i) for i in ids], dtype=torch.long, device=device)
+def _chosen(ids: Sequence[str], rows: Tensor) -> list[str]:
+    return [i for i, chosen in zip(ids, rows.tolist(), strict=True) if chosen]

@@ -1,38 +1,61 @@
-"""Encoders of pixels: small enough for a CPU, trained from scratch with the method."""
+"""Encoders of pixels; one that is small enough for a CPU, trained from scratch with the method."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor, nn
 
-from polymodal.core import Modality, OptionError, Stream
+from polymodal.core import Modality, Stream
+from polymodal.nn.recompute import in_parts
 
 GRID = 7
 """Patches along the longer side of a picture: 16 x 16 pixels each where it has 112."""
 
 
-class PatchEncoder(nn.Module):
+class PictureEncoder(nn.Module, ABC):
+    """What reads pictures: an image stream -> a sequence stream ``(batch, patches, width)``; a frames stream -> a
+    sequence stream ``(batch, time, width)``, each frame the mean over its patches.
+
+    Only pictures that are there are encoded: padding and absent samples cost nothing and are exact zeros.
+
+    Attributes:
+        width: features of the result.
+        part: pictures whose activations are held at once in training, see ``in_parts``; 0 holds all.
+    """
+
+    width: int
+    part: int = 0
+
+    def forward(self, stream: Stream) -> Stream:
+        """Return the encoded stream."""
+        real = stream.present if stream.lengths is None else stream.mask
+        frames = stream.lengths is not None
+        read = (lambda pictures: self.states(pictures).mean(1)) if frames else self.states
+        states = in_parts(read, stream.tensor[real], size=self.part)
+        lengths = stream.present * states.shape[1] if stream.lengths is None else stream.lengths
+        values = states.new_zeros(*real.shape, *states.shape[1:])
+        values[real] = states
+        return Stream(values, lengths, stream.present)
+
+    @abstractmethod
+    def states(self, pictures: Tensor) -> Tensor:
+        """Return ``(pictures, patches, width)`` of ``(pictures, channels, height, width)``."""
+
+
+class PatchEncoder(PictureEncoder):
     """One block of MLP-Mixer (Tolstikhin et al., NeurIPS 2021, eq. 1) on the patches of a picture.
 
-    An image stream -> a sequence stream ``(batch, patches, width)``; a frames stream -> a sequence stream ``(batch,
-    time, width)``, each frame the mean over its patches. Only pictures that are there are encoded: padding and absent
-    samples cost nothing and are exact zeros. Pictures that patches do not cover evenly are filled with zeros, the mean
-    of standardised pixels, to the right and below. Departure:
-    the mean over patches is taken frame by frame, not for an image.
+    Pictures that patches do not cover evenly are filled with zeros, the mean of standardised pixels, to the right and
+    below. Departure: the mean over patches is taken frame by frame, not for an image.
 
     Args:
         modality: of kind ``image`` or ``frames``, with its shape.
         width: features of the result.
-
-    Raises:
-        OptionError: the modality asks for another encoder than ``patches``.
     """
 
     def __init__(self, modality: Modality, width: int = 64) -> None:
         super().__init__()
-        if modality.encoder not in ("", "patches"):
-            raise OptionError(
-                f"encoder {modality.encoder!r} of {modality.kind} modality {modality.name!r} is not known; use patches"
-            )
         channels, *sides = modality.shape
         self.width, self.size = width, -(-max(sides) // GRID)
         self.grid = tuple(-(-side // self.size) for side in sides)
@@ -41,18 +64,6 @@ class PatchEncoder(nn.Module):
         self.over_patches = _perceptron(patches, patches)
         self.over_features = _perceptron(width, 2 * width)
         self.before_patches, self.before_features, self.last = (nn.LayerNorm(width) for _ in range(3))
-
-    def forward(self, stream: Stream) -> Stream:
-        """Return the encoded stream."""
-        real = stream.present if stream.lengths is None else stream.mask
-        states = self.states(stream.tensor[real])
-        if stream.lengths is None:
-            lengths = stream.present * states.shape[1]
-        else:
-            states, lengths = states.mean(1), stream.lengths
-        values = states.new_zeros(*real.shape, *states.shape[1:])
-        values[real] = states
-        return Stream(values, lengths, stream.present)
 
     def states(self, pictures: Tensor) -> Tensor:
         """Return ``(pictures, patches, width)`` of ``(pictures, channels, height, width)``."""

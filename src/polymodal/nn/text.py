@@ -13,6 +13,7 @@ from torch import nn
 
 from polymodal.core import OptionError, Stream
 from polymodal.core.schema import Tuning
+from polymodal.nn.recompute import in_parts
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -105,7 +106,12 @@ class TextEncoder(nn.Module):
         name: as in ``load_transformer``.
         tuning: ``full`` (every weight trains) or ``lora`` (rank-8 adapters on every linear map; Hu et al., 2022).
         max_tokens: longest text in tokens.
+
+    Attributes:
+        part: texts whose activations are held at once in training, see ``in_parts``; 0 holds all.
     """
+
+    part: int = 0
 
     def __init__(self, name: str, *, tuning: Tuning = "full", max_tokens: int = 64) -> None:
         super().__init__()
@@ -116,7 +122,7 @@ class TextEncoder(nn.Module):
         # The pooler is no part of the token states: left in, its parameters would never get a gradient.
         if getattr(model, "pooler", None) is not None:
             model.pooler = None
-        self.model = _with_lora(model, name) if tuning == "lora" else model
+        self.model = with_lora(model, name) if tuning == "lora" else model
 
     def forward(self, stream: Stream) -> Stream:
         """Return token states ``(batch, tokens, width)``, zero at padding; absent texts get length 0."""
@@ -124,13 +130,20 @@ class TextEncoder(nn.Module):
         tokens = self.tokenizer(
             stream.texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
         ).to(device)
-        states = self.model(**tokens).last_hidden_state
+        names = list(tokens)
+        states = in_parts(
+            lambda *parts: self.model(**dict(zip(names, parts, strict=True))).last_hidden_state,
+            *tokens.values(),
+            size=self.part,
+        )
         present = stream.present.to(device)
         mask = tokens["attention_mask"] * present.unsqueeze(1)
         return Stream(states * mask.unsqueeze(-1), mask.sum(1), present)
 
 
-def _with_lora(model: Any, name: str) -> Any:
+def with_lora(model: Any, name: str) -> Any:
+    """Return ``model`` with rank-8 adapters that train on every linear map, all else frozen; OptionError where peft is
+    not installed or the network has no such maps."""
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError:
@@ -138,4 +151,4 @@ def _with_lora(model: Any, name: str) -> Any:
     try:
         return get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear"))
     except ValueError as error:
-        raise OptionError(f"LoRA does not fit text encoder {name!r}: {str(error).splitlines()[0]}") from None
+        raise OptionError(f"LoRA does not fit encoder {name!r}: {str(error).splitlines()[0]}") from None

@@ -129,7 +129,7 @@ def export(run: Run, folder: Path, repo: str) -> None:
     check_portable(run.config, str(run.path))
     for spec in _encoders(run.config):
         if Path(spec).exists():
-            raise RunError(f"{run.path} reads text with {spec}, a folder of this machine: push that first, then refit")
+            raise RunError(f"{run.path} encodes with {spec}, a folder of this machine: push that first, then refit")
     if local := local_networks((run.config["data"].get("extraction") or {}).get("options", {})):
         raise RunError(
             f"{run.path} hears, sees or reads with {local[0]}, a folder of this machine: push that first, then extract "
@@ -184,7 +184,7 @@ def check_portable(config: dict[str, Any], run: str) -> None:
             )
         if not _ENCODER.fullmatch(spec):
             raise RunError(
-                f"{run} reads text with {spec}, a folder of the machine it was trained on: its owner must push that "
+                f"{run} encodes with {spec}, a folder of the machine it was trained on: its owner must push that "
                 "encoder and fit the run with the encoder's name on the hub"
             )
 
