@@ -7,14 +7,26 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from polymodal.core import PolymodalError
+from polymodal.core.limits import Limits, limit_memory
 from polymodal.media.extraction import AS_RECORDED, Recogniser
 
 if TYPE_CHECKING:
     from polymodal.predict.predictor import Predictor
 
 
-def load_predictor(run: str, assets: str | None, threads: int, recogniser: Recogniser = AS_RECORDED) -> Predictor:
+def load_predictor(
+    run: str,
+    assets: str | None,
+    threads: int,
+    recogniser: Recogniser = AS_RECORDED,
+    limits: Limits = Limits(),  # noqa: B008 (never changed)
+    memory: int = 0,
+) -> Predictor:
     """Return the predictor of ``run``, its extractors loaded.
+
+    Args:
+        limits: the most that is taken of rows and transcripts.
+        memory: MiB that this process may take beyond what it holds once all is loaded; 0 for any.
 
     Raises:
         RunError, OptionError: no such run, or one that cannot be read.
@@ -24,11 +36,12 @@ def load_predictor(run: str, assets: str | None, threads: int, recogniser: Recog
     from polymodal.predict.predictor import Predictor
 
     torch.set_num_threads(1)
-    predictor = Predictor.load(run, assets=assets, threads=threads, recogniser=recogniser)
+    predictor = Predictor.load(run, assets=assets, threads=threads, recogniser=recogniser, limits=limits)
     # The first clip loads decoder, speech and faces; let that not be a client's. A run that no clip suits says so
     # when a clip comes, and answers features all the same.
     with suppress(PolymodalError):
         predictor.predict(_first_clip(), name="the first clip")
+    limit_memory(memory)
     return predictor
 
 
