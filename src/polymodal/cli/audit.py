@@ -56,7 +56,7 @@ def audit(
 
 
 def _print(findings: Findings) -> None:
-    from rich.console import Console
+    from polymodal.data.progress import screen
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", title=findings.title, title_justify="left")
@@ -66,7 +66,7 @@ def _print(findings: Findings) -> None:
     for line in findings.evidence:
         interval = "-" if line.low is None or line.high is None else f"{line.low:.3f} to {line.high:.3f}"
         table.add_row(line.what, f"{line.value:.3f}", interval, str(line.count), str(line.groups))
-    console = Console(highlight=False)
+    console = screen()
     console.print(table)
     for note in findings.notes:
-        console.print(note)
+        console.print(note, markup=False)

@@ -30,9 +30,13 @@ def place_of(file: str, name: str) -> Path:
 
 def with_progress(clip: str, work: Callable[[Callable[[float], None] | None], T]) -> T:
     """Return what ``work`` returns; on a terminal, what it tells of its seconds is shown."""
+    from rich.markup import escape
+
+    from polymodal.core.text import printable
     from polymodal.data.progress import console
 
     if not console.is_terminal:
         return work(None)
-    with console.status(f"reading {Path(clip).name}") as status:
-        return work(lambda s: status.update(f"{Path(clip).name}: {s:.0f} s"))
+    name = escape(printable(Path(clip).name))
+    with console.status(f"reading {name}") as status:
+        return work(lambda s: status.update(f"{name}: {s:.0f} s"))

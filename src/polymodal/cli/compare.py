@@ -72,7 +72,7 @@ def compare(
 def _against(runs: list[Any], folder: str, json: bool) -> int:
     """Print the place of each run among the entries of a published board."""
 
-    from rich.console import Console
+    from polymodal.data.progress import screen
     from rich.text import Text
 
     from polymodal.bench.against import standings
@@ -86,7 +86,7 @@ def _against(runs: list[Any], folder: str, json: bool) -> int:
     if json:
         print_json(plain(found))
         return 0
-    console = Console(highlight=False)
+    console = screen()
     for path, each in found.items():
         for one in each:
             table = standings_table(path, one)
@@ -108,7 +108,7 @@ def _rows(scores: dict[str, Any], label: str, split: str) -> list[dict[str, Any]
 
 def _print_table(table: Any) -> None:
     """Print metrics as lines and runs as columns: a terminal is narrower than a paper."""
-    from rich.console import Console
+    from polymodal.data.progress import screen
     from rich.markup import escape
     from rich.table import Table
 
@@ -120,6 +120,6 @@ def _print_table(table: Any) -> None:
         cells = [line[index] for line in table.lines]
         texts = [escape(f"{c.text} {c.detail}".rstrip()) for c in cells]
         out.add_row(head, *(f"[bold]{t}[/bold]" if c.best else t for t, c in zip(texts, cells, strict=True)))
-    console = Console(highlight=False)
+    console = screen()
     console.print(out)
-    console.print(table.caption)
+    console.print(table.caption, markup=False)

@@ -35,7 +35,7 @@ def info(source: str, *, json: bool = False) -> int:
         source: as in 'polymodal fit --data'
         json: print JSON
     """
-    from rich.console import Console
+    from polymodal.data.progress import screen
 
     from polymodal.data import csd
     from polymodal.data.info import describe, render
@@ -47,7 +47,7 @@ def info(source: str, *, json: bool = False) -> int:
     if json:
         print_json(description)
     else:
-        Console(highlight=False).print(render(description))
+        screen().print(render(description))
     return 0
 
 
@@ -77,7 +77,7 @@ def list(*, json: bool = False) -> int:
     Args:
         json: print JSON
     """
-    from rich.console import Console
+    from polymodal.data.progress import screen
     from rich.table import Table
 
     from polymodal.data.synthetic import names
@@ -86,7 +86,7 @@ def list(*, json: bool = False) -> int:
     if json:
         print_json({"embedded": embedded, "layouts": LAYOUTS})
         return 0
-    out = Console(highlight=False)
+    out = screen()
     for title, rows in (("embedded corpora", embedded), ("what else --data reads", LAYOUTS)):
         table = Table(box=None, show_header=False, title=title, title_justify="left")
         for source, line in rows.items():

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from polymodal.core.errors import PolymodalError, nearest
+from polymodal.core.text import printable
 
 COMMANDS = {
     "demo": ("demo", "train MMCL on the embedded corpus, test it on every subset of modalities, write a report"),
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # torch's threads spin while they wait for each other: on a machine that also does something else, training took
     # four times as long as with threads that sleep. Must be set before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _write_anything()
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())
@@ -59,17 +61,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(name, words[len(name.split()) :])
     except PolymodalError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.stderr.close()
         return 0
     except OSError as error:
-        print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        print(f"error: {error.strerror or error}: {printable(str(error.filename or ''))}".rstrip(": "), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on where it was (a fit with --resume)", file=sys.stderr)
         return 130
+
+
+def _write_anything() -> None:
+    """Let no character end a command: what the terminal's encoding does not have is written out."""
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")
 
 
 def overview() -> str:

@@ -13,6 +13,7 @@ from polymodal.cli.clips import names_of, place_of, with_progress
 from polymodal.cli.text import print_json
 from polymodal.core.errors import DataError, OptionError
 from polymodal.core.options import Count
+from polymodal.core.text import printable
 
 if TYPE_CHECKING:
     from polymodal.predict.predictor import Predictor
@@ -93,7 +94,7 @@ def predict(
             if out:
                 _write_tables(timeline, Path(out), name)
         except DataError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {printable(str(error))}", file=sys.stderr)
             done.append({"clip": Path(clip).name, "error": str(error)})
             continue
         if csv:  # one table: the head once
@@ -149,11 +150,11 @@ def _one(predictor: Predictor, clip: str, transcript: str | None, utterances: st
 
 
 def _print(timeline: Timeline) -> None:
-    from rich.console import Console
+    from polymodal.data.progress import screen
 
     from polymodal.predict.table import timeline_table
 
-    Console(highlight=False).print(timeline_table(timeline))
+    screen().print(timeline_table(timeline))
 
 
 def _write(timeline: Timeline, clip: str, name: str, *, plot: str | None, html: str | None) -> None:
@@ -199,11 +200,11 @@ def _live(predictor: Predictor, clip: str | None, json: bool) -> int:
 @contextmanager
 def _screen(json: bool) -> Iterator[Any]:
     """Yield what shows a line: in place on a terminal, below each other elsewhere."""
-    from rich.console import Console
+    from polymodal.data.progress import screen
     from rich.live import Live
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = screen()
     if json or not console.is_terminal:
         yield lambda text: print(text, flush=True)
         return

@@ -65,7 +65,7 @@ def suggest(
 
 
 def _print(found: Suggestions, place: str) -> None:
-    from rich.console import Console
+    from polymodal.data.progress import screen
     from rich.markup import escape
     from rich.table import Table
 
@@ -76,7 +76,7 @@ def _print(found: Suggestions, place: str) -> None:
         when = "" if one.start is None else f" {one.start:.1f}-{one.end:.1f} s"
         said = ", ".join("+".join(v) if isinstance(v, list) else str(v) for v in found.said[i].values())
         table.add_row(str(i + 1), escape(one.name) + when, escape(said), escape(found.reasons[i]))
-    console = Console(highlight=False)
+    console = screen()
     console.print(table)
     for note in found.notes:
         console.print(f"note: {escape(note)}", soft_wrap=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from polymodal.audit.shapley import CHUNK
 from polymodal.core import DataError, OptionError, Target
 from polymodal.core.limits import Limits
+from polymodal.core.text import clean
 from polymodal.media.extraction import AS_RECORDED, CHOICES, Recogniser
 from polymodal.media.types import Frame, Samples, Segment, Source, Utterance
 from polymodal.predict.clips import Clips, open_clips
@@ -169,7 +170,7 @@ class Predictor:
             if progress is not None:
                 progress(0.0)
             part = rows[start : start + CHUNK]
-            told = [next((v for v in row.values() if isinstance(v, str)), "") for row in part]
+            told = [clean(next((v for v in row.values() if isinstance(v, str)), "")) for row in part]
             segments = [Segment(0.0, 0.0, text) for text in told]
             moments += self._judge.moments(part, segments, [f"row {start + i}" for i in range(len(part))])
         if not moments:

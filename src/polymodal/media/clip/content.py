@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from polymodal.core import DataError, OptionError
 from polymodal.core.limits import TooMuchError, out_of_memory
+from polymodal.core.text import printable
 from polymodal.media.clip.declared import check_declared
 from polymodal.media.types import Source
 
@@ -45,12 +46,12 @@ class Content:
 
     def __init__(self, source: Source, name: str | None = None) -> None:
         if isinstance(source, str | Path):
-            self.name = name or Path(source).name
+            self.name = printable(name or Path(source).name)
             self._stream: BinaryIO = _open_file(Path(source))
         elif isinstance(source, bytes):
-            self.name, self._stream = name or "clip", io.BytesIO(source)
+            self.name, self._stream = printable(name or "clip"), io.BytesIO(source)
         else:
-            self.name, self._stream = name or _stream_name(source), source
+            self.name, self._stream = printable(name or _stream_name(source)), source
             if not source.seekable():
                 raise DataError(f"{self.name} is a stream that cannot be rewound; read it into bytes first")
         self._own = not hasattr(source, "read")

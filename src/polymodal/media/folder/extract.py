@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polymodal.core import DataError, OptionError
+from polymodal.core.text import cell
 from polymodal.data.corpus import Corpus
 from polymodal.data.progress import progress_bar
 from polymodal.data.store import write_store
@@ -149,7 +150,8 @@ def _run(team: Workers, tasks: Sequence[Task], before: set[str], partial: Path) 
 def _write_failures(folder: Path, failures: dict[str, str]) -> None:
     try:
         with (folder / "failed.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([("clip", "reason"), *failures.items()])
+            rows = [("clip", "reason"), *failures.items()]
+            csv.writer(file).writerows([cell(value) for value in row] for row in rows)
     except OSError as error:
         raise cannot_write(folder, error) from None
 

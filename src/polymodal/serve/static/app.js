@@ -207,7 +207,8 @@
   }
 
   function quoted(cell) {
-    const text = String(cell);
+    // What a spreadsheet would run as a formula gets an apostrophe before it.
+    const text = typeof cell === "string" && /^[=+\-@\t\r]/.test(cell) && isNaN(cell) ? `'${cell}` : String(cell);
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   }
 
