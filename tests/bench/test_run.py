@@ -14,7 +14,7 @@ from pyarrow import parquet
 from polymodal.bench import Board, bench, read_plan
 from polymodal.bench.job import Cell, Outcome, broken, prepared, run_cell
 from polymodal.bench.keys import content_key
-from polymodal.bench.locks import locked
+from polymodal.core.locks import locked
 from polymodal.bench.plan import BenchPlan, Conditions, EntryPlan
 from polymodal.core import OptionError, RunError
 from polymodal.data.progress import console

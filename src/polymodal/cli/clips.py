@@ -6,7 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from polymodal.core.errors import OptionError
+
 T = TypeVar("T")
+
+PLOTS = (".png", ".svg", ".pdf")
 
 
 def names_of(clips: Sequence[str]) -> list[str]:
@@ -26,6 +30,17 @@ def place_of(file: str, name: str) -> Path:
     """Return ``file``, with ``name`` appended to its stem unless that is empty."""
     path = Path(file)
     return path.with_name(f"{path.stem}-{name}{path.suffix}") if name else path
+
+
+def check_outputs(plot: str | None, html: str | None, out: str | None) -> None:
+    """Raise OptionError for files that cannot be written, before the first clip is read."""
+    if plot and Path(plot).suffix.lower() not in PLOTS:
+        raise OptionError(f"--plot {plot} must end in {', '.join(PLOTS)}")
+    for option, file in (("--plot", plot), ("--html", html)):
+        if file and (not Path(file).name or Path(file).is_dir()):
+            raise OptionError(f"{option} {file} is a folder; name a file in it")
+    if out and Path(out).exists() and not Path(out).is_dir():
+        raise OptionError(f"--out {out} is a file; name a folder")
 
 
 def with_progress(clip: str, work: Callable[[Callable[[float], None] | None], T]) -> T:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
@@ -45,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # four times as long as with threads that sleep. Must be set before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _write_anything()
+    _end_orderly()
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())
@@ -69,9 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error.strerror or error}: {printable(str(error.filename or ''))}".rstrip(": "), file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print("stopped; the same command goes on where it was (a fit with --resume)", file=sys.stderr)
-        return 130
+        return 143 if isinstance(stopped, _Terminated) else 130
 
 
 def _write_anything() -> None:
@@ -79,6 +82,20 @@ def _write_anything() -> None:
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="backslashreplace")
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
+def _end_orderly() -> None:
+    """Let SIGTERM do what Ctrl-C does: workers end, locks are let go, one sentence is said."""
+
+    def terminate(*_: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminate)
 
 
 def overview() -> str:

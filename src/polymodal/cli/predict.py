@@ -9,7 +9,7 @@ from mimetypes import guess_type
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from polymodal.cli.clips import names_of, place_of, with_progress
+from polymodal.cli.clips import check_outputs, names_of, place_of, with_progress
 from polymodal.cli.text import print_json
 from polymodal.core.errors import DataError, OptionError
 from polymodal.core.options import Count
@@ -81,6 +81,7 @@ def predict(
 
     run, clips = _named(run, clips)
     _check(clips, transcript=transcript, live=live, json=json, csv=csv, files=[plot, html, out])
+    check_outputs(plot, html, out)
     torch.set_num_threads(threads)
     recogniser = Recogniser(asr_model, language, asr_device)
     predictor = Predictor.load(run, assets=assets, level=level, threads=threads, recogniser=recogniser)

@@ -61,7 +61,7 @@ class PairedTest:
         """The result in words."""
         better = (self.difference > 0) == self.higher_is_better
         verdict = "better" if better else "worse"
-        sure = verdict if self.told else f"{verdict}, but it may be luck"
+        sure = verdict if self.told else f"{verdict}, but it may be luck" if self.difference else "no difference"
         known = math.isfinite(self.low)
         between = f"[{self.low:+.4f}, {self.high:+.4f}]" if known else f"(no interval: {self.groups} groups)"
         return (

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal.core.errors import OptionError, nearest
+from polymodal.core.locks import locked
 from polymodal.core.options import FoldScheme
 from polymodal.train.members import Member, members_of
 from polymodal.train.opening import open_run, run_folder, untouched_by_mistakes
@@ -105,19 +107,27 @@ def train(
     """Train every seed, of every fold, that has no result yet, then measure how sure they are (``calibrated``).
 
     Raises:
-        OptionError, RunError, TrainingError: as ``fit``.
+        OptionError, RunError, TrainingError: as ``fit``; RunError where another process trains in ``folder``.
     """
-    from polymodal.data.progress import console
-    from polymodal.train.calibrate import calibrate
-    from polymodal.train.checkpoint import write_json
-    from polymodal.train.run import Run
-
     config = plan.config
     fabric = open_fabric(device, plan.recipe.precision)
     first = fabric.global_rank == 0
     if first:
         open_run(folder, config, resume)
     fabric.barrier()
+    busy = f"another process trains in {folder}; wait for it, or choose another --out"
+    with locked(folder / ".lock", busy=busy) if first else nullcontext():
+        return _train(plan, folder, fabric, checkpoint_seconds, calibrated)
+
+
+def _train(plan: Plan, folder: Path, fabric: Any, checkpoint_seconds: float, calibrated: bool) -> Run:
+    """Train into the folder of a run that is there, and that no other process writes to."""
+    from polymodal.data.progress import console
+    from polymodal.train.calibrate import calibrate
+    from polymodal.train.checkpoint import write_json
+    from polymodal.train.run import Run
+
+    config, first = plan.config, fabric.global_rank == 0
 
     def say(line: str) -> None:
         if first:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from polymodal.core import DataError, Target
+from polymodal.core.files import check_regular
 from polymodal.core.text import printable
 from polymodal.data.columns import corpus_name, split_name, text_of
 from polymodal.data.tabular.labels import find_target, read_target, usual_target
@@ -160,6 +161,7 @@ def _find_table(place: Path) -> tuple[Table, Path]:
     if not place.exists():
         close = closest(place.name, [p.name for p in place.parent.iterdir()] if place.parent.is_dir() else [])
         raise DataError(f"{place} does not exist; {f'did you mean {close!r}?' if close else 'check the path'}")
+    check_regular(place)
     if place.suffix.lower() == ".json":
         return read_export(place), place.parent
     if place.is_file():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.core import DataError
+from polymodal.core.files import check_regular
 from polymodal.core.text import clean
 from polymodal.media.types import Segment, Word
 from polymodal.media.words.subtitles import read_subtitles
@@ -55,6 +56,7 @@ def read_transcript(path: str | Path) -> list[Segment]:
 
 
 def _load(path: Path) -> str:
+    check_regular(path)
     try:
         data = path.read_bytes()
     except OSError as error:
