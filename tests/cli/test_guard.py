@@ -79,8 +79,9 @@ def test_a_cluster_that_is_nowhere_is_told_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     began = time.monotonic()
-    with pytest.raises(OptionError, match=f"no Ray cluster at 'ray://127.0.0.1:{port}'"), joined_cluster(
-        1, f"ray://127.0.0.1:{port}"
+    with (
+        pytest.raises(OptionError, match=f"no Ray cluster at 'ray://127.0.0.1:{port}'"),
+        joined_cluster(1, f"ray://127.0.0.1:{port}"),
     ):
         pass
     assert time.monotonic() - began < 20
@@ -92,19 +93,25 @@ def _hang(_: int) -> int:
     return 0
 
 
-def test_workers_end_at_once_with_an_error() -> None:
-    began = 0.0
-    with pytest.raises(KeyboardInterrupt), Processes(_hang, 1, 0) as pool:
+def _interrupted(seen: list[int | None]) -> None:
+    """Be interrupted while a worker, whose id goes into ``seen``, hangs."""
+    with Processes(_hang, 1, 0) as pool:
         pool.submit(_hang, 0)
         time.sleep(1)
-        children = [p.pid for p in (pool._pool._processes or {}).values()]
-        began = time.monotonic()
+        seen += [p.pid for p in (pool._pool._processes or {}).values()]
         raise KeyboardInterrupt
-    assert time.monotonic() - began < 2
-    assert children
-    for pid in children:
+
+
+def test_workers_end_at_once_with_an_error() -> None:
+    seen: list[int | None] = []
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(seen)
+    assert time.monotonic() - began < 4
+    assert seen[0]
+    for pid in filter(None, seen):
         with pytest.raises(ProcessLookupError):
-            os.kill(pid or 0, 0)
+            os.kill(pid, 0)
 
 
 @pytest.mark.slow

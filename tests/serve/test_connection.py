@@ -144,7 +144,8 @@ def test_an_upload_that_drips_is_given_up(start: Start) -> None:
     _, address = start("upload_time=1", "stall=5")
     with connect(address) as drip:
         drip.sendall(
-            b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n"
+            b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 9999\r\n\r\n"
         )
         for _ in range(15):
             with suppress(BrokenPipeError):

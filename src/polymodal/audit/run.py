@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from polymodal.audit import find_audit
 from polymodal.audit.base import Evidence, Findings
 from polymodal.audit.panels import judge_of
 from polymodal.core import DataError, OptionError, RunError
+from polymodal.core.records import read_json
 from polymodal.data.corpus import Corpus
 from polymodal.data.progress import progress_bar
 from polymodal.train.checkpoint import write_json
@@ -86,10 +86,10 @@ def read_audits(folder: Path) -> list[dict[str, Any]]:
     """
     found = []
     for file in sorted((folder / FOLDER).glob("*.json")):
+        about = read_json(file, f"repeat the audit: polymodal audit {folder}")
         try:
-            about = json.loads(file.read_text())
             about["evidence"] = [Evidence(**line) for line in about["evidence"]]
             found.append(about | {"place": f"{about['data']['source']}, split {about['data']['split']}"})
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise RunError(f"{file} is damaged ({error}); repeat the audit: polymodal audit {folder}") from None
     return found

@@ -75,8 +75,9 @@ def print_tables(board: Board, format: Literal["terminal", "markdown", "latex", 
     if format == "csv":
         print(board_csv(board), end="")
     elif format == "terminal":
-        from polymodal.data.progress import screen
         from rich.text import Text
+
+        from polymodal.data.progress import screen
 
         console = screen()
         shown = overall_tables(board, rankings(board))

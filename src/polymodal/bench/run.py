@@ -15,7 +15,6 @@ from typing import TypeVar
 from polymodal.bench.board import Board, Searched
 from polymodal.bench.collect import collect
 from polymodal.bench.job import Cell, Outcome, broken, run_cell
-from polymodal.core.locks import locked
 from polymodal.bench.plan import BenchPlan, Search
 from polymodal.bench.published import Published, joined
 from polymodal.bench.published import publish as write_published
@@ -23,6 +22,7 @@ from polymodal.bench.read import read_plan
 from polymodal.bench.results import Results
 from polymodal.bench.search import Found, check_optuna, run_search
 from polymodal.core import OptionError, RunError
+from polymodal.core.locks import locked
 from polymodal.data.folds import deal
 from polymodal.data.processes import Processes, joined_cluster
 from polymodal.data.progress import console, progress_bar

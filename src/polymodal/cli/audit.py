@@ -56,8 +56,9 @@ def audit(
 
 
 def _print(findings: Findings) -> None:
-    from polymodal.data.progress import screen
     from rich.table import Table
+
+    from polymodal.data.progress import screen
 
     table = Table(box=None, header_style="bold", title=findings.title, title_justify="left")
     table.add_column("")

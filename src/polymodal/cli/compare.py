@@ -72,7 +72,6 @@ def compare(
 def _against(runs: list[Any], folder: str, json: bool) -> int:
     """Print the place of each run among the entries of a published board."""
 
-    from polymodal.data.progress import screen
     from rich.text import Text
 
     from polymodal.bench.against import standings
@@ -80,6 +79,7 @@ def _against(runs: list[Any], folder: str, json: bool) -> int:
     from polymodal.bench.published import Published
     from polymodal.bench.word_tables import standings_table
     from polymodal.core.estimate import plain
+    from polymodal.data.progress import screen
 
     published = Published.load(folder)
     found = {str(run.path): standings(run, published) for run in runs}
@@ -108,9 +108,10 @@ def _rows(scores: dict[str, Any], label: str, split: str) -> list[dict[str, Any]
 
 def _print_table(table: Any) -> None:
     """Print metrics as lines and runs as columns: a terminal is narrower than a paper."""
-    from polymodal.data.progress import screen
     from rich.markup import escape
     from rich.table import Table
+
+    from polymodal.data.progress import screen
 
     out = Table(box=None, header_style="bold")
     out.add_column("")

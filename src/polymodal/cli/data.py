@@ -35,15 +35,17 @@ def info(source: str, *, json: bool = False) -> int:
         source: as in 'polymodal fit --data'
         json: print JSON
     """
-    from polymodal.data.progress import screen
-
     from polymodal.data import csd
     from polymodal.data.info import describe, render
+    from polymodal.data.progress import screen
     from polymodal.data.sources import load_corpus
+    from polymodal.data.store import verify
 
     # A single computational sequence has no labels, hence is no corpus; it can still be looked into.
     file = Path(source)
-    description = csd.describe(file) if file.suffix == ".csd" and file.is_file() else describe(load_corpus(source))
+    description = (
+        csd.describe(file) if file.suffix == ".csd" and file.is_file() else describe(verify(load_corpus(source)))
+    )
     if json:
         print_json(description)
     else:
@@ -77,9 +79,9 @@ def list(*, json: bool = False) -> int:
     Args:
         json: print JSON
     """
-    from polymodal.data.progress import screen
     from rich.table import Table
 
+    from polymodal.data.progress import screen
     from polymodal.data.synthetic import names
 
     embedded = {f"synthetic:{name}": line for name, line in names().items()}

@@ -66,9 +66,9 @@ def evaluate(
 def print_scores(scores: dict[str, Any]) -> None:
     """Print the main metric of the first target in every split and condition as a table, what one rater reaches where
     that is known, and in words what is lost."""
-    from polymodal.data.progress import screen
     from rich.table import Table
 
+    from polymodal.data.progress import screen
     from polymodal.report.costs import cost_words
     from polymodal.report.rows import costs, rater_row, score_rows
 

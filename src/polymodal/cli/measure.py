@@ -149,7 +149,6 @@ def _is_table(out: str) -> bool:
 
 def _print(measured: Measured) -> None:
     from polymodal.data.progress import screen
-
     from polymodal.measure.table import measures_table
 
     screen().print(measures_table(measured))

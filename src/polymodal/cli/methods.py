@@ -70,10 +70,10 @@ def _print_all(infos: list[Any]) -> None:
 
 
 def _print_one(info: Any, presets: tuple[str, ...]) -> None:
-    from polymodal.data.progress import screen
     from rich.markup import escape
     from rich.table import Table
 
+    from polymodal.data.progress import screen
     from polymodal.methods import method_options
 
     out = screen()

@@ -152,7 +152,6 @@ def _one(predictor: Predictor, clip: str, transcript: str | None, utterances: st
 
 def _print(timeline: Timeline) -> None:
     from polymodal.data.progress import screen
-
     from polymodal.predict.table import timeline_table
 
     screen().print(timeline_table(timeline))
@@ -201,9 +200,10 @@ def _live(predictor: Predictor, clip: str | None, json: bool) -> int:
 @contextmanager
 def _screen(json: bool) -> Iterator[Any]:
     """Yield what shows a line: in place on a terminal, below each other elsewhere."""
-    from polymodal.data.progress import screen
     from rich.live import Live
     from rich.text import Text
+
+    from polymodal.data.progress import screen
 
     console = screen()
     if json or not console.is_terminal:

@@ -19,9 +19,9 @@ EXAMPLES = {
 
 def list() -> int:
     """List the runs that are there by name, and those that can be built from a corpus that you have."""
-    from polymodal.data.progress import screen
     from rich.table import Table
 
+    from polymodal.data.progress import screen
     from polymodal.predict.ready.place import SHIPPED, figures, find_ready
     from polymodal.predict.ready.recipes import recipes
 

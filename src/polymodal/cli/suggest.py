@@ -65,9 +65,10 @@ def suggest(
 
 
 def _print(found: Suggestions, place: str) -> None:
-    from polymodal.data.progress import screen
     from rich.markup import escape
     from rich.table import Table
+
+    from polymodal.data.progress import screen
 
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
     for column in ("", "clip" if found.clips else "sample", "predicted", "why"):

@@ -48,8 +48,8 @@ class Limits:
             for name, value in row.items():
                 if isinstance(value, str) and len(value) > self.text:
                     raise TooMuchError(
-                        f"row {number}: {name[:40]} has {len(value):,} characters, more than the {self.text:,} that are "
-                        "taken; cut it into rows"
+                        f"row {number}: {name[:40]} has {len(value):,} characters, more than the {self.text:,} that "
+                        "are taken; cut it into rows"
                     )
 
     def check_transcript(self, name: str, texts: Sequence[str]) -> None:

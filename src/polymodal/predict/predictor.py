@@ -150,9 +150,7 @@ class Predictor:
         seconds["total"] = round(time.perf_counter() - began, 3)
         return self._timeline(reading.info.name, duration, moments, notes, seconds)
 
-    def predict_features(
-        self, rows: Sequence[Row], *, progress: Callable[[float], None] | None = None
-    ) -> Timeline:
+    def predict_features(self, rows: Sequence[Row], *, progress: Callable[[float], None] | None = None) -> Timeline:
         """Return what the run says about features; every row is a moment at time 0.
 
         Args:

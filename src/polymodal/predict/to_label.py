@@ -42,7 +42,9 @@ def to_csv(found: Suggestions, folder: Path) -> str:
     rows = []
     for i, one in enumerate(found.chosen):
         row: dict[str, Any] = (
-            {"clip": _relative(PurePosixPath(Path(from_here).as_posix()) / one.name)} if found.clips else {"id": one.name}
+            {"clip": _relative(PurePosixPath(Path(from_here).as_posix()) / one.name)}
+            if found.clips
+            else {"id": one.name}
         )
         row |= {"start": one.start, "end": one.end} if timed else {}
         row |= {"text": one.text, "reason": found.reasons[i]}

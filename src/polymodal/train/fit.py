@@ -15,6 +15,7 @@ from polymodal.train.members import Member, members_of
 from polymodal.train.opening import open_run, run_folder, untouched_by_mistakes
 from polymodal.train.plan import Plan, prepare
 from polymodal.train.recipe import advice
+from polymodal.train.records import signed
 
 if TYPE_CHECKING:
     from polymodal.data.corpus import Corpus
@@ -150,7 +151,7 @@ def _train(plan: Plan, folder: Path, fabric: Any, checkpoint_seconds: float, cal
         place.mkdir(parents=True, exist_ok=True)
         result = train_member(own, member, place, fabric, say, checkpoint_seconds)
         if first:
-            write_json(place / "result.json", result)
+            write_json(place / "result.json", signed(result, place))
         fabric.barrier()
         more = advice(result["best_epoch"], result["epochs"], plan.recipe.patience)
         why = f"{result['stopped']}; {more}" if more else result["stopped"]

@@ -53,7 +53,13 @@ def test_a_formula_in_a_table_is_text() -> None:
                     "present": ["text"],
                     "absent": {},
                     "estimates": {
-                        "mood": {"value": -1.5, "low": None, "high": None, "baseline": 0.0, "contributions": {"text": -1.5}}
+                        "mood": {
+                            "value": -1.5,
+                            "low": None,
+                            "high": None,
+                            "baseline": 0.0,
+                            "contributions": {"text": -1.5},
+                        }
                     },
                 }
             ],

@@ -1,7 +1,7 @@
 """What the tables of an MP4 or QuickTime file promise, counted before a decoder makes room for it.
 
-A few bytes can declare millions of samples, and FFmpeg takes some thirty bytes of memory for each before it looks at the
-first one. No sample is smaller than a byte, so a file cannot hold more samples than it has bytes.
+A few bytes can declare millions of samples, and FFmpeg takes some thirty bytes of memory for each before it looks at
+the first one. No sample is smaller than a byte, so a file cannot hold more samples than it has bytes.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from polymodal.media.clip.content import Content
 
 SAMPLES = 50_000_000
-"""Most samples that all tracks together may declare: uncompressed sound of 48 kHz counts each, a quarter of an hour of it
-has 43 million."""
+"""Most samples that all tracks together may declare: uncompressed sound of 48 kHz counts each, a quarter of an hour of
+it has 43 million."""
 
 BOXES = 20_000
 """Boxes that are looked at."""

@@ -69,13 +69,13 @@ def extract(
     extraction = pinned(extraction)  # for all workers: a branch of a hub may move on meanwhile
     partial = _open_partial(folder, manifest)
     job = Job(extraction, None if assets is None else str(Path(assets).absolute()), make or Pipeline, asr_device)
-    with locked(partial / ".lock", busy=f"another process extracts into {folder}; wait for it, or choose another --out"):
+    with locked(
+        partial / ".lock", busy=f"another process extracts into {folder}; wait for it, or choose another --out"
+    ):
         return _extracted(manifest, folder, partial, job, workers, ray)
 
 
-def _extracted(
-    manifest: Manifest, folder: Path, partial: Path, job: Job, workers: int, ray: str | None
-) -> Summary:
+def _extracted(manifest: Manifest, folder: Path, partial: Path, job: Job, workers: int, ray: str | None) -> Summary:
     """Make what is missing in ``partial``, and the store of it."""
     _clear(partial)
     for mark in partial.glob("parts/*.tries"):
