@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from polymodal.core import DataError, RunError, Schema
+from polymodal.core import DataError, PolymodalError, RunError, Schema
 from polymodal.core.records import digest_of, read_record
 from polymodal.data.corpus import Corpus, Split
 from polymodal.data.encode import encode_corpus, is_plugin
@@ -111,12 +111,23 @@ class Run:
         Raises:
             RunError: the weights are missing, damaged, or not those that training wrote.
         """
-        method = build(find_method(self.config["method_source"]), self.schema, self.config["options"])
+        method = self._built()
         seed = self.seeds[0] if seed is None else seed
         file = self._place(seed, fold) / "best.safetensors"
         _check_digest(file, self._result(seed, fold).get("weights"))
         load_weights(method, file)
         return method.eval()
+
+    def _built(self) -> Method:
+        """Return the method without its weights; RunError where its options or schema make none."""
+        method_class, schema = find_method(self.config["method_source"]), self.schema
+        try:
+            return build(method_class, schema, self.config["options"])
+        except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+            if isinstance(error, PolymodalError):
+                raise
+            reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+            raise RunError(f"{self.path / 'run.json'}: its options make no method ({reason}); {AGAIN}") from None
 
     def _place(self, seed: int, fold: int | None) -> Path:
         return self.path / Member(seed, self.folds[0] if fold is None else fold).place
