@@ -15,7 +15,7 @@ import pytest
 
 import polymodal
 from polymodal.bench.keys import PACKAGE, closure
-from polymodal.bench.locks import locked
+from polymodal.core.locks import locked
 
 MINE = """
 from helper import WIDTH

@@ -14,9 +14,9 @@ from pyarrow import parquet
 from polymodal.bench import Board, bench, read_plan
 from polymodal.bench.job import Cell, Outcome, broken, prepared, run_cell
 from polymodal.bench.keys import content_key
-from polymodal.bench.locks import locked
 from polymodal.bench.plan import BenchPlan, Conditions, EntryPlan
 from polymodal.core import OptionError, RunError
+from polymodal.core.locks import locked
 from polymodal.data.progress import console
 from polymodal.data.sources import load_corpus
 from polymodal.stress import conditions

@@ -2,7 +2,7 @@
 
 ``python fake_service.py PORT [SETTING=VALUE ...]``; what the clip is called decides how the predictor behaves:
 ``slow-2.wav`` takes 2 s, ``stubborn`` does not notice that nobody waits any more, ``defect`` raises, ``dies`` ends the
-process, ``long`` says that an hour has passed.
+process, ``hungry`` finds no memory, ``long`` says that an hour has passed.
 """
 
 from __future__ import annotations
@@ -65,12 +65,16 @@ class FakePredictor:
                 progress(step / 100)
         if "defect" in name:
             raise KeyError("/secret/path")
+        if "hungry" in name:
+            raise MemoryError
         if "dies" in name:
             os._exit(11)
         if "long" in name:
             progress(3600.0)
 
-    def predict_features(self, rows: Sequence[Mapping[str, Any]]) -> Timeline:
+    def predict_features(
+        self, rows: Sequence[Mapping[str, Any]], *, progress: Callable[[float], None] | None = None
+    ) -> Timeline:
         for i, row in enumerate(rows):
             for modality in row:
                 if modality not in MODALITIES:
@@ -188,10 +192,10 @@ def main(port: str, *options: str) -> None:
     from polymodal.serve.settings import Settings
 
     pairs = (option.partition("=") for option in options)
-    settings = {name: value if name in ("host", "token") else float(value) for name, _, value in pairs}
-    for name in ("workers", "queue"):
-        if name in settings:
-            settings[name] = int(settings[name])
+    settings = {
+        name: value if name in ("host", "token") else int(value) if value.isdigit() else float(value)
+        for name, _, value in pairs
+    }
     serve(
         FakePredictor,
         Settings("fake", **settings),  # type: ignore[arg-type]

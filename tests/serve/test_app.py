@@ -108,6 +108,12 @@ def test_a_form_with_other_fields_is_refused(client: TestClient, files: Any, wor
     assert words in sentence(client.post("/predict", files=files), 422)
 
 
+def test_a_clip_that_needs_too_much_memory_costs_one_answer(client: TestClient, wav: bytes) -> None:
+    response = client.post("/predict", files={"clip": ("hungry.wav", wav)})
+    assert "hungry.wav needs more memory than one request may take" in sentence(response, 413)
+    assert client.post("/predict", files={"clip": ("a.wav", wav)}).status_code == 200
+
+
 def test_a_bad_transcript_is_named_without_the_folder_it_was_stored_in(client: TestClient, wav: bytes) -> None:
     files = {"clip": ("a.wav", wav), "transcript": ("w.srt", b"broken")}
     assert sentence(client.post("/predict", files=files), 422) == "transcript.srt: line 1 is no time"

@@ -24,7 +24,10 @@ FORM = (
 
 
 def received(
-    folder: Path, pieces: Sequence[bytes], then: Callable[[], Awaitable[dict[str, Any]]] | None = None
+    folder: Path,
+    pieces: Sequence[bytes],
+    then: Callable[[], Awaitable[dict[str, Any]]] | None = None,
+    **settings: float,
 ) -> Task:
     """Return what ``receive`` makes of a form that comes in ``pieces``, the last of which ends it unless ``then``."""
     waiting = list(pieces)
@@ -37,7 +40,7 @@ def received(
 
     headers = [(b"content-type", b"multipart/form-data; boundary=x")]
     request = Request({"type": "http", "method": "POST", "headers": headers}, next_message)
-    return asyncio.run(upload.receive(request, folder, Settings("fake")))
+    return asyncio.run(upload.receive(request, folder, Settings("fake", **settings)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
@@ -57,16 +60,30 @@ def test_a_large_clip_is_stored_whole(tmp_path: Path) -> None:
     assert task.clip.read_bytes() == content
 
 
-def test_an_upload_that_stalls_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upload, "STALL", 0.05)
-
+def test_an_upload_that_stalls_is_given_up(tmp_path: Path) -> None:
     async def nothing() -> dict[str, Any]:
         await asyncio.sleep(60)
         raise AssertionError
 
     with pytest.raises(Refusal, match="no byte of the upload came") as caught:
-        received(tmp_path, [FORM[:50]], nothing)
+        received(tmp_path, [FORM[:50]], nothing, stall=0.05)
     assert caught.value.status == 408
+
+
+def test_an_upload_that_drips_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "PATIENCE", 0.05)
+    sent = 0
+
+    async def byte() -> dict[str, Any]:
+        nonlocal sent
+        sent += 1
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b"z", "more_body": True}
+
+    with pytest.raises(Refusal, match="less than 16 KiB per second") as caught:
+        received(tmp_path, [FORM[:50]], byte)
+    assert caught.value.status == 408
+    assert sent < 100
 
 
 def test_a_client_that_leaves_is_no_defect(tmp_path: Path) -> None:

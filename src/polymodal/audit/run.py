@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from polymodal.audit.base import Evidence, Findings
 from polymodal.audit.subject import Subject, audit_subject, named_run, subject_of_run
 from polymodal.core import RunError
+from polymodal.core.records import read_json
 from polymodal.data.corpus import Corpus
 from polymodal.train.checkpoint import write_json
 from polymodal.train.run import Run
@@ -79,9 +79,10 @@ def read_audits(folder: Path) -> list[dict[str, Any]]:
     """
     found = []
     for file in sorted((folder / FOLDER).glob("*.json")):
+        about = read_json(file, f"repeat the audit: polymodal audit {folder}")
         try:
-            found.append(opened(json.loads(file.read_text())))
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            found.append(opened(about))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise RunError(f"{file} is damaged ({error}); repeat the audit: polymodal audit {folder}") from None
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from polymodal.core import Estimate, RunError
 from polymodal.core.estimate import plain
+from polymodal.core.records import read_json
 from polymodal.score import Robustness, told_apart
 from polymodal.stress import Prior
 
@@ -233,15 +233,15 @@ class Board:
             "left": Left,
             "searches": Searched,
         }
+        stored = read_json(file, "run polymodal bench again")
         try:
-            stored = json.loads(file.read_text())
             lists: dict[str, Any] = {name: _typed(kind, stored[name]) for name, kind in kinds.items()}
             stood = [(r["entry"], r["corpus"], Robustness.read(r["found"])) for r in stored["robustness"]]
             lists["robustness"] = tuple(Stood(*row) for row in stood)
             lists |= {name: stored[name] for name in ("title", "protocol", "made")}
             lists |= {name: tuple(stored[name]) for name in ("seeds", "notes")}
             return cls(**lists)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{file} cannot be read ({error!r}); run polymodal bench again") from None
 
 

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from polymodal.bench.keys import content_key
-from polymodal.bench.locks import locked
 from polymodal.bench.plan import Conditions, EntryPlan
 from polymodal.core import Batch, DataError, PolymodalError
+from polymodal.core.locks import locked
 from polymodal.data.corpus import Corpus
 from polymodal.data.progress import console
 from polymodal.data.sources import load_corpus

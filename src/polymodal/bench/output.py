@@ -75,10 +75,11 @@ def print_tables(board: Board, format: Literal["terminal", "markdown", "latex", 
     if format == "csv":
         print(board_csv(board), end="")
     elif format == "terminal":
-        from rich.console import Console
         from rich.text import Text
 
-        console = Console(highlight=False)
+        from polymodal.data.progress import screen
+
+        console = screen()
         shown = overall_tables(board, rankings(board))
         shown += [table for corpus in board.corpora for table in leaderboard_tables(board, corpus.name)]
         for sentence in board_verdict(board):

@@ -153,6 +153,9 @@ class BenchPlan:
         for name in self.corpus_seeds:
             if name not in self.corpora:
                 raise OptionError(f"corpus_seeds names {name!r}, which is no corpus{nearest(name, self.corpora)}")
+        for name in self.corpora:
+            if not name or name[0] == "." or set(name) & set("/\\\0\n"):
+                raise OptionError(f"corpus {name!r} is to name files; call it by letters, digits, spaces, '-' or '_'")
         self.search.check(self.entries)
 
     @property

@@ -54,7 +54,7 @@ class Published:
             held = json.loads((place / "published.json").read_text())
             schemas = {name: Schema.from_dict(schema) for name, schema in held["schemas"].items()}
             tests = Conditions(**held["tests"] | {"stress": tuple(held["tests"]["stress"])})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RunError(
                 f"{place} holds no published board ({error!r}); polymodal bench PLAN --publish {place} makes one"
             ) from None

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from polymodal.bench.plan import DEFAULT_STRESS, FLOOR, BenchPlan, Conditions, EntryPlan, Search
 from polymodal.core import OptionError, nearest
+from polymodal.core.files import check_regular
 from polymodal.core.options import FoldScheme, Natural, Rule, Seeds, describe, options_of, read_options
 from polymodal.methods import find_method, method_id
 from polymodal.train.recipe import Recipe, load_preset, preset_names, sort_options
@@ -138,11 +139,12 @@ def _tuple(words: str | tuple[str, ...]) -> tuple[str, ...]:
 def _yaml(file: Path) -> dict[str, Any]:
     import yaml
 
+    check_regular(file)
     try:
         held = yaml.safe_load(file.read_text()) or {}
     except OSError as error:
         raise OptionError(f"{file} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise OptionError(f"{file} is not valid YAML: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(held, dict):
         raise OptionError(f"{file} must hold 'key: value' lines ({', '.join(options_of(_plan, skip=1))})")

@@ -15,7 +15,6 @@ from typing import TypeVar
 from polymodal.bench.board import Board, Searched
 from polymodal.bench.collect import collect
 from polymodal.bench.job import Cell, Outcome, broken, run_cell
-from polymodal.bench.locks import locked
 from polymodal.bench.plan import BenchPlan, Search
 from polymodal.bench.published import Published, joined
 from polymodal.bench.published import publish as write_published
@@ -23,6 +22,7 @@ from polymodal.bench.read import read_plan
 from polymodal.bench.results import Results
 from polymodal.bench.search import Found, check_optuna, run_search
 from polymodal.core import OptionError, RunError
+from polymodal.core.locks import locked
 from polymodal.data.folds import deal
 from polymodal.data.processes import Processes, joined_cluster
 from polymodal.data.progress import console, progress_bar
@@ -76,7 +76,9 @@ def bench(
         if beside:
             board, asked, results = joined(beside, board, asked["methods"], results)
         if publish:
-            write_published(board, asked, plan.tests, results, Path(publish))
+            Path(publish).mkdir(parents=True, exist_ok=True)
+            with locked(Path(publish) / ".lock", busy=f"another process publishes into {publish}; wait for it"):
+                write_published(board, asked, plan.tests, results, Path(publish))
         board.save(folder / "board.json")
         return board
 
@@ -175,8 +177,7 @@ def _all(
     if ray:
         results = _on_cluster(function, tasks, workers, ray, failed)
     else:
-        threads = max(1, _processors() // workers)
-        results = _in_processes(function, tasks, min(workers, len(tasks)), threads, failed)
+        results = _in_processes(function, tasks, min(workers, len(tasks)), failed)
     with progress_bar() as bar:
         task = bar.add_task(what, total=len(tasks))
         for number, (one, result) in enumerate(results, start=1):
@@ -207,10 +208,10 @@ def _in_processes(
     function: Callable[[T], R],
     tasks: Sequence[T],
     workers: int,
-    threads: int,
     failed: Callable[[BaseException | None], R],
 ) -> Iterator[tuple[T, R]]:
-    with Processes(function, workers, failed(None), threads, failed) as pool:
+    # One thread each, however many work side by side: sums over several threads round in another way.
+    with Processes(function, workers, failed(None), failed=failed) as pool:
         yield from pool.run(tasks)
 
 

@@ -19,6 +19,7 @@ from polymodal.data.corpus import Corpus
 from polymodal.train.checkpoint import load_checkpoint, save_checkpoint, write_json
 from polymodal.train.members import Member
 from polymodal.train.plan import Plan, prepare
+from polymodal.train.records import signed
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def assemble(ground: Ground, plan: Plan, choice: Choice, folder: Path) -> None:
         loss = choice.jury.loss(weights, rows)
         save_checkpoint(place / "best.safetensors", tensors, {"epoch": 0, "valid_loss": loss, "seed": ground.seed})
         write_json(folder / member.home / "normalizer.json", ground.dealt.corpus(fold).normalizer.to_dict())
-        write_json(place / "result.json", _result(ground, choice, fold, loss))
+        write_json(place / "result.json", signed(_result(ground, choice, fold, loss), place))
     write_json(folder / "run.json", json.loads(json.dumps(plan.config)))
 
 

@@ -30,6 +30,7 @@ from polymodal.train.members import Member
 from polymodal.train.opening import open_run
 from polymodal.train.plan import prepare
 from polymodal.train.recipe import Recipe
+from polymodal.train.records import signed
 from polymodal.train.run import Run
 
 FOLDER = "student"
@@ -141,7 +142,7 @@ def teach(
     plain = {n.replace("model.base.", "model.", 1): t for n, t in tensors.items()}
     save_checkpoint(place / "best.safetensors", plain, state)
     (place / "last.safetensors").unlink(missing_ok=True)
-    write_json(place / "result.json", result)
+    write_json(place / "result.json", signed(result, place))
     run = Run.load(out)
     calibrate(run, plan.corpus, ground.fabric.device)
     return run

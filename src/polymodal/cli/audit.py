@@ -89,10 +89,11 @@ def _subject(run: str, data: str | None, split: str, html: str | None) -> tuple[
 
 
 def _print(name: str, findings: Findings) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    from polymodal.data.progress import screen
+
+    console = screen()
     if findings.refused:
         console.print(f"{name} was not asked: {findings.refused}", soft_wrap=True, markup=False)
         return

@@ -6,7 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from polymodal.core.errors import OptionError
+
 T = TypeVar("T")
+
+PLOTS = (".png", ".svg", ".pdf")
 
 
 def names_of(clips: Sequence[str]) -> list[str]:
@@ -28,11 +32,26 @@ def place_of(file: str, name: str) -> Path:
     return path.with_name(f"{path.stem}-{name}{path.suffix}") if name else path
 
 
+def check_outputs(plot: str | None, html: str | None, out: str | None) -> None:
+    """Raise OptionError for files that cannot be written, before the first clip is read."""
+    if plot and Path(plot).suffix.lower() not in PLOTS:
+        raise OptionError(f"--plot {plot} must end in {', '.join(PLOTS)}")
+    for option, file in (("--plot", plot), ("--html", html)):
+        if file and (not Path(file).name or Path(file).is_dir()):
+            raise OptionError(f"{option} {file} is a folder; name a file in it")
+    if out and Path(out).exists() and not Path(out).is_dir():
+        raise OptionError(f"--out {out} is a file; name a folder")
+
+
 def with_progress(clip: str, work: Callable[[Callable[[float], None] | None], T]) -> T:
     """Return what ``work`` returns; on a terminal, what it tells of its seconds is shown."""
+    from rich.markup import escape
+
+    from polymodal.core.text import printable
     from polymodal.data.progress import console
 
     if not console.is_terminal:
         return work(None)
-    with console.status(f"reading {Path(clip).name}") as status:
-        return work(lambda s: status.update(f"{Path(clip).name}: {s:.0f} s"))
+    name = escape(printable(Path(clip).name))
+    with console.status(f"reading {name}") as status:
+        return work(lambda s: status.update(f"{name}: {s:.0f} s"))

@@ -72,7 +72,6 @@ def compare(
 def _against(runs: list[Any], folder: str, json: bool) -> int:
     """Print the place of each run among the entries of a published board."""
 
-    from rich.console import Console
     from rich.text import Text
 
     from polymodal.bench.against import standings
@@ -80,13 +79,14 @@ def _against(runs: list[Any], folder: str, json: bool) -> int:
     from polymodal.bench.published import Published
     from polymodal.bench.word_tables import standings_table
     from polymodal.core.estimate import plain
+    from polymodal.data.progress import screen
 
     published = Published.load(folder)
     found = {str(run.path): standings(run, published) for run in runs}
     if json:
         print_json(plain(found))
         return 0
-    console = Console(highlight=False)
+    console = screen()
     for path, each in found.items():
         for one in each:
             table = standings_table(path, one)
@@ -108,9 +108,10 @@ def _rows(scores: dict[str, Any], label: str, split: str) -> list[dict[str, Any]
 
 def _print_table(table: Any) -> None:
     """Print metrics as lines and runs as columns: a terminal is narrower than a paper."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from polymodal.data.progress import screen
 
     out = Table(box=None, header_style="bold")
     out.add_column("")
@@ -120,6 +121,6 @@ def _print_table(table: Any) -> None:
         cells = [line[index] for line in table.lines]
         texts = [escape(f"{c.text} {c.detail}".rstrip()) for c in cells]
         out.add_row(head, *(f"[bold]{t}[/bold]" if c.best else t for t, c in zip(texts, cells, strict=True)))
-    console = Console(highlight=False)
+    console = screen()
     console.print(out)
-    console.print(table.caption)
+    console.print(table.caption, markup=False)

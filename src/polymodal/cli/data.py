@@ -35,19 +35,21 @@ def info(source: str, *, json: bool = False) -> int:
         source: as in 'polymodal fit --data'
         json: print JSON
     """
-    from rich.console import Console
-
     from polymodal.data import csd
     from polymodal.data.info import describe, render
+    from polymodal.data.progress import screen
     from polymodal.data.sources import load_corpus
+    from polymodal.data.store import verify
 
     # A single computational sequence has no labels, hence is no corpus; it can still be looked into.
     file = Path(source)
-    description = csd.describe(file) if file.suffix == ".csd" and file.is_file() else describe(load_corpus(source))
+    description = (
+        csd.describe(file) if file.suffix == ".csd" and file.is_file() else describe(verify(load_corpus(source)))
+    )
     if json:
         print_json(description)
     else:
-        Console(highlight=False).print(render(description))
+        screen().print(render(description))
     return 0
 
 
@@ -77,16 +79,16 @@ def list(*, json: bool = False) -> int:
     Args:
         json: print JSON
     """
-    from rich.console import Console
     from rich.table import Table
 
+    from polymodal.data.progress import screen
     from polymodal.data.synthetic import names
 
     embedded = {f"synthetic:{name}": line for name, line in names().items()}
     if json:
         print_json({"embedded": embedded, "layouts": LAYOUTS})
         return 0
-    out = Console(highlight=False)
+    out = screen()
     for title, rows in (("embedded corpora", embedded), ("what else --data reads", LAYOUTS)):
         table = Table(box=None, show_header=False, title=title, title_justify="left")
         for source, line in rows.items():

@@ -69,9 +69,9 @@ def evaluate(
 def print_scores(scores: dict[str, Any]) -> None:
     """Print the main metric of the first target in every split and condition as a table, what one rater reaches where
     that is known, and in words what is lost."""
-    from rich.console import Console
     from rich.table import Table
 
+    from polymodal.data.progress import screen
     from polymodal.report.costs import cost_words
     from polymodal.report.rows import costs, rater_row, score_rows
 
@@ -91,7 +91,7 @@ def print_scores(scores: dict[str, Any]) -> None:
             between = f"{_number(row.least)} .. {_number(row.most)}"
         figures = (_number(row.mean), _number(row.std), between, str(row.count), str(row.groups))
         table.add_row(row.split, name, *figures)
-    out = Console(highlight=False)
+    out = screen()
     out.print(table)
     if any(math.isfinite(row.least) for _, row in lines):
         out.print(f"a .. b: lowest and highest of single groups; {first.groups} are too few for an interval")

@@ -171,12 +171,10 @@ def command(given: dict[str, Any]) -> str:
 
 
 def _print(summary: Summary) -> None:
-    from rich.markup import escape
-
     from polymodal.data.progress import console
 
     def say(line: str) -> None:
-        console.print(escape(line), soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
     for note in summary.notes:
         say(f"note: {note}")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from polymodal.core.errors import PolymodalError, nearest
+from polymodal.core.text import printable
 
 COMMANDS = {
     "demo": ("demo", "train MMCL on the embedded corpus, test it on every subset of modalities, write a report"),
@@ -45,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # torch's threads spin while they wait for each other: on a machine that also does something else, training took
     # four times as long as with threads that sleep. Must be set before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _write_anything()
+    _end_orderly()
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())
@@ -61,17 +66,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(name, words[len(name.split()) :])
     except PolymodalError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.stderr.close()
         return 0
     except OSError as error:
-        print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        print(f"error: {error.strerror or error}: {printable(str(error.filename or ''))}".rstrip(": "), file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print("stopped; the same command goes on where it was (a fit with --resume)", file=sys.stderr)
-        return 130
+        return 143 if isinstance(stopped, _Terminated) else 130
+
+
+def _write_anything() -> None:
+    """Let no character end a command: what the terminal's encoding does not have is written out."""
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
+def _end_orderly() -> None:
+    """Let SIGTERM do what Ctrl-C does: workers end, locks are let go, one sentence is said."""
+
+    def terminate(*_: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminate)
 
 
 def overview() -> str:

@@ -148,11 +148,10 @@ def _is_table(out: str) -> bool:
 
 
 def _print(measured: Measured) -> None:
-    from rich.console import Console
-
+    from polymodal.data.progress import screen
     from polymodal.measure.table import measures_table
 
-    Console(highlight=False).print(measures_table(measured))
+    screen().print(measures_table(measured))
 
 
 def _draw(measured: Measured, clip: str, name: str, *, plot: str | None, html: str | None) -> None:

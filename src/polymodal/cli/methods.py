@@ -70,13 +70,13 @@ def _print_all(infos: list[Any]) -> None:
 
 
 def _print_one(info: Any, presets: tuple[str, ...]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
+    from polymodal.data.progress import screen
     from polymodal.methods import method_options
 
-    out = Console(highlight=False)
+    out = screen()
     # The options have a table of their own below.
     about = info.summary.split("\nArgs:")[0].rstrip()
     out.print(f"[bold]{escape(info.id)}[/bold]\n{escape(about)}\n")

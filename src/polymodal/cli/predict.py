@@ -9,10 +9,11 @@ from mimetypes import guess_type
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from polymodal.cli.clips import names_of, place_of, with_progress
+from polymodal.cli.clips import check_outputs, names_of, place_of, with_progress
 from polymodal.cli.text import print_json
 from polymodal.core.errors import DataError, OptionError
 from polymodal.core.options import Count, Positive
+from polymodal.core.text import printable
 
 if TYPE_CHECKING:
     from polymodal.predict.predictor import Predictor
@@ -83,6 +84,7 @@ def predict(
 
     run, clips = _named(run, clips)
     _check(clips, transcript=transcript, live=live, json=json, csv=csv, files=[plot, html, out])
+    check_outputs(plot, html, out)
     torch.set_num_threads(threads)
     recogniser = Recogniser(asr_model, language, asr_device)
     predictor = Predictor.load(
@@ -98,7 +100,7 @@ def predict(
             if out:
                 _write_tables(timeline, Path(out), name)
         except DataError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {printable(str(error))}", file=sys.stderr)
             done.append({"clip": Path(clip).name, "error": str(error)})
             continue
         if csv:  # one table: the head once
@@ -154,11 +156,10 @@ def _one(predictor: Predictor, clip: str, transcript: str | None, utterances: st
 
 
 def _print(timeline: Timeline) -> None:
-    from rich.console import Console
-
+    from polymodal.data.progress import screen
     from polymodal.predict.table import timeline_table
 
-    Console(highlight=False).print(timeline_table(timeline))
+    screen().print(timeline_table(timeline))
 
 
 def _write(timeline: Timeline, clip: str, name: str, *, plot: str | None, html: str | None) -> None:
@@ -204,11 +205,12 @@ def _live(predictor: Predictor, clip: str | None, json: bool) -> int:
 @contextmanager
 def _screen(json: bool) -> Iterator[Any]:
     """Yield what shows a line: in place on a terminal, below each other elsewhere."""
-    from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-    console = Console(highlight=False)
+    from polymodal.data.progress import screen
+
+    console = screen()
     if json or not console.is_terminal:
         yield lambda text: print(text, flush=True)
         return

@@ -19,9 +19,9 @@ EXAMPLES = {
 
 def list() -> int:
     """List the runs that are there by name, and those that can be built from a corpus that you have."""
-    from rich.console import Console
     from rich.table import Table
 
+    from polymodal.data.progress import screen
     from polymodal.predict.ready.place import SHIPPED, figures, find_ready
     from polymodal.predict.ready.recipes import recipes
 
@@ -35,7 +35,7 @@ def list() -> int:
         if folder:
             where = "comes with polymodal" if folder.parent == SHIPPED else str(folder)
         table.add_row(name, recipe.about, f"{recipe.metric} {found['value']:.3f}" if found else "-", where)
-    Console(highlight=False).print(table)
+    screen().print(table)
     return 0
 
 

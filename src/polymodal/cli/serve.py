@@ -6,7 +6,7 @@ import os
 from functools import partial
 from typing import Literal
 
-from polymodal.core.options import Count, Natural, Positive
+from polymodal.core.options import Count, Natural, NotNegative, Positive
 
 EXAMPLES = {
     "serve": """\
@@ -32,6 +32,18 @@ def serve(
     queue: Natural = 8,
     time_limit: Positive = 120.0,
     token: str | None = None,
+    memory: Natural = 3072,
+    max_rows: Count = 1000,
+    max_text: Count = 20_000,
+    max_segments: Count = 2000,
+    max_words: Count = 20_000,
+    connections: Count = 256,
+    max_header: Positive = 16.0,
+    header_time: Positive = 10.0,
+    stall: Positive = 30.0,
+    upload_time: Positive = 600.0,
+    min_rate: NotNegative = 16.0,
+    log_rate: Count = 10,
     assets: str | None = None,
     asr_model: str | None = None,
     language: str | None = None,
@@ -50,6 +62,18 @@ def serve(
         queue: clips that may wait for a worker before more are refused with 429
         time_limit: seconds from the end of an upload to its answer
         token: what clients must send; default $POLYMODAL_TOKEN, where nobody sees it in the list of processes
+        memory: MiB that a worker may take beyond what it holds once loaded; 0 for any
+        max_rows: rows of features in a request
+        max_text: characters of a row, or of a segment of a transcript
+        max_segments: segments of a transcript
+        max_words: words of a transcript
+        connections: open at the same time before one more is refused with 503
+        max_header: KiB of a request's header
+        header_time: seconds in which a whole header must have come
+        stall: seconds without a byte, in either direction, after which a client is given up
+        upload_time: seconds in which an upload must be over
+        min_rate: KiB per second that an upload must have on average, once ten seconds have gone; 0 for any
+        log_rate: lines of a kind that are logged in a minute
         assets: folder with models that are not installed with packages; default $POLYMODAL_ASSETS
         asr_model: model of faster-whisper: a name (small), a folder, or owner/name on the hub; default the one that the
             run's corpus was transcribed with
@@ -80,9 +104,22 @@ def serve(
         queue=queue,
         time_limit=time_limit,
         token=os.environ.get("POLYMODAL_TOKEN") if token is None else token,
+        memory=memory,
+        max_rows=max_rows,
+        max_text=max_text,
+        max_segments=max_segments,
+        max_words=max_words,
+        connections=connections,
+        max_header=max_header,
+        header_time=header_time,
+        stall=stall,
+        upload_time=upload_time,
+        min_rate=min_rate,
+        log_rate=log_rate,
     )
     # What the workers leave of the machine goes to decoding and faces beside speech and prediction.
     threads = max(1, (os.cpu_count() or 1) // workers)
-    load = partial(load_predictor, run, assets, threads, Recogniser(asr_model, language, asr_device), abstain_at)
+    recogniser = Recogniser(asr_model, language, asr_device)
+    load = partial(load_predictor, run, assets, threads, recogniser, abstain_at, settings.limits, memory)
     start(load, settings, port=port, announce=lambda url: print(f"{run} is at {url}", flush=True))
     return 0

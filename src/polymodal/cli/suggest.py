@@ -65,9 +65,10 @@ def suggest(
 
 
 def _print(found: Suggestions, place: str) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from polymodal.data.progress import screen
 
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
     for column in ("", "clip" if found.clips else "sample", "predicted", "why"):
@@ -76,7 +77,7 @@ def _print(found: Suggestions, place: str) -> None:
         when = "" if one.start is None else f" {one.start:.1f}-{one.end:.1f} s"
         said = ", ".join("+".join(v) if isinstance(v, list) else str(v) for v in found.said[i].values())
         table.add_row(str(i + 1), escape(one.name) + when, escape(said), escape(found.reasons[i]))
-    console = Console(highlight=False)
+    console = screen()
     console.print(table)
     for note in found.notes:
         console.print(f"note: {escape(note)}", soft_wrap=True)

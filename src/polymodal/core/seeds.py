@@ -9,7 +9,7 @@ import numpy as np
 
 def derive_seed(*parts: object) -> int:
     """Return a 63-bit seed that is a pure function of ``parts`` (their ``str``), the same on every machine."""
-    digest = hashlib.sha256("\x1f".join(str(p) for p in parts).encode()).digest()
+    digest = hashlib.sha256("\x1f".join(str(p) for p in parts).encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from polymodal.core import DataError, Modality, nearest
 from polymodal.core.arrays import real_array
+from polymodal.core.text import clean, printable
 from polymodal.data.ragged import Array
 
 SENTIMENT = (-3.0, 3.0)
@@ -65,7 +66,7 @@ def word_of(value: Any, what: str) -> str | None:
         raise DataError(
             f"{what} is a {type(value).__name__}, expected text; store strings, and None where there is none"
         )
-    return str(value)
+    return clean(str(value))
 
 
 def text_of(value: Any, what: str) -> str | None:
@@ -82,7 +83,7 @@ def name_of(value: Any, what: str) -> str:
     """
     value = _single(value)
     if isinstance(value, (str, int, np.integer)) or (isinstance(value, (float, np.floating)) and np.isfinite(value)):
-        return str(value)
+        return printable(str(value))
     found = "missing" if _is_missing(value) else f"a {type(value).__name__}"
     raise DataError(f"{what} is {found}, expected text or a number; give every sample one")
 

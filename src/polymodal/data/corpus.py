@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -208,6 +209,7 @@ class Corpus:
         extraction: how its features were made from clips (see ``media.folder.extract``), so that a run trained on it
             can be applied to a clip; None where that is not known.
         stored_hash, stored_normalizer: written by the store, so that a memory-mapped corpus need not be read for them.
+        stored_in: folder of the store, for its checksums (see ``data.store.verify``).
     """
 
     name: str
@@ -219,6 +221,7 @@ class Corpus:
     extraction: dict[str, Any] | None = field(default=None, repr=False, compare=False)
     stored_hash: str | None = None
     stored_normalizer: Normalizer | None = field(default=None, repr=False, compare=False)
+    stored_in: Path | None = field(default=None, repr=False, compare=False)
 
     def __getitem__(self, split: str) -> Split:
         try:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.core import DataError
+from polymodal.core.files import check_regular
 from polymodal.data.pickle_limits import Excess, Limits
 from polymodal.data.pickle_values import Refused
 from polymodal.data.unpickler import Unpickler
@@ -50,6 +51,7 @@ def read_pickle(path: str | Path) -> Any:
             memory than a file of its size should; nothing in it is printed but names and types.
     """
     file = Path(path)
+    check_regular(file)
     try:
         with file.open("rb") as stream:
             size = file.stat().st_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -13,6 +14,9 @@ from typing import Any, Generic, Self, TypeVar
 
 from polymodal._worker import begin
 from polymodal.core import OptionError
+
+REACHED = 5.0
+"""Seconds in which a Ray cluster must accept a connection."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -57,6 +61,9 @@ class Processes(Generic[T, R]):
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if error is not None:  # nobody waits for what is under way; it will be missing, not broken
             self._stop.set()
+            # A decoder may not look at the event for long, and no executor before Python 3.14 has a public way.
+            for process in list((self._pool._processes or {}).values()):
+                process.kill()
         self._pool.shutdown(cancel_futures=True)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -103,6 +110,18 @@ class Processes(Generic[T, R]):
             yield task, self._died if died else self._result(future)
 
 
+def _check_reachable(address: str) -> None:
+    """Raise OptionError where nobody answers at a host and port: Ray itself would try for minutes, and say nothing."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OptionError(f"no Ray cluster at {address!r} ({reason}); start one with: ray start --head") from None
+
+
 @contextmanager
 def joined_cluster(workers: int, address: str) -> Iterator[None]:
     """Join a Ray cluster while the block runs; one that was joined before is left as it is.
@@ -120,6 +139,7 @@ def joined_cluster(workers: int, address: str) -> Iterator[None]:
         raise OptionError("Ray is not installed; try: pip install 'polymodal[scale]'") from None
     joined = not ray.is_initialized()
     if joined:
+        _check_reachable(address)
         local: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False}
         try:
             ray.init(

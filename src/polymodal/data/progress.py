@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
-console = Console(stderr=True, highlight=False)
+from polymodal.core.text import printable
+
+
+class Plain(Console):
+    """A console that what it prints cannot command: names and texts are of strangers."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """As rich does, without what a terminal would obey."""
+        return super().render_str(printable(text), **options)
+
+
+console = Plain(stderr=True, highlight=False, markup=False)
 """Where people are talked to; standard output is left for data."""
+
+
+def screen() -> Console:
+    """Return standard output for tables; what is put into them is to be escaped (``rich.markup.escape``)."""
+    return Plain(highlight=False)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from polymodal.core import DataError, OptionError, nearest
+from polymodal.core.files import check_regular
 from polymodal.core.options import Count, FoldScheme, Rule, options_of, read_options, read_value, split_source
 from polymodal.data import csd, magbert, mmsa
 from polymodal.data.columns import choose, keys_of, split_name
@@ -116,6 +117,7 @@ def _open_path(path: Path) -> Opened:
         if not any(path.glob("*.csd")):
             raise DataError(f"{path} is a folder with neither polymodal.json (a store) nor .csd files; check the path")
         return csd.read, (path,)
+    check_regular(path)
     try:
         with path.open("rb") as stream:
             head = stream.read(4)

@@ -6,15 +6,18 @@ Importing this costs no torch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
+from polymodal.core.errors import PolymodalError
+from polymodal.core.options import Positive
 from polymodal.data.ragged import Array
 
 if TYPE_CHECKING:
-    from polymodal.core import Batch, Stream
+    from polymodal.core import Batch, Schema, Stream
 
 CLIP = 10.0
 """Standardised features are clipped to +-CLIP: a single absurd reading must not decide a prediction."""
@@ -52,6 +55,28 @@ class Normalizer:
             {n: np.asarray(d["mean"], np.float32) for n, d in data.items()},
             {n: np.asarray(d["std"], np.float32) for n, d in data.items()},
         )
+
+
+class StatisticsRecord(TypedDict):
+    """Of one modality, as JSON holds it."""
+
+    mean: list[float]
+    std: list[Positive]
+
+
+def check_statistics(
+    place: object, held: Mapping[str, StatisticsRecord], schema: Schema, remedy: str, error: type[PolymodalError]
+) -> None:
+    """Raise ``error`` where statistics are not those of the modalities of ``schema`` that are standardised."""
+    wanted = {m.name: m.shape[0] if m.shape else m.width for m in schema.modalities if m.normalize and m.kind != "text"}
+    for name in sorted(wanted.keys() | held.keys()):
+        if name not in held:
+            raise error(f"{place}: {name} is missing; {remedy}")
+        if name not in wanted:
+            raise error(f"{place}: {name} is no modality that is standardised; {remedy}")
+        for key, numbers in (("mean", held[name]["mean"]), ("std", held[name]["std"])):
+            if len(numbers) != wanted[name]:
+                raise error(f"{place}: {name}.{key} must be {wanted[name]} numbers, got {len(numbers)}; {remedy}")
 
 
 def standardise(batch: Batch, normalizer: Normalizer) -> Batch:

@@ -5,21 +5,24 @@ A store is a folder that ``datasets.load_from_disk`` opens too, plus ``polymodal
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from polymodal.core import DataError, Modality, Schema, Target
+from polymodal.core.records import digest_of, read_record
 from polymodal.core.tasks import refuse_foreign
 from polymodal.data.corpus import Column, Corpus, Split
 from polymodal.data.pixels import at_rest
 from polymodal.data.ragged import Ragged
-from polymodal.data.standardise import Normalizer
+from polymodal.data.standardise import Normalizer, StatisticsRecord, check_statistics
 
 MARK = "polymodal.json"
 
@@ -44,6 +47,9 @@ def write_store(corpus: Corpus, destination: str | Path) -> Path:
         raise DataError(f"{folder} exists already; choose another folder or remove it first")
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     datasets.disable_progress_bars()
+    for name in corpus.splits:
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise DataError(f"split {name!r} is to name a folder of the store; call it by letters, digits, '-' or '_'")
     try:
         # A fingerprint of ours: to make its own, datasets would hold a second copy of the table in memory.
         tables = {
@@ -60,6 +66,7 @@ def write_store(corpus: Corpus, destination: str | Path) -> Path:
             "normalizer": corpus.normalizer.to_dict() if "train" in corpus.splits else None,
             "notes": list(corpus.notes),
             "extraction": corpus.extraction,
+            "checksums": {name: _checksum(partial / name) for name in tables},
         }
         (partial / MARK).write_text(json.dumps(about))
         partial.rename(folder)
@@ -70,6 +77,53 @@ def write_store(corpus: Corpus, destination: str | Path) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def verify(corpus: Corpus) -> Corpus:
+    """Return ``corpus`` if the store it was opened from is as it was written; one without checksums is believed.
+
+    Reads every file of the store once.
+
+    Raises:
+        DataError: a split whose files have changed.
+    """
+    if corpus.stored_in is None:
+        return corpus
+    folder = corpus.stored_in
+    for name, wanted in (_state(folder).get("checksums") or {}).items():
+        if _checksum(folder / name) != wanted:
+            raise DataError(
+                f"split {name!r} of the store {folder} is not what was written: its checksum differs; convert or "
+                "extract the corpus again"
+            )
+    return corpus
+
+
+def _checksum(folder: Path) -> str:
+    """Return a digest of the features of a split, whatever files Arrow has put them into."""
+    digest = hashlib.sha256()
+    try:
+        for file in sorted(folder.glob("*.arrow")):
+            digest.update(f"{file.name} {digest_of(file)}\n".encode())
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}; convert the corpus again") from None
+    return digest.hexdigest()
+
+
+class _StateRecord(TypedDict):
+    """``polymodal.json``."""
+
+    name: str
+    schema: dict[str, Any]
+    hash: str
+    normalizer: dict[str, StatisticsRecord] | None
+    notes: list[str]
+    extraction: NotRequired[dict[str, Any] | None]
+    checksums: NotRequired[dict[str, str]]
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    return dict(read_record(folder / MARK, _StateRecord, "convert the corpus again", DataError))
 
 
 def _table(schema: Schema, split: Split) -> Any:
@@ -121,13 +175,16 @@ def read_store(path: str | Path) -> Corpus:
         raise DataError(
             f"{folder} is not a polymodal store (no {MARK}); make one with: polymodal data convert SRC {folder}"
         )
+    about = _state(folder)
     try:
-        about = json.loads((folder / MARK).read_text())
         tables = datasets.load_from_disk(str(folder))
         refuse_foreign([target["task"] for target in about["schema"]["targets"]], f"store {folder}")
         schema = Schema.from_dict(about["schema"])
         splits = {name: _split(schema, table.data) for name, table in tables.items()}
-        normalizer = Normalizer.from_dict(about["normalizer"]) if about["normalizer"] is not None else None
+        held = about["normalizer"]
+        if held is not None:
+            check_statistics(f"{folder / MARK}: normalizer", held, schema, "convert the corpus again", DataError)
+        normalizer = Normalizer.from_dict(held) if held is not None else None
         return Corpus(
             name=about["name"],
             source=str(path),
@@ -137,8 +194,9 @@ def read_store(path: str | Path) -> Corpus:
             extraction=about.get("extraction"),
             stored_hash=about["hash"],
             stored_normalizer=normalizer,
+            stored_in=folder,
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise DataError(f"store {folder} is damaged ({error}); convert the corpus again") from None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from polymodal.core.text import cell
 from polymodal.measure.measures import Measure
 from polymodal.media.types import Segment
 
@@ -119,7 +120,7 @@ def to_csv(tables: Sequence[Measured]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, names, restval=None, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({name: cell(value) for name, value in line.items()} for line in lines)
     return out.getvalue()
 
 

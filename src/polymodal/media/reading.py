@@ -180,15 +180,19 @@ class Reading:
             for segment in self._cutter.closed(self._settled(piece.time)):
                 yield self._utterance(segment)
             self._forget()
-            if self._progress is not None and self.position >= self._told + 0.25:
-                self._told = self.position
-                self._progress(self.position)
+            if self.position >= self._told + 0.25:
+                self._tell_progress()
         if self._speech is not None:
             self._spoke(self._timed("speech", self._speech.finish))
         for segment in self._cutter.finish(self.position):
             yield self._utterance(segment)
         self.notes += self._media.notes if self._media is not None else []
         self._tell()
+
+    def _tell_progress(self) -> None:
+        if self._progress is not None:
+            self._told = self.position
+            self._progress(self.position)
 
     def _tell(self) -> None:
         """Note what is there and says nothing, and what the transcript is worth."""
@@ -257,6 +261,7 @@ class Reading:
             self._words = [w for w in self._words if w.end >= needed]
 
     def _utterance(self, segment: Segment) -> Utterance:
+        self._tell_progress()  # thousands of utterances may end at the same time, and whoever waits may have gone
         start, end = segment.start, segment.end
         if not segment.text:
             while self._transcripts and (not self._live or self._transcripts[0].done()):

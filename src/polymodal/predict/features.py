@@ -11,6 +11,7 @@ import numpy as np
 
 from polymodal.core import Batch, DataError, Modality, nearest
 from polymodal.core.arrays import real_array
+from polymodal.core.text import clean
 from polymodal.data.columns import text_of
 from polymodal.data.corpus import build_split
 from polymodal.data.encode import BATCH, Encoder, _plugin, is_plugin, transformer_encoder
@@ -90,7 +91,7 @@ class Features:
             return None
         if isinstance(value, str):
             if modality.kind == "text" or modality.name in self._specs:
-                return value
+                return clean(value)
             raise DataError(f"{name}: {modality.name} is text, the run wants {modality.form}")
         if modality.kind == "text":
             return text_of(value, f"{name}: {modality.name}")

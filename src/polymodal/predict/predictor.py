@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from polymodal.audit.shapley import CHUNK
 from polymodal.core import DataError, OptionError, Target
+from polymodal.core.limits import Limits
+from polymodal.core.text import clean
 from polymodal.media.extraction import AS_RECORDED, CHOICES, Recogniser
 from polymodal.media.types import Frame, Samples, Segment, Source, Utterance
 from polymodal.predict.clips import Clips, open_clips
@@ -38,6 +40,7 @@ class Predictor:
         threads: of extraction.
         recogniser: of speech, where it is not to be the one that the run's corpus was transcribed with.
         abstain_at: mean error to be kept by staying silent where that is not sure; None to answer always.
+        limits: the most that is taken of rows and transcripts.
 
     Raises:
         RunError: weights or statistics that cannot be read.
@@ -53,8 +56,9 @@ class Predictor:
         threads: int = 2,
         recogniser: Recogniser = AS_RECORDED,
         abstain_at: float | None = None,
+        limits: Limits = Limits(),  # noqa: B008 (never changed)
     ) -> None:
-        self.run, self.level, self.abstain_at = run, level, abstain_at
+        self.run, self.level, self.abstain_at, self._limits = run, level, abstain_at, limits
         self.name = run.path.resolve().name
         self._assets, self._threads, self._recogniser = assets, threads, recogniser
         self._judge = Judge(run, level, abstain_at)
@@ -70,18 +74,28 @@ class Predictor:
         threads: int = 2,
         recogniser: Recogniser = AS_RECORDED,
         abstain_at: float | None = None,
+        limits: Limits = Limits(),  # noqa: B008
     ) -> Predictor:
         """Open a run folder, a ready run by its name, or a run on a hub as ``org/name``.
 
         Raises:
             RunError, OptionError: as the class; no such run.
         """
-        from polymodal.predict.hub import resolve
+        path, name = Path(run), ""
+        if not path.exists():
+            from polymodal.predict.hub import resolve
 
-        path = Path(run)
-        opened = Run.load(path if path.exists() else resolve(str(run)))
-        found = cls(opened, assets=assets, level=level, threads=threads, recogniser=recogniser, abstain_at=abstain_at)
-        found.name = found.name if path.exists() else str(run)
+            path, name = resolve(str(run)), str(run)
+        found = cls(
+            Run.load(path),
+            assets=assets,
+            level=level,
+            threads=threads,
+            recogniser=recogniser,
+            abstain_at=abstain_at,
+            limits=limits,
+        )
+        found.name = name or found.name
         return found
 
     @property
@@ -120,7 +134,8 @@ class Predictor:
             progress: called with the seconds of the clip that are done.
 
         Raises:
-            DataError: the clip or transcript cannot be read, or there is nothing in the clip that the run can use.
+            DataError: the clip or transcript cannot be read or is too large, or there is nothing in the clip that the
+                run can use.
             OptionError: a transcript and ``utterances`` that contradict each other.
             RunError: the run cannot be applied to clips.
         """
@@ -145,21 +160,25 @@ class Predictor:
         seconds["total"] = round(time.perf_counter() - began, 3)
         return self._timeline(reading.info.name, duration, moments, notes, seconds)
 
-    def predict_features(self, rows: Sequence[Row]) -> Timeline:
+    def predict_features(self, rows: Sequence[Row], *, progress: Callable[[float], None] | None = None) -> Timeline:
         """Return what the run says about features; every row is a moment at time 0.
 
         Args:
             rows: per sample, modality -> array of the run's shape (``(time, width)``, or ``(width,)`` for a vector),
                 text, or None; a modality that is left out is absent. Encoded modalities take text or states.
+            progress: called now and then, with 0.0; what it raises ends the work.
 
         Raises:
-            DataError: an unknown modality or a wrong shape; names the row.
+            DataError: an unknown modality or a wrong shape, names the row; more than is taken.
         """
         began = time.perf_counter()
+        self._limits.check_rows(rows)
         moments: list[Moment] = []
         for start in range(0, len(rows), CHUNK):
+            if progress is not None:
+                progress(0.0)
             part = rows[start : start + CHUNK]
-            told = [next((v for v in row.values() if isinstance(v, str)), "") for row in part]
+            told = [clean(next((v for v in row.values() if isinstance(v, str)), "")) for row in part]
             segments = [Segment(0.0, 0.0, text) for text in told]
             moments += self._judge.moments(part, segments, [f"row {start + i}" for i in range(len(part))])
         if not moments:
@@ -192,7 +211,9 @@ class Predictor:
             raise OptionError(f"a transcript says where utterances are; leave out the transcript or {utterances!r}")
         from polymodal.media.words.transcripts import read_transcript
 
-        return read_transcript(transcript), "transcript"
+        segments = read_transcript(transcript)
+        self._limits.check_transcript(f"the transcript {transcript}", [segment.text for segment in segments])
+        return segments, "transcript"
 
     def _read(self, reading: Reading) -> tuple[list[Moment], dict[str, float]]:
         """Return the moments of a clip and the seconds that judging them took."""

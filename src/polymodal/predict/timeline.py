@@ -9,6 +9,7 @@ from typing import Any
 
 from polymodal.core import Target
 from polymodal.core.tasks import refuse_foreign
+from polymodal.core.text import cell
 from polymodal.media.types import Word
 from polymodal.predict.together import Together
 from polymodal.train.novelty import Unlike
@@ -209,7 +210,7 @@ class Timeline:
         out = io.StringIO()
         writer = csv.DictWriter(out, list(rows[0]) if rows else ["clip"], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
         return out.getvalue()
 
     def _row(self, moment: Moment) -> dict[str, Any]:

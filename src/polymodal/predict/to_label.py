@@ -9,6 +9,7 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from polymodal.core.text import cell
 from polymodal.media.folder.label_studio import interface, task
 from polymodal.media.folder.locate import SOUND
 from polymodal.predict.files import write_whole
@@ -41,7 +42,9 @@ def to_csv(found: Suggestions, folder: Path) -> str:
     rows = []
     for i, one in enumerate(found.chosen):
         row: dict[str, Any] = (
-            {"clip": str(PurePosixPath(Path(from_here).as_posix()) / one.name)} if found.clips else {"id": one.name}
+            {"clip": _relative(PurePosixPath(Path(from_here).as_posix()) / one.name)}
+            if found.clips
+            else {"id": one.name}
         )
         row |= {"start": one.start, "end": one.end} if timed else {}
         row |= {"text": one.text, "reason": found.reasons[i]}
@@ -51,8 +54,13 @@ def to_csv(found: Suggestions, folder: Path) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
     return out.getvalue()
+
+
+def _relative(path: PurePosixPath) -> str:
+    """Return a path that no spreadsheet takes for a formula, and that still leads to the clip."""
+    return str(path) if cell(str(path)) == str(path) else f"./{path}"
 
 
 def tasks(found: Suggestions) -> list[dict[str, Any]]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import shlex
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from polymodal.core import RunError, Schema, Target
 from polymodal.core.conditions import COMPLETE
+from polymodal.core.records import read_lines, read_record
 from polymodal.report.rows import Row, score_rows
 from polymodal.train.members import members_of
+from polymodal.train.records import EpochRecord, ResultRecord, RunRecord, schema_of
 
 Array = np.ndarray[Any, Any]
 
@@ -76,7 +79,8 @@ def read_run(path: Path, evaluation: str = "evaluation") -> Run:
         raise RunError(f"there is no run folder {path}; polymodal fit makes one")
     if not (path / "run.json").is_file():
         raise RunError(f"{path} is not a run folder: it has no run.json; give the folder that polymodal fit wrote")
-    info = _read_json(path / "run.json")
+    info: Any = read_record(path / "run.json", RunRecord, "restore it or make the run again")
+    schema_of(info, path / "run.json")
     missing = [key for key in _ASKED + _NOTED if key not in info]
     if missing:
         raise RunError(f"{path / 'run.json'} has no {missing[0]!r}; it was not written by polymodal fit")
@@ -86,13 +90,7 @@ def read_run(path: Path, evaluation: str = "evaluation") -> Run:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file} cannot be read ({error}); restore it or make the run again") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{file} does not hold a JSON object; restore it or make the run again")
-    return content
+    return read_record(file, dict[str, Any], "restore it or make the run again")
 
 
 def read_epochs(run: Run) -> dict[str, list[dict[str, Any]]]:
@@ -106,12 +104,8 @@ def read_epochs(run: Run) -> dict[str, list[dict[str, Any]]]:
         if not file.is_file():
             continue
         epochs: dict[int, dict[str, Any]] = {}
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                epoch = json.loads(line)
-                epochs[int(epoch["epoch"])] = epoch
-            except (ValueError, KeyError, TypeError) as error:
-                raise RunError(f"{file} line {number} is not an epoch; remove the line or resume the run") from error
+        for epoch in read_lines(file, EpochRecord, "remove the line or resume the run"):
+            epochs[epoch["epoch"]] = dict(epoch)
         if epochs:
             found[name] = [epochs[e] for e in sorted(epochs)]
     return found
@@ -123,7 +117,8 @@ def best_epochs(run: Run, epochs: dict[str, list[dict[str, Any]]]) -> dict[str, 
     for name, lines in epochs.items():
         file = run.members[name] / "result.json"
         marked = [line["epoch"] for line in lines if line.get("best")]
-        kept = _read_json(file).get("best_epoch") if file.is_file() else None
+        remedy = "restore it or make the run again"
+        kept = read_record(file, ResultRecord, remedy)["best_epoch"] if file.is_file() else None
         if kept is None and marked:
             kept = marked[-1]
         if kept is not None:
@@ -163,5 +158,5 @@ def read_fused(run: Run) -> tuple[Array, list[str]] | None:
             return content["fused"], [str(i) for i in content["id"]]
     except KeyError:
         return None  # the method has no fused representation
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise RunError(f"{file} cannot be read ({error}); run polymodal evaluate again") from error

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from polymodal.core import Estimate, RunError, nearest
+from polymodal.core.text import cell
 from polymodal.report.metrics import MISSING, arrow, is_percent, label, of_one_class, write_value
 from polymodal.report.rows import Row, score_rows
 
@@ -250,7 +251,7 @@ def to_csv(rows: Sequence[Row]) -> str:
     writer.writeheader()
     for row in rows:
         values = {name: getattr(row, name) for name in writer.fieldnames} | {"seeds": ";".join(map(str, row.seeds))}
-        writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()})
+        writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else cell(v) for k, v in values.items()})
     return buffer.getvalue()
 
 

@@ -63,6 +63,7 @@ def create_app(load: Callable[[], Predicts], settings: Settings, scratch: Scratc
 def _add_routes(app: FastAPI, settings: Settings) -> None:
     page = files("polymodal.serve") / "static" / "index.html"
 
+    @app.head("/", include_in_schema=False)
     @app.get("/", include_in_schema=False)
     async def index() -> FileResponse:
         return FileResponse(str(page), media_type="text/html; charset=utf-8")
@@ -75,6 +76,7 @@ def _add_routes(app: FastAPI, settings: Settings) -> None:
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", openapi_extra=HEALTH, summary="Whether requests are taken", response_class=JSONResponse)
     async def health() -> JSONResponse:
         draining, alive = app.state.desk.draining, app.state.pool.alive
@@ -93,6 +95,7 @@ def _add_routes(app: FastAPI, settings: Settings) -> None:
         }
         return JSONResponse(about, 200 if status == "ready" else 503)
 
+    @app.head("/metrics", include_in_schema=False)
     @app.get("/metrics", openapi_extra=METRICS, summary="Counters for Prometheus", response_class=Response)
     async def metrics() -> Response:
         return Response(app.state.desk.metrics.text, media_type=CONTENT_TYPE_LATEST)

@@ -65,7 +65,10 @@ class Guard:
         if self._settings.loopback and not is_loopback(_without_port(host)):
             sentence = f"this service is for its own machine, not for {host[:100]!r}"
             raise Refusal(421, sentence, "open it as http://127.0.0.1, or let the proxy set Host to localhost")
-        if method != "GET" and headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        if method not in ("GET", "HEAD") and headers.get("sec-fetch-site", "same-origin") not in (
+            "same-origin",
+            "none",
+        ):
             raise Refusal(403, "pages of other sites may not use this service", "use its own page, or a program")
         if not _is_public(path):
             self._check_token(headers.get("authorization", ""))

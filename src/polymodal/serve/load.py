@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from polymodal.core import PolymodalError
+from polymodal.core.limits import Limits, limit_memory
 from polymodal.media.extraction import AS_RECORDED, Recogniser
 
 if TYPE_CHECKING:
@@ -19,8 +20,14 @@ def load_predictor(
     threads: int,
     recogniser: Recogniser = AS_RECORDED,
     abstain_at: float | None = None,
+    limits: Limits = Limits(),  # noqa: B008 (never changed)
+    memory: int = 0,
 ) -> Predictor:
     """Return the predictor of ``run``, its extractors loaded.
+
+    Args:
+        limits: the most that is taken of rows and transcripts.
+        memory: MiB that this process may take beyond what it holds once all is loaded; 0 for any.
 
     Raises:
         RunError, OptionError: no such run, one that cannot be read, or one that cannot promise ``abstain_at``.
@@ -30,11 +37,14 @@ def load_predictor(
     from polymodal.predict.predictor import Predictor
 
     torch.set_num_threads(1)
-    predictor = Predictor.load(run, assets=assets, threads=threads, recogniser=recogniser, abstain_at=abstain_at)
+    predictor = Predictor.load(
+        run, assets=assets, threads=threads, recogniser=recogniser, abstain_at=abstain_at, limits=limits
+    )
     # The first clip loads decoder, speech and faces; let that not be a client's. A run that no clip suits says so
     # when a clip comes, and answers features all the same.
     with suppress(PolymodalError):
         predictor.predict(_first_clip(), name="the first clip")
+    limit_memory(memory)
     return predictor
 
 

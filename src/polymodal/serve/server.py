@@ -15,10 +15,10 @@ from fastapi import FastAPI
 
 from polymodal.core import OptionError
 from polymodal.serve.app import create_app
+from polymodal.serve.connection import BACKLOG, connections_of
+from polymodal.serve.quiet import calm
 from polymodal.serve.settings import Settings
 from polymodal.serve.worker import Predicts
-
-BACKLOG = 2048
 
 GRACE = 5
 """Seconds for the last bytes of answers once there is nothing left to do."""
@@ -31,12 +31,17 @@ class Server(uvicorn.Server):
 
     Args:
         app: made by ``create_app``.
+        settings: limits of connections.
     """
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
+                http=connections_of(settings),  # type: ignore[arg-type]  # uvicorn calls it, and asks no more of it
+                ws="none",
+                h11_max_incomplete_event_size=settings.max_header_bytes,
+                backlog=BACKLOG,
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -84,13 +89,14 @@ def serve(
     """
     # Torch in the workers, which inherit this: with a process per prediction, threads would only fight for cores.
     os.environ["OMP_NUM_THREADS"] = "1"
+    calm(settings.log_rate)
     with _bind(settings.host, port) as listening:
         asyncio.run(_serve(create_app(load, settings), listening, announce))
 
 
 def _bind(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server(
+        listening = socket.create_server(
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG
         )
     except (OSError, OverflowError) as error:
@@ -98,6 +104,9 @@ def _bind(host: str, port: int) -> socket.socket:
         raise OptionError(
             f"cannot listen on port {port} of {host} ({reason}); choose another --port, or 0 for a free one"
         ) from None
+    # Connections inherit it; without, a kept-alive client waits 40 ms for the second packet of every answer.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 async def _serve(app: FastAPI, listening: socket.socket, announce: Callable[[str], None]) -> None:
@@ -105,4 +114,4 @@ async def _serve(app: FastAPI, listening: socket.socket, announce: Callable[[str
     async with app.router.lifespan_context(app):
         host, port = listening.getsockname()[:2]
         announce(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
-        await Server(app).serve(sockets=[listening])
+        await Server(app, app.state.desk.settings).serve(sockets=[listening])

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from polymodal.core import OptionError
-from polymodal.core.options import Count, Natural, Positive, settle
+from polymodal.core.limits import Limits
+from polymodal.core.options import Count, Natural, NotNegative, Positive, settle
 
 MIB = 2**20
 
@@ -24,6 +25,18 @@ class Settings:
         queue: uploads that may wait for a worker; one more is refused with 429.
         time_limit: seconds from the end of the upload to the answer.
         token: what clients must send as ``Authorization: Bearer TOKEN``; None lets everybody in.
+        memory: MiB that a worker may take beyond what it holds once loaded; 0 for any.
+        max_rows: rows of features in a request.
+        max_text: characters of a row, or of a segment of a transcript.
+        max_segments: segments of a transcript.
+        max_words: words of a transcript.
+        connections: that are open at the same time; one more is refused with 503.
+        max_header: KiB of a request's header.
+        header_time: seconds in which a whole header must have come.
+        stall: seconds without a byte, in either direction, after which a client is given up.
+        upload_time: seconds in which an upload must be over.
+        min_rate: KiB per second that an upload must have on average, once ten seconds have gone; 0 for any.
+        log_rate: lines of a kind that are logged in a minute.
 
     Raises:
         OptionError: a limit that allows nothing, or no token on an address that other machines reach.
@@ -37,6 +50,18 @@ class Settings:
     queue: Natural = 8
     time_limit: Positive = 120.0
     token: str | None = None
+    memory: Natural = 3072
+    max_rows: Count = 1000
+    max_text: Count = 20_000
+    max_segments: Count = 2000
+    max_words: Count = 20_000
+    connections: Count = 256
+    max_header: Positive = 16.0
+    header_time: Positive = 10.0
+    stall: Positive = 30.0
+    upload_time: Positive = 600.0
+    min_rate: NotNegative = 16.0
+    log_rate: Count = 10
 
     def __post_init__(self) -> None:
         settle("service", self)
@@ -57,6 +82,16 @@ class Settings:
     def max_bytes(self) -> int:
         """Largest body of a request."""
         return int(self.max_upload * MIB)
+
+    @property
+    def max_header_bytes(self) -> int:
+        """Largest header of a request."""
+        return int(self.max_header * 1024)
+
+    @property
+    def limits(self) -> Limits:
+        """The most that is taken of rows and transcripts."""
+        return Limits(self.max_rows, self.max_text, self.max_segments, self.max_words)
 
     @property
     def places(self) -> int:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from polymodal.core import DataError, PolymodalError
+from polymodal.core.limits import TooMuchError, out_of_memory
 from polymodal.serve.messages import Answer, Crash, Failure, Progress, Ready, Task
 
 EVERY = 0.2
@@ -42,7 +43,9 @@ class Predicts(Protocol):
         """Return the timeline of a clip."""
         ...
 
-    def predict_features(self, rows: Sequence[Mapping[str, Any]]) -> Any:
+    def predict_features(
+        self, rows: Sequence[Mapping[str, Any]], *, progress: Callable[[float], None] | None = None
+    ) -> Any:
         """Return the timeline of rows of features."""
         ...
 
@@ -95,9 +98,12 @@ def _end_with_parent() -> None:
 
 def _answer(predictor: Predicts, task: Task, connection: Connection) -> Answer | Failure | Crash:
     try:
-        timeline = _read_rows(predictor, task.rows) if task.rows else _watch_clip(predictor, task, connection)
+        read = _read_rows if task.rows else _watch_clip
+        timeline = read(predictor, task, connection)
         body = json.dumps(timeline | {"run": task.run}, allow_nan=False).encode()
         return Answer(body, timeline["duration"], timeline["seconds"])
+    except TooMuchError as error:
+        return Failure(413, _without_folder(str(error), task))
     except PolymodalError as error:
         return Failure(422, _without_folder(str(error), task))
     except _TooLongError:
@@ -105,20 +111,34 @@ def _answer(predictor: Predicts, task: Task, connection: Connection) -> Answer |
         return Failure(413, sentence)
     except _CancelledError:
         return Failure(499, "the client has gone")
-    except Exception:  # noqa: BLE001 (a defect must cost one answer, not the worker; the report goes to the log)
+    except Exception as error:  # noqa: BLE001 (a defect must cost one answer, not the worker; the report goes to the log)
+        if out_of_memory(error):
+            return Failure(413, f"{task.name} needs more memory than one request may take; send less of it")
         return Crash(traceback.format_exc())
 
 
-def _read_rows(predictor: Predicts, path: Path) -> dict[str, Any]:
+def _read_rows(predictor: Predicts, task: Task, connection: Connection) -> dict[str, Any]:
+    assert task.rows is not None
+
+    def progress(_: float) -> None:
+        _heed(connection)
+
     try:
-        content = json.loads(path.read_bytes(), parse_int=float)  # a whole number of any length is a number
+        content = json.loads(task.rows.read_bytes(), parse_int=float)  # a whole number of any length is a number
     except (ValueError, RecursionError) as error:
         raise DataError(f'the body is no JSON that can be read ({error}); send {{"rows": [...]}}') from None
     rows = content.get("rows") if isinstance(content, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError('the body must be {"rows": [{"MODALITY": values, ...}, ...]}; see /openapi.json')
-    result: dict[str, Any] = predictor.predict_features(rows).to_dict()
+    result: dict[str, Any] = predictor.predict_features(rows, progress=progress).to_dict()
     return result
+
+
+def _heed(connection: Connection) -> None:
+    """Raise _CancelledError where that is what has come: nothing else does while a task is being done."""
+    if connection.poll():
+        connection.recv()
+        raise _CancelledError
 
 
 def _watch_clip(predictor: Predicts, task: Task, connection: Connection) -> dict[str, Any]:
@@ -131,9 +151,7 @@ def _watch_clip(predictor: Predicts, task: Task, connection: Connection) -> dict
 
     def progress(seconds: float) -> None:
         nonlocal told
-        if connection.poll():  # nothing but a Cancel comes while a task is being done
-            connection.recv()
-            raise _CancelledError
+        _heed(connection)
         if seconds > task.longest:  # whatever the container said
             raise _TooLongError
         if time.monotonic() - told >= EVERY:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polymodal.core import OptionError, RunError
+from polymodal.core.errors import OptionError
+from polymodal.core.records import read_record
 from polymodal.score.selective import Step
+from polymodal.train.records import CalibrationRecord
 
 FILE = "calibration.json"
 LEVELS = (0.5, 0.8, 0.9, 0.95)
@@ -41,11 +42,9 @@ class Calibration:
         file = folder / FILE
         if not file.is_file():
             return None
-        try:
-            data = json.loads(file.read_text())
-            found = cls(tuple(data["seeds"]), {frozenset(s["present"]): s["targets"] for s in data["subsets"]})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{file} cannot be read ({error}); delete it, or make it again with fit --resume") from None
+        data = read_record(file, CalibrationRecord, "delete it, or make it again with fit --resume")
+        figures: Any = {frozenset(s["present"]): s["targets"] for s in data["subsets"]}
+        found = cls(tuple(data["seeds"]), figures)
         known = any(_measured(f) for targets in found.figures.values() for f in targets.values())
         return found if known and found.seeds == tuple(seeds) else None
 

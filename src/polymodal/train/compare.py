@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.core import DataError, OptionError, RunError, Target, nearest
+from polymodal.core import DataError, OptionError, Target, nearest
 from polymodal.core.conditions import COMPLETE
+from polymodal.core.records import read_record
 from polymodal.score import (
     align,
     holm,
@@ -22,6 +22,7 @@ from polymodal.score import (
     told_apart,
 )
 from polymodal.train.evaluate import evaluate
+from polymodal.train.records import ScoresRecord
 from polymodal.train.run import Run
 
 Array = np.ndarray[Any, Any]
@@ -61,7 +62,7 @@ class PairedTest:
         """The result in words."""
         better = (self.difference > 0) == self.higher_is_better
         verdict = "better" if better else "worse"
-        sure = verdict if self.told else f"{verdict}, but it may be luck"
+        sure = verdict if self.told else f"{verdict}, but it may be luck" if self.difference else "no difference"
         known = math.isfinite(self.low)
         between = f"[{self.low:+.4f}, {self.high:+.4f}]" if known else f"(no interval: {self.groups} groups)"
         return (
@@ -75,10 +76,7 @@ def load_scores(run: Run) -> dict[str, Any]:
     file = run.path / "evaluation" / "scores.json"
     if not file.is_file():
         return evaluate(run)
-    try:
-        scores = dict(json.loads(file.read_text()))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file} cannot be read ({error}); run: polymodal evaluate {run.path}") from None
+    scores = dict(read_record(file, ScoresRecord, f"run: polymodal evaluate {run.path}"))
     return scores if scores["seeds"] == run.seeds else evaluate(run)
 
 

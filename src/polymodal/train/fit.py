@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal.core.errors import OptionError, nearest
+from polymodal.core.locks import locked
 from polymodal.core.options import FoldScheme
 from polymodal.train.members import Member, members_of
 from polymodal.train.opening import open_run, run_folder, untouched_by_mistakes
 from polymodal.train.plan import Plan, prepare
 from polymodal.train.recipe import advice
+from polymodal.train.records import signed
 
 if TYPE_CHECKING:
     from polymodal.data.corpus import Corpus
@@ -105,19 +108,27 @@ def train(
     """Train every seed, of every fold, that has no result yet, then measure how sure they are (``calibrated``).
 
     Raises:
-        OptionError, RunError, TrainingError: as ``fit``.
+        OptionError, RunError, TrainingError: as ``fit``; RunError where another process trains in ``folder``.
     """
-    from polymodal.data.progress import console
-    from polymodal.train.calibrate import calibrate
-    from polymodal.train.checkpoint import write_json
-    from polymodal.train.run import Run
-
     config = plan.config
     fabric = open_fabric(device, plan.recipe.precision)
     first = fabric.global_rank == 0
     if first:
         open_run(folder, config, resume)
     fabric.barrier()
+    busy = f"another process trains in {folder}; wait for it, or choose another --out"
+    with locked(folder / ".lock", busy=busy) if first else nullcontext():
+        return _train(plan, folder, fabric, checkpoint_seconds, calibrated)
+
+
+def _train(plan: Plan, folder: Path, fabric: Any, checkpoint_seconds: float, calibrated: bool) -> Run:
+    """Train into the folder of a run that is there, and that no other process writes to."""
+    from polymodal.data.progress import console
+    from polymodal.train.calibrate import calibrate
+    from polymodal.train.checkpoint import write_json
+    from polymodal.train.run import Run
+
+    config, first = plan.config, fabric.global_rank == 0
 
     def say(line: str) -> None:
         if first:
@@ -140,7 +151,7 @@ def train(
         place.mkdir(parents=True, exist_ok=True)
         result = train_member(own, member, place, fabric, say, checkpoint_seconds)
         if first:
-            write_json(place / "result.json", result)
+            write_json(place / "result.json", signed(result, place))
         fabric.barrier()
         more = advice(result["best_epoch"], result["epochs"], plan.recipe.patience)
         why = f"{result['stopped']}; {more}" if more else result["stopped"]

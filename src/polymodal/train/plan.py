@@ -66,6 +66,7 @@ def prepare(
     from polymodal.data.folds import Dealt, deal
     from polymodal.data.leaks import leaks
     from polymodal.data.sources import load_corpus
+    from polymodal.data.store import verify
     from polymodal.methods import find_method, method_id
     from polymodal.stress import parse_stress
     from polymodal.train.encoders import choose_encoders
@@ -75,7 +76,7 @@ def prepare(
     chosen = load_preset(method_id(method_class), preset) if preset else {name: {} for name in SECTIONS}
     method_options, recipe_options = sort_options(method_class, options)
     recipe = Recipe().with_options({**chosen["training"], **recipe_options})
-    corpus = (load or load_corpus)(data)
+    corpus = verify((load or load_corpus)(data))
     for split in ("train", "valid") if folds is None else ():
         if split not in corpus.splits:
             raise DataError(f"{corpus.source} has no {split} split, needed to fit; it has {', '.join(corpus.splits)}")

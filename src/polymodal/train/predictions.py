@@ -77,6 +77,8 @@ def column(table: pa.Table, name: str) -> Array:
     """Return a column as an array: a row per sample, text as text, vectors as a matrix."""
     import pyarrow as pa
 
+    if name not in table.column_names:
+        raise RunError(f"the predictions have no column {name!r}; run polymodal evaluate again")
     chunked = table[name].combine_chunks()
     held = chunked.type
     if pa.types.is_list(held):

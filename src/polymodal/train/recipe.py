@@ -121,8 +121,9 @@ def load_preset(method: str, preset: str) -> dict[str, dict[str, Any]]:
         raise OptionError(f"method {method} has no preset {preset!r}{nearest(preset, preset_names(method))}")
     try:
         data = yaml.safe_load(path.read_text()) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OptionError(f"preset {path} is not valid YAML: {str(error).splitlines()[0]}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, OSError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise OptionError(f"preset {path} is not valid YAML: {reason}; mend it") from None
     if not isinstance(data, dict) or not all(isinstance(data.get(s) or {}, dict) for s in SECTIONS):
         raise OptionError(f"preset {path} must hold the sections {', '.join(SECTIONS)}, each with 'name: value' lines")
     for section in data:

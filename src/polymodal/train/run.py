@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from polymodal.core import DataError, RunError, Schema
+from polymodal.core import DataError, PolymodalError, RunError, Schema
+from polymodal.core.records import digest_of, read_record
 from polymodal.data.corpus import Corpus, Split
 from polymodal.data.encode import encode_corpus, is_plugin
 from polymodal.data.folds import POOLED, Dealt, Folds, deal
 from polymodal.data.loader import Loader
 from polymodal.data.sources import load_corpus
 from polymodal.data.standardise import Normalizer
+from polymodal.data.store import verify
 from polymodal.methods import build, find_method
 from polymodal.methods.base import Method
 from polymodal.train.answers import Answers
@@ -22,9 +23,7 @@ from polymodal.train.checkpoint import load_weights
 from polymodal.train.encoders import with_own_encoders
 from polymodal.train.infer import Columns
 from polymodal.train.members import Member, folds_of, home_of
-
-_NEEDED = ("method", "method_source", "options", "recipe", "data", "seeds", "command")
-_OF_FOLDS = ("scheme", "count", "hash")
+from polymodal.train.records import AGAIN, ResultRecord, RunRecord, read_statistics, schema_of
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -36,15 +35,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         )
     if not file.is_file():
         raise RunError(f"{folder} is not a run (no run.json); make one with: polymodal fit METHOD --data SRC")
-    try:
-        config = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file} cannot be read ({error}); train the run again") from None
-    missing = [key for key in _NEEDED if not isinstance(config, dict) or key not in config]
-    if not missing and "folds" in config:
-        missing = [f"folds.{key}" for key in _OF_FOLDS if key not in config["folds"]]
-    if missing:
-        raise RunError(f"{file} is damaged: it lacks {', '.join(missing)}; train the run again")
+    config: Any = read_record(file, RunRecord, AGAIN)
+    schema_of(config, file)
     return with_own_encoders(config)
 
 
@@ -109,14 +101,35 @@ class Run:
         Args:
             fold: of a run of folds; default the first.
         """
-        return {s: json.loads((self._place(s, fold) / "result.json").read_text()) for s in self.seeds}
+        return {s: self._result(s, fold) for s in self.seeds}
+
+    def _result(self, seed: int, fold: int | None) -> dict[str, Any]:
+        return dict(read_record(self._place(seed, fold) / "result.json", ResultRecord, AGAIN))
 
     def method(self, seed: int | None = None, fold: int | None = None) -> Method:
         """Return the method with the best weights of ``seed``, and of ``fold`` in a run of folds (default: the first
-        of each), in evaluation mode."""
-        method = build(find_method(self.config["method_source"]), self.schema, self.config["options"])
-        load_weights(method, self._place(self.seeds[0] if seed is None else seed, fold) / "best.safetensors")
+        of each), in evaluation mode.
+
+        Raises:
+            RunError: the weights are missing, damaged, or not those that training wrote.
+        """
+        method = self._built()
+        seed = self.seeds[0] if seed is None else seed
+        file = self._place(seed, fold) / "best.safetensors"
+        _check_digest(file, self._result(seed, fold).get("weights"))
+        load_weights(method, file)
         return method.eval()
+
+    def _built(self) -> Method:
+        """Return the method without its weights; RunError where its options or schema make none."""
+        method_class, schema = find_method(self.config["method_source"]), self.schema
+        try:
+            return build(method_class, schema, self.config["options"])
+        except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+            if isinstance(error, PolymodalError):
+                raise
+            reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+            raise RunError(f"{self.path / 'run.json'}: its options make no method ({reason}); {AGAIN}") from None
 
     def _place(self, seed: int, fold: int | None) -> Path:
         return self.path / Member(seed, self.folds[0] if fold is None else fold).place
@@ -136,12 +149,11 @@ class Run:
         return self.normalizer_of(None)
 
     def normalizer_of(self, fold: int | None) -> Normalizer:
-        """Statistics of the training part of ``fold``; RunError where they are missing."""
+        """Statistics of the training part of ``fold``; RunError where they are missing, damaged or changed."""
         file = self.path / home_of(fold) / "normalizer.json"
-        try:
-            stored = json.loads(file.read_text())
-        except (OSError, ValueError) as error:
-            raise RunError(f"{file} cannot be read ({error}); train the run again") from None
+        stored = read_statistics(file, self.schema)
+        for result in file.parent.glob("seed-*/result.json"):
+            _check_digest(file, read_record(result, ResultRecord, AGAIN).get("normalizer"))
         return Normalizer.from_dict(stored)
 
     def dealt(self, corpus: Corpus) -> Dealt:
@@ -171,7 +183,7 @@ class Run:
             DataError: its modalities or targets are not those the run was trained on.
         """
         about = self.config["data"]
-        corpus = load_corpus(data if data is not None else about["source"])
+        corpus = verify(load_corpus(data if data is not None else about["source"]))
         missing = sorted(set(self.schema.names) - set(corpus.schema.names))
         if missing:
             raise DataError(
@@ -210,6 +222,14 @@ class Run:
         A run of folds predicts its own corpus out of fold (see ``train.answers``).
         """
         return Answers(self, corpus).of(self.seeds[0] if seed is None else seed, split)
+
+
+def _check_digest(file: Path, wanted: str | None) -> None:
+    """Raise RunError where ``file`` is there and is not the one that training wrote; older runs do not say which."""
+    if wanted is not None and file.is_file() and digest_of(file) != wanted:
+        raise RunError(
+            f"{file} is not what training wrote: its checksum is not that of result.json; restore the file, or {AGAIN}"
+        )
 
 
 def _check_fit(run: Run, corpus: Corpus) -> None:

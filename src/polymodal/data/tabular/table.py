@@ -10,6 +10,7 @@ from io import StringIO
 from pathlib import Path
 
 from polymodal.core import DataError, OptionError, nearest
+from polymodal.core.files import check_regular
 
 DELIMITERS = ",;\t|"
 
@@ -76,6 +77,7 @@ def read_table(path: Path) -> Table:
     Raises:
         DataError: the file cannot be read, is not UTF-8, has no rows, a column twice, or a row with too many cells.
     """
+    check_regular(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:

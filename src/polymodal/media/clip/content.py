@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from polymodal.core import DataError, OptionError
+from polymodal.core.limits import TooMuchError, out_of_memory
+from polymodal.core.text import printable
+from polymodal.media.clip.declared import check_declared
 from polymodal.media.types import Source
 
 if TYPE_CHECKING:
@@ -22,6 +25,9 @@ FORMATS = (
 
 SIDE = 8192
 """Largest width or height of a frame, in pixels."""
+
+STREAMS = 16
+"""Most streams of a clip: tables are made for each before it is known which ones are wanted."""
 
 PATIENCE = 60.0
 """Seconds that opening, or reading one packet, may take."""
@@ -40,12 +46,12 @@ class Content:
 
     def __init__(self, source: Source, name: str | None = None) -> None:
         if isinstance(source, str | Path):
-            self.name = name or Path(source).name
+            self.name = printable(name or Path(source).name)
             self._stream: BinaryIO = _open_file(Path(source))
         elif isinstance(source, bytes):
-            self.name, self._stream = name or "clip", io.BytesIO(source)
+            self.name, self._stream = printable(name or "clip"), io.BytesIO(source)
         else:
-            self.name, self._stream = name or _stream_name(source), source
+            self.name, self._stream = printable(name or _stream_name(source)), source
             if not source.seekable():
                 raise DataError(f"{self.name} is a stream that cannot be rewound; read it into bytes first")
         self._own = not hasattr(source, "read")
@@ -104,24 +110,30 @@ def open_container(content: Content, view: View) -> InputContainer:
     clip asks for another file or address.
 
     Raises:
-        DataError: it is no clip that can be read here.
+        DataError: it is no clip that can be read here, or promises more than it can hold.
         OptionError: PyAV is missing.
     """
     try:
         import av
     except ImportError:
         raise OptionError("reading clips needs PyAV; run: pip install 'polymodal[media]'") from None
+    check_declared(content)
     try:
         return av.open(
             view,
             "r",
             options={"max_pixels": str(SIDE * SIDE), "threads": "1"},
-            container_options={"format_whitelist": FORMATS, "protocol_whitelist": "none", "max_streams": "64"},
+            container_options={"format_whitelist": FORMATS, "protocol_whitelist": "none", "max_streams": str(STREAMS)},
             metadata_errors="ignore",
             timeout=PATIENCE,
             io_open=_refuse,
         )
     except (av.FFmpegError, OSError, ValueError) as error:
+        if out_of_memory(error):  # what FFmpeg says, too, of a stream beyond the last that it may make
+            raise TooMuchError(
+                f"{content.name} has more than {STREAMS} streams, or tables that do not fit into memory; keep one "
+                "picture and one sound track"
+            ) from None
         reason = getattr(error, "strerror", None) or error
         raise DataError(
             f"{content.name} cannot be read as audio or video ({reason}); check that it is a whole mp4, mkv, webm, "

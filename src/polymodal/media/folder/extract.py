@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polymodal.core import DataError, OptionError
+from polymodal.core.locks import locked
+from polymodal.core.text import cell
 from polymodal.data.corpus import Corpus
 from polymodal.data.progress import progress_bar
 from polymodal.data.store import write_store
@@ -67,6 +69,17 @@ def extract(
     extraction = pinned(extraction)  # for all workers: a branch of a hub may move on meanwhile
     partial = _open_partial(folder, manifest)
     job = Job(extraction, None if assets is None else str(Path(assets).absolute()), make or Pipeline, asr_device)
+    with locked(
+        partial / ".lock", busy=f"another process extracts into {folder}; wait for it, or choose another --out"
+    ):
+        return _extracted(manifest, folder, partial, job, workers, ray)
+
+
+def _extracted(manifest: Manifest, folder: Path, partial: Path, job: Job, workers: int, ray: str | None) -> Summary:
+    """Make what is missing in ``partial``, and the store of it."""
+    _clear(partial)
+    for mark in partial.glob("parts/*.tries"):
+        mark.unlink(missing_ok=True)
     began = time.perf_counter()
     team = Extractors(job, min(workers, len(manifest.clips))) if ray is None else Cluster(job, workers, ray)
     with team:
@@ -117,9 +130,6 @@ def _open_partial(folder: Path, manifest: Manifest) -> Path:
     try:
         (partial / "parts").mkdir(parents=True, exist_ok=True)
         (partial / MARK).write_text(json.dumps({"source": manifest.source}))
-        _clear(partial)
-        for mark in partial.glob("parts/*.tries"):
-            mark.unlink()
     except OSError as error:
         raise cannot_write(partial, error) from None
     return partial
@@ -149,7 +159,8 @@ def _run(team: Workers, tasks: Sequence[Task], before: set[str], partial: Path) 
 def _write_failures(folder: Path, failures: dict[str, str]) -> None:
     try:
         with (folder / "failed.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([("clip", "reason"), *failures.items()])
+            rows = [("clip", "reason"), *failures.items()]
+            csv.writer(file).writerows([cell(value) for value in row] for row in rows)
     except OSError as error:
         raise cannot_write(folder, error) from None
 

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 from xml.sax.saxutils import quoteattr
 
 from polymodal.core import DataError, Target
+from polymodal.core.files import check_regular
 from polymodal.data.tabular.table import Table
 
 LOCAL = "/data/local-files/?d="
@@ -102,6 +103,7 @@ def read_export(path: Path) -> Table:
 
 def _tasks(path: Path) -> list[dict[str, Any]]:
     try:
+        check_regular(path)
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON ({error}); export it from Label Studio again") from None

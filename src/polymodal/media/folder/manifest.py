@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from polymodal.core import DataError, Target
+from polymodal.core.files import check_regular
+from polymodal.core.text import printable
 from polymodal.data.columns import corpus_name, split_name, text_of
 from polymodal.data.tabular.labels import find_target, read_target, usual_target
 from polymodal.data.tabular.splits import find_groups, find_splits
@@ -131,15 +133,15 @@ def read_manifest(
     files = {role: find_files(table, roles, role, folder.absolute()) for role in ("transcript", "audio", "vision")}
     rows = [
         Row(
-            id=ids[i],
-            clip=clips[i],
+            id=printable(ids[i]),
+            clip=printable(clips[i]),  # names need not be UTF-8, what is written has to be
             path=folder.absolute() / clips[i],
             start=times[i][0],
             end=times[i][1],
             text=text_of(cells.get(roles.get("text", "")), "text") or "",
             transcript=files["transcript"].get(i),
             speaker=cells.get(roles.get("speaker", ""), ""),
-            group=groups[i] if kind else "",
+            group=printable(groups[i]) if kind else "",
             split=splits[i],
             features={name: files[name][i] for name in ("audio", "vision") if i in files[name]},
             labels=tuple(of.values[i] for of in found),
@@ -159,6 +161,7 @@ def _find_table(place: Path) -> tuple[Table, Path]:
     if not place.exists():
         close = closest(place.name, [p.name for p in place.parent.iterdir()] if place.parent.is_dir() else [])
         raise DataError(f"{place} does not exist; {f'did you mean {close!r}?' if close else 'check the path'}")
+    check_regular(place)
     if place.suffix.lower() == ".json":
         return read_export(place), place.parent
     if place.is_file():
@@ -182,9 +185,9 @@ def _class_folders(place: Path) -> Table | None:
     paths = [p.relative_to(place) for p in sorted(place.rglob("*")) if p.suffix.lower() in SUFFIXES and p.is_file()]
     depths = {len(p.parts) for p in paths}
     if depths == {2}:
-        rows = [{"clip": p.as_posix(), "label": p.parts[0]} for p in paths]
+        rows = [{"clip": p.as_posix(), "label": printable(p.parts[0])} for p in paths]
     elif depths == {3} and {split_name(p.parts[0]) for p in paths} <= {"train", "valid", "test"}:
-        rows = [{"clip": p.as_posix(), "split": p.parts[0], "label": p.parts[1]} for p in paths]
+        rows = [{"clip": p.as_posix(), "split": p.parts[0], "label": printable(p.parts[1])} for p in paths]
     else:
         return None
     return Table(place, tuple(rows[0]), tuple(rows), tuple(range(1, len(rows) + 1)))

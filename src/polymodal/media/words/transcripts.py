@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.core import DataError
+from polymodal.core.files import check_regular
+from polymodal.core.text import clean
 from polymodal.media.types import Segment, Word
 from polymodal.media.words.subtitles import read_subtitles
 from polymodal.media.words.textgrid import SILENCES, read_textgrid
@@ -54,6 +56,7 @@ def read_transcript(path: str | Path) -> list[Segment]:
 
 
 def _load(path: Path) -> str:
+    check_regular(path)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -65,7 +68,7 @@ def _load(path: Path) -> str:
         text = data.decode("latin-1")
     if "\0" in text:
         raise DataError(f"the transcript {path} is not text; save it as UTF-8")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return clean(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _read_plain(text: str, name: str) -> list[Segment]:
@@ -138,14 +141,14 @@ def _joined(words: Iterable[Word | str]) -> str:
 
 
 def _speaker(item: dict[str, Any]) -> str:
-    return str(item.get("speaker") or "")
+    return clean(str(item.get("speaker") or ""))
 
 
 def _string(item: dict[str, Any], key: str, where: str) -> str:
     value = item.get(key)
     if not isinstance(value, str):
         raise DataError(f"{where}: expected a string {key!r}, found {value!r}")
-    return " ".join(value.split())
+    return " ".join(clean(value).split())
 
 
 def _number(item: dict[str, Any], key: str, where: str) -> float:

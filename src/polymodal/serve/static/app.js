@@ -50,14 +50,15 @@
 
   // ---- asking
 
-  function ask(file, name = file.name) {
-    last = [file, name];
+  function ask(file, name = file.name, transcript = at("transcript").files[0]) {
+    last = [file, name, transcript];
+    at("transcript").value = "";  // it belongs to this clip, not to the next one
     if (!file.size) return fail(`${name} is empty (0 bytes)`, "record or download it again");
     if (file.size > service.limits.upload_bytes) {
       return fail(`${name} has ${size(file.size)}, more than the ${size(service.limits.upload_bytes)} that are taken`,
         "cut or compress it");
     }
-    const form = new FormData(), transcript = at("transcript").files[0];
+    const form = new FormData();
     form.append("clip", file, name);
     if (transcript) form.append("transcript", transcript);
     if (at("utterances").value) form.append("utterances", at("utterances").value);
@@ -209,7 +210,8 @@
   }
 
   function quoted(cell) {
-    const text = String(cell);
+    // What a spreadsheet would run as a formula gets an apostrophe before it.
+    const text = typeof cell === "string" && /^[=+\-@\t\r]/.test(cell) && isNaN(cell) ? `'${cell}` : String(cell);
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   }
 

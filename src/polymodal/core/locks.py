@@ -1,4 +1,4 @@
-"""One process at a time: in a folder of benchmarks, in a cell."""
+"""One process at a time: in a run, in a folder of benchmarks, in a cell. Importing this costs no torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from polymodal.core import RunError
+from polymodal.core.errors import RunError
 
 
 @contextmanager

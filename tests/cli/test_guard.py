@@ -1,0 +1,136 @@
+"""Locks, signals, special files, names and outputs: told at once, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polymodal.bench.plan import BenchPlan, EntryPlan
+from polymodal.core import DataError, OptionError, RunError
+from polymodal.core.locks import locked
+from polymodal.data.processes import Processes, joined_cluster
+from polymodal.data.sources import load_corpus
+from polymodal.media.words.transcripts import read_transcript
+from polymodal.train.compare import PairedTest
+from polymodal.train.fit import fit
+
+Call = Callable[..., Any]
+XOR = "synthetic:xor?n=20"
+
+
+@pytest.mark.parametrize("name", ["a.pkl", "a.csv", "a.yaml", "a.srt"])
+def test_a_pipe_is_refused_not_waited_for(tmp_path: Path, call: Call, name: str) -> None:
+    pipe = tmp_path / name
+    os.mkfifo(pipe)
+    ways: dict[str, Callable[[], object]] = {
+        ".pkl": lambda: load_corpus(pipe),
+        ".srt": lambda: read_transcript(pipe),
+        ".yaml": lambda: call("bench", pipe, "--out", tmp_path / "b"),
+        ".csv": lambda: call("extract", pipe, "--out", tmp_path / "s"),
+    }
+    if pipe.suffix in (".pkl", ".srt"):
+        with pytest.raises(DataError, match="is a pipe, a socket or a device"):
+            ways[pipe.suffix]()
+    else:
+        assert "is a pipe, a socket or a device" in ways[pipe.suffix]().sentence  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["a/../../b", "..", ".hidden", "", "a\\b"])
+def test_a_corpus_whose_name_leads_out_of_the_folder(name: str) -> None:
+    with pytest.raises(OptionError, match="is to name files"):
+        BenchPlan("board", (EntryPlan("linear", "linear"),), {name: (XOR,)})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--plot", "x.docx"), "--plot x.docx must end in .png, .svg, .pdf"),
+        (("--html", "."), "--html . is a folder"),
+        (("--plot", "/"), "--plot / must end in"),
+    ],
+)
+def test_outputs_are_checked_before_the_run_is_even_looked_for(call: Call, words: tuple[str, ...], said: str) -> None:
+    assert said in call("predict", "runs/none", "a.wav", *words).sentence
+
+
+def test_equal_runs_are_not_better() -> None:
+    sentence = PairedTest("b", "a", "mae", False, 0.0, float("nan"), float("nan"), 1.0, 4, 1.0).sentence
+    assert sentence.endswith(": no difference")
+
+
+def test_two_fits_do_not_write_into_one_folder(tmp_path: Path) -> None:
+    run = fit("linear", XOR, out=tmp_path / "run")
+    with locked(run.path / ".lock"), pytest.raises(RunError, match="another process trains in"):
+        fit("linear", XOR, out=tmp_path / "run", resume=True)
+    fit("linear", XOR, out=tmp_path / "run", resume=True)
+
+
+def test_a_cluster_that_is_nowhere_is_told_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    began = time.monotonic()
+    with (
+        pytest.raises(OptionError, match=f"no Ray cluster at 'ray://127.0.0.1:{port}'"),
+        joined_cluster(1, f"ray://127.0.0.1:{port}"),
+    ):
+        pass
+    assert time.monotonic() - began < 20
+
+
+def _hang(_: int) -> int:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    time.sleep(60)
+    return 0
+
+
+def _interrupted(seen: list[int | None]) -> None:
+    """Be interrupted while a worker, whose id goes into ``seen``, hangs."""
+    with Processes(_hang, 1, 0) as pool:
+        pool.submit(_hang, 0)
+        time.sleep(1)
+        seen += [p.pid for p in (pool._pool._processes or {}).values()]
+        raise KeyboardInterrupt
+
+
+def test_workers_end_at_once_with_an_error() -> None:
+    seen: list[int | None] = []
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(seen)
+    assert time.monotonic() - began < 4
+    assert seen[0]
+    for pid in filter(None, seen):
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_command_with_one_sentence(tmp_path: Path, sign: signal.Signals) -> None:
+    command = [sys.executable, "-m", "polymodal", "fit", "mmcl", "--data", "synthetic:talk", "--epochs", "500"]
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "run")], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    said: list[str] = []
+    assert process.stderr is not None
+    lines = process.stderr
+    threading.Thread(target=lambda: said.extend(lines), daemon=True).start()
+    until = time.monotonic() + 60
+    while not (tmp_path / "run" / "run.json").is_file():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    time.sleep(1)
+    process.send_signal(sign)
+    assert process.wait(timeout=5) == {signal.SIGTERM: 143, signal.SIGINT: 130}[sign]
+    time.sleep(0.2)
+    assert said[-1].startswith("stopped; the same command goes on")
