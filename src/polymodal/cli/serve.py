@@ -14,6 +14,7 @@ EXAMPLES = {
   polymodal serve runs/mosi --workers 2 --max-seconds 120
   polymodal serve runs/mosi --asr-model small --language de
   POLYMODAL_TOKEN=$(openssl rand -hex 24) polymodal serve runs/mosi --host 0.0.0.0
+  polymodal serve voice-emotion --reply                      a page whose listener replies to a clip
   curl -F clip=@clip.mp4 http://127.0.0.1:8000/predict
   curl -H "Authorization: Bearer $POLYMODAL_TOKEN" -F clip=@clip.mp4 http://server:8000/predict"""
 }
@@ -32,6 +33,7 @@ def serve(
     queue: Natural = 8,
     time_limit: Positive = 120.0,
     token: str | None = None,
+    reply: bool = False,
     assets: str | None = None,
     asr_model: str | None = None,
     language: str | None = None,
@@ -49,6 +51,7 @@ def serve(
         queue: clips that may wait for a worker before more are refused with 429
         time_limit: seconds from the end of an upload to its answer
         token: what clients must send; default $POLYMODAL_TOKEN, where nobody sees it in the list of processes
+        reply: answer clips with replies as 'polymodal reply' makes them, the emotion named by the run, the face drawn
         assets: folder with models that are not installed with packages; default $POLYMODAL_ASSETS
         asr_model: model of faster-whisper: a name (small), a folder, or owner/name on the hub; default the one that the
             run's corpus was transcribed with
@@ -62,8 +65,10 @@ def serve(
 
     try:
         from polymodal.serve.load import load_predictor
+        from polymodal.serve.replies import load_replier
         from polymodal.serve.server import serve as start
         from polymodal.serve.settings import Settings
+        from polymodal.serve.worker import Predicts
     except ImportError as error:
         if error.name not in EXTRA:
             raise
@@ -78,9 +83,15 @@ def serve(
         queue=queue,
         time_limit=time_limit,
         token=os.environ.get("POLYMODAL_TOKEN") if token is None else token,
+        replies=reply,
     )
     # What the workers leave of the machine goes to decoding and faces beside speech and prediction.
     threads = max(1, (os.cpu_count() or 1) // workers)
-    load = partial(load_predictor, run, assets, threads, Recogniser(asr_model, language, asr_device))
+    recogniser = Recogniser(asr_model, language, asr_device)
+    load: partial[Predicts] = (
+        partial(load_replier, run, assets, recogniser)
+        if reply
+        else partial(load_predictor, run, assets, threads, recogniser)
+    )
     start(load, settings, port=port, announce=lambda url: print(f"{run} is at {url}", flush=True))
     return 0

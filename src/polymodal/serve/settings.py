@@ -24,6 +24,7 @@ class Settings:
         queue: uploads that may wait for a worker; one more is refused with 429.
         time_limit: seconds from the end of the upload to the answer.
         token: what clients must send as ``Authorization: Bearer TOKEN``; None lets everybody in.
+        replies: whether clips get replies in the place of predictions; the page is another one then.
 
     Raises:
         OptionError: a limit that allows nothing, or no token on an address that other machines reach.
@@ -37,6 +38,7 @@ class Settings:
     queue: Natural = 8
     time_limit: Positive = 120.0
     token: str | None = None
+    replies: bool = False
 
     def __post_init__(self) -> None:
         settle("service", self)
