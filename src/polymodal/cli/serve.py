@@ -14,6 +14,7 @@ EXAMPLES = {
   polymodal serve runs/mosi --workers 2 --max-seconds 120
   polymodal serve runs/mosi --asr-model small --language de
   POLYMODAL_TOKEN=$(openssl rand -hex 24) polymodal serve runs/mosi --host 0.0.0.0
+  polymodal serve voice-emotion --reply                      a page whose listener replies to a clip
   curl -F clip=@clip.mp4 http://127.0.0.1:8000/predict
   curl -H "Authorization: Bearer $POLYMODAL_TOKEN" -F clip=@clip.mp4 http://server:8000/predict"""
 }
@@ -44,6 +45,7 @@ def serve(
     upload_time: Positive = 600.0,
     min_rate: NotNegative = 16.0,
     log_rate: Count = 10,
+    reply: bool = False,
     assets: str | None = None,
     asr_model: str | None = None,
     language: str | None = None,
@@ -74,6 +76,7 @@ def serve(
         upload_time: seconds in which an upload must be over
         min_rate: KiB per second that an upload must have on average, once ten seconds have gone; 0 for any
         log_rate: lines of a kind that are logged in a minute
+        reply: answer clips with replies as 'polymodal reply' makes them, the emotion named by the run, the face drawn
         assets: folder with models that are not installed with packages; default $POLYMODAL_ASSETS
         asr_model: model of faster-whisper: a name (small), a folder, or owner/name on the hub; default the one that the
             run's corpus was transcribed with
@@ -88,8 +91,10 @@ def serve(
 
     try:
         from polymodal.serve.load import load_predictor
+        from polymodal.serve.replies import load_replier
         from polymodal.serve.server import serve as start
         from polymodal.serve.settings import Settings
+        from polymodal.serve.worker import Predicts
     except ImportError as error:
         if error.name not in EXTRA:
             raise
@@ -116,10 +121,15 @@ def serve(
         upload_time=upload_time,
         min_rate=min_rate,
         log_rate=log_rate,
+        replies=reply,
     )
     # What the workers leave of the machine goes to decoding and faces beside speech and prediction.
     threads = max(1, (os.cpu_count() or 1) // workers)
     recogniser = Recogniser(asr_model, language, asr_device)
-    load = partial(load_predictor, run, assets, threads, recogniser, abstain_at, settings.limits, memory)
+    load: partial[Predicts] = (
+        partial(load_replier, run, assets, recogniser, memory)
+        if reply
+        else partial(load_predictor, run, assets, threads, recogniser, abstain_at, settings.limits, memory)
+    )
     start(load, settings, port=port, announce=lambda url: print(f"{run} is at {url}", flush=True))
     return 0

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from polymodal.data.ragged import Array
 from polymodal.reply.dialogue import Turn
 from polymodal.reply.labels import SCORED
+
+if TYPE_CHECKING:
+    from polymodal.data.encode import Encoder
 
 FILE = Path(__file__).with_name("bank.yaml")
 
@@ -133,10 +136,15 @@ def _slots(turn: Turn) -> dict[str, str]:
     return {name: words[0] for name, words in found.items() if words}
 
 
-def _minilm(texts: Sequence[str]) -> Array:
+@cache
+def _encoder() -> Encoder:
     from polymodal.data.encode import transformer_encoder
 
-    states = transformer_encoder("minilm").encode(list(texts))
+    return transformer_encoder("minilm")  # to name one reads all its weights
+
+
+def _minilm(texts: Sequence[str]) -> Array:
+    states = _encoder().encode(list(texts))
     return _unit(np.stack([row.mean(0) for row in states]))
 
 

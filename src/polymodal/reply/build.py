@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,9 @@ def _faces(wanted: Wanted, notes: list[str], *, spoken: bool) -> tuple[Any, Any]
     from polymodal.reply.memory import Memory
 
     model = None
-    if spoken:
+    if spoken and find_spec("mediapipe") is None:
+        notes.append("there is no video: faces need MediaPipe (pip install 'polymodal[reply]')")
+    elif spoken:
         try:
             model = find_face_model(wanted.assets)
         except DataError as error:

@@ -61,7 +61,7 @@ def create_app(load: Callable[[], Predicts], settings: Settings, scratch: Scratc
 
 
 def _add_routes(app: FastAPI, settings: Settings) -> None:
-    page = files("polymodal.serve") / "static" / "index.html"
+    page = files("polymodal.serve") / "static" / ("reply.html" if settings.replies else "index.html")
 
     @app.head("/", include_in_schema=False)
     @app.get("/", include_in_schema=False)

@@ -37,6 +37,7 @@ class Settings:
         upload_time: seconds in which an upload must be over.
         min_rate: KiB per second that an upload must have on average, once ten seconds have gone; 0 for any.
         log_rate: lines of a kind that are logged in a minute.
+        replies: whether clips get replies in the place of predictions; the page is another one then.
 
     Raises:
         OptionError: a limit that allows nothing, or no token on an address that other machines reach.
@@ -62,6 +63,7 @@ class Settings:
     upload_time: Positive = 600.0
     min_rate: NotNegative = 16.0
     log_rate: Count = 10
+    replies: bool = False
 
     def __post_init__(self) -> None:
         settle("service", self)
