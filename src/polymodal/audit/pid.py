@@ -171,13 +171,14 @@ def _probabilities(features: Array, labels: Array, member: Array) -> Array:
     from sklearn.ensemble import ExtraTreesClassifier
 
     found = np.zeros((len(labels), labels.max() + 1))
+    width = features.shape[1]
+    tried = max(round(width**0.5), round(TRIED * width))
     for fold in np.unique(member):
         out = member == fold
         if out.all():  # one group: nobody else to learn from
             continue
-        trees = ExtraTreesClassifier(TREES, min_samples_leaf=LEAF, max_features=TRIED, random_state=0).fit(
-            features[~out], labels[~out]
-        )
+        trees = ExtraTreesClassifier(TREES, min_samples_leaf=LEAF, max_features=tried, random_state=0)
+        trees.fit(features[~out], labels[~out])
         found[np.ix_(out, trees.classes_)] = trees.predict_proba(features[out])
     return found
 
