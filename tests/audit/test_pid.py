@@ -82,7 +82,7 @@ class _Echo:
 
 
 def _asked(
-    classes: bool = True, names: tuple[str, ...] = ("a", "b"), count: int = 160
+    classes: bool = True, names: tuple[str, ...] = ("a", "b"), count: int = 240
 ) -> tuple[Judge, Callable[[], Iterator[Batch]]]:
     rng = np.random.default_rng(2)
     first, second, labels = _bits("synergy", count, rng)
