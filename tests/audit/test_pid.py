@@ -97,7 +97,7 @@ def _asked(
         [f"s{i}" for i in range(count)],
         {n: list(columns[n]) for n in names},
         {"y": labels if classes else 2.0 * labels - 1},
-        [f"g{i % 12}" for i in range(count)],
+        [f"g{i % 10}" for i in range(count)],
     )
     return _Echo(schema), Loader(split, schema, 64).epoch
 
@@ -127,6 +127,7 @@ def test_labels_hold_synergy_and_answers_do_not(few: None) -> None:
     assert len(found.limits) >= 2
 
 
+@pytest.mark.slow
 def test_a_number_is_low_or_high(few: None) -> None:
     judge, batches = _asked(classes=False)
     judge = _Number(judge.schema)

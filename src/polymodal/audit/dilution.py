@@ -28,6 +28,13 @@ MORE = "what is shown, beyond any words"
 
 ANY, SAME, CROSS, WORST = "any words", "its own key words", "what is shown", "what is shown, worst of four"
 
+WHEN = {
+    ANY: "any words are added",
+    SAME: "its own key words are said again",
+    CROSS: "words are added that go with what is shown",
+    WORST: "these words stand in the worst of four orders",
+}
+
 
 class Dilution:
     """How much right answers lose when true-sounding words are added to the text (Verma et al., EMNLP 2022, arXiv
@@ -188,9 +195,7 @@ def _findings(found: _Asked, known: Said, added: dict[str, list[list[str]]], rig
     evidence += [_in(LOST, mean_over_groups(k, right[""] - right[k], data.groups)) for k in kinds]
     if CROSS in added:
         evidence.append(_in(LOST, mean_over_groups(MORE, right[ANY] - right[CROSS], data.groups)))
-    sentences = [f"{_cost(right, ANY)} when any words are added."]
-    if CROSS in added:
-        sentences.append(f"{_cost(right, CROSS)} when they go with what is shown; {_cost(right, WORST)} at worst.")
+    sentences = [f"{_cost(right, kind)} when {WHEN[kind]}." for kind in kinds]
     notes = []
     for kind in kinds:
         near = np.array([known.relevance(row, phrase) for row, phrase in enumerate(added[kind])])
@@ -222,7 +227,9 @@ def _findings(found: _Asked, known: Said, added: dict[str, list[list[str]]], rig
 def _cost(right: dict[str, Array], kind: str) -> str:
     """Return what is lost, in words; points are hundredths of being right."""
     lost = 100 * float((right[""] - right[kind]).mean())
-    return f"{abs(lost):.1f} points are {'lost' if lost >= 0 else 'won'}"
+    if abs(lost) < 0.05:
+        return "Nothing is lost"
+    return f"{abs(lost):.1f} of 100 points of being right are {'lost' if lost > 0 else 'won'}"
 
 
 def _in(part: str, line: Evidence) -> Evidence:

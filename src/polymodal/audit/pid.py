@@ -21,7 +21,7 @@ from polymodal.score.statistics import Statistic
 CODES = 6
 """What a modality says about the label is told apart in so many kinds."""
 
-TREES, LEAF, FOLDS = 40, 5, 5
+TREES, LEAF, TRIED, FOLDS = 40, 5, 0.3, 5
 FEWEST = 100
 """Samples below which so many kinds cannot be counted."""
 
@@ -111,6 +111,8 @@ class Pid:
                 samples[f"{what}/{a}+{b}"] = codes.both.tolist()
                 if what == "labels":
                     found += _words(codes, a, b)
+        orders = (", in the labels", ", in the answers of the model", "")
+        evidence.sort(key=lambda line: [o in line.part for o in orders].index(True))  # pairs are compared
         uncertain = entropy(np.bincount(labels) / len(labels))
         notes = [
             f"To know {target.name} for certain takes {uncertain:.3f} bit a sample; parts of a pair are parts of it."
@@ -169,11 +171,14 @@ def _probabilities(features: Array, labels: Array, member: Array) -> Array:
     from sklearn.ensemble import ExtraTreesClassifier
 
     found = np.zeros((len(labels), labels.max() + 1))
+    width = features.shape[1]
+    tried = max(round(width**0.5), round(TRIED * width))
     for fold in np.unique(member):
         out = member == fold
         if out.all():  # one group: nobody else to learn from
             continue
-        trees = ExtraTreesClassifier(TREES, min_samples_leaf=LEAF, random_state=0).fit(features[~out], labels[~out])
+        trees = ExtraTreesClassifier(TREES, min_samples_leaf=LEAF, max_features=tried, random_state=0)
+        trees.fit(features[~out], labels[~out])
         found[np.ix_(out, trees.classes_)] = trees.predict_proba(features[out])
     return found
 
@@ -225,26 +230,22 @@ def _synergy(codes: Codes) -> tuple[float, float]:
 
 
 def _words(codes: Codes, a: str, b: str) -> list[str]:
-    """Return what was found about one pair of modalities in the labels, in words."""
-    values = dict(
-        zip((f"both {a} and {b}", f"{a} alone", f"{b} alone", "the two only together"), codes.parts(), strict=True)
-    )
+    """Return what was found about one pair of modalities in the labels, in words; what is below 0 counts as 0."""
+    names = (f"both {a} and {b}", f"{a} alone", f"{b} alone", "the two only together")
+    values = dict(zip(names, np.clip(codes.parts(), 0, None).tolist(), strict=True))
     whole, uncertain = sum(values.values()), entropy(np.bincount(codes.labels) / len(codes.labels))
     if whole < MARGIN:
         return [f"{a} and {b} say next to nothing about the label: {whole:.2f} of {uncertain:.2f} bit."]
     largest = max(values, key=lambda name: values[name])
     least, most = _synergy(codes)
+    worth = "only labelled pairs can tell whether to label them"
+    if least > MARGIN:
+        worth = "labelling them is worth its while"
+    elif most < MARGIN:
+        worth = "labelling them would bring little"
     return [
-        f"Of {uncertain:.2f} bit, {a} and {b} say {whole:.2f}; most is said by {largest} ({values[largest]:.2f}).",
-        f"Without samples that have both and a label, one would know that synergy lies between {least:.2f} and "
-        f"{most:.2f} bit: "
-        + (
-            f"labelling {a} and {b} together is worth its while."
-            if least > MARGIN
-            else "little would be gained by labelling both together."
-            if most < MARGIN
-            else "only labelled pairs can tell whether they are worth it."
-        ),
+        f"Of {uncertain:.2f} bit, {a} and {b} say {whole:.2f}; most is said by {largest} ({values[largest]:.2f}). "
+        f"Without labelled pairs, synergy would be known to lie between {least:.2f} and {most:.2f}: {worth}."
     ]
 
 

@@ -92,6 +92,7 @@ def _print(name: str, findings: Findings) -> None:
     from rich.table import Table
 
     from polymodal.data.progress import screen
+    from polymodal.report.audits import written
 
     console = screen()
     if findings.refused:
@@ -106,9 +107,9 @@ def _print(name: str, findings: Findings) -> None:
         if line.part != part:
             part = line.part
             table.add_row(part)
-        interval = "-" if line.low is None or line.high is None else f"{line.low:.3f} to {line.high:.3f}"
-        value = f"{line.value:.3f} {line.unit}".rstrip()
-        table.add_row(f"  {line.what}" if part else line.what, value, interval, str(line.count), str(line.groups))
+        value, interval = written(line)
+        what = f"  {line.what}" if part else line.what
+        table.add_row(what, value, interval or "-", str(line.count), str(line.groups))
     console.print(table)
     for sentence in (*findings.found, *findings.notes):
         console.print(sentence, soft_wrap=True, markup=False)

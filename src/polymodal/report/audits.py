@@ -82,18 +82,23 @@ def _audited(name: str, about: dict[str, Any]) -> Audited:
 def _table(evidence: Sequence[Evidence]) -> Table:
     lines = []
     for line in evidence:
-        unit = f" {line.unit}" if line.unit else ""
-        interval = "" if line.low is None else f"{line.low:.3f} to {line.high:.3f}"
+        value, interval = written(line)
         lines.append(
             (
                 Cell(line.what, line.part),
-                Cell(f"{line.value:.3f}{unit}"),
+                Cell(value),
                 Cell(interval),
                 Cell(f"{line.count} / {line.groups}"),
             )
         )
     caption = "Every figure of this audit; intervals over whole groups (speakers, videos)."
     return Table(caption, ("", "Mean", "95% interval", "Samples / groups"), tuple(lines))
+
+
+def written(line: Evidence) -> tuple[str, str]:
+    """Return the value, with its unit, and the interval as tables have them; empty where there is none."""
+    value, *ends = (None if x is None else f"{round(x, 3) + 0.0:.3f}" for x in (line.value, line.low, line.high))
+    return f"{value} {line.unit}".rstrip(), " to ".join(end for end in ends if end)
 
 
 def write_audit_page(subject: Subject, found: Mapping[str, Findings], page: Path) -> Path:
