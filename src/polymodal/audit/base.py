@@ -70,6 +70,8 @@ class Evidence:
         count: samples behind it.
         groups: groups (speakers, videos) behind it; samples where groups are not known.
         low, high: 95 % interval over groups; None where there are fewer than ``FEW``.
+        part: heading under which the line is drawn and listed; lines of one part share a scale.
+        unit: of the value, for example ``bit``; empty for a plain number.
     """
 
     what: str
@@ -78,6 +80,8 @@ class Evidence:
     groups: int
     low: float | None = None
     high: float | None = None
+    part: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,9 @@ class Findings:
         evidence: lines of the table.
         samples: columns of equal length, one row per sample, ``id`` first.
         notes: what a reader must know beside.
+        asked: the question, in a sentence that needs no statistics.
+        found: the answer in words, a sentence each, figures included.
+        limits: what the findings do not show, a sentence each.
     """
 
     title: str
@@ -97,13 +104,20 @@ class Findings:
     evidence: list[Evidence]
     samples: dict[str, list[Any]]
     notes: list[str] = field(default_factory=list)
+    asked: str = ""
+    found: list[str] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)
 
 
 class Audit(Protocol):
     """One question to a judge. A module of this folder names its class ``AUDIT``."""
 
     def run(self, judge: Judge, batches: Callable[[], Iterable[Batch]]) -> Findings:
-        """Ask ``judge`` about ``batches``, which may be passed over several times."""
+        """Ask ``judge`` about ``batches``, which may be passed over several times.
+
+        Raises:
+            OptionError, DataError: the question makes no sense for this judge or these samples; one sentence.
+        """
         ...
 
 

@@ -74,6 +74,9 @@ def _write(run: Run, name: str, corpus: Corpus, split: str, findings: Findings) 
         "about": findings.about,
         "evidence": [asdict(line) for line in findings.evidence],
         "notes": findings.notes,
+        "asked": findings.asked,
+        "found": findings.found,
+        "limits": findings.limits,
     }
     write_json(folder / f"{name}.json", about)
 

@@ -21,5 +21,7 @@ def _table(about: dict[str, Any]) -> Table:
         lines.append(
             (Cell(line.what), Cell(f"{line.value:.3f}"), Cell(interval), Cell(f"{line.count} / {line.groups}"))
         )
-    caption = " ".join([about["about"], f"On {about['place']}; intervals over whole groups.", *about["notes"]])
+    said = (about.get(key, ()) for key in ("found", "notes", "limits"))  # an older file lacks some
+    words = [sentence for part in said for sentence in part]
+    caption = " ".join([about["about"], f"On {about['place']}; intervals over whole groups.", *words])
     return Table(caption, ("", "Mean", "95% interval", "Samples / groups"), tuple(lines))
