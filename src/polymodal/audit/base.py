@@ -59,6 +59,14 @@ class Panel:
             for t in self.schema.joint_targets
         }
 
+    @torch.inference_mode()
+    def states(self, batch: Batch) -> list[Array]:
+        """Return what each method keeps of every sample: its fused vector, ``(batch, width)``."""
+        if self.normalizers:
+            raise TypeError("methods of several folds keep different things; ask those of one fold")
+        outputs = [method(batch).representations["fused"] for method in self.methods]
+        return [x.flatten(1).double().cpu().numpy() for x in outputs]
+
 
 @dataclass(frozen=True)
 class Evidence:

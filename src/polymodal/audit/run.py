@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.audit import find_audit
+from polymodal.audit._asked import Known
 from polymodal.audit.base import Evidence, Findings
 from polymodal.audit.panels import judge_of
 from polymodal.core import DataError, OptionError, RunError
@@ -21,7 +22,12 @@ FOLDER = "audit"
 
 
 def audit_run(
-    run: Run | str | Path, names: Sequence[str], data: str | Corpus | None = None, *, split: str = "test"
+    run: Run | str | Path,
+    names: Sequence[str],
+    data: str | Corpus | None = None,
+    *,
+    split: str = "test",
+    by: Sequence[str] = (),
 ) -> dict[str, Findings]:
     """Audit the mean of a run's members on one split and write ``audit/<name>.json`` and ``.parquet`` into its folder.
 
@@ -31,6 +37,7 @@ def audit_run(
         data: another corpus with the same modalities and targets; default: the run's own.
         split: of the corpus; in a run of folds ``test`` is all of its own, each sample judged by the members of the
             fold that held it out.
+        by: columns about samples that ``fairness`` compares by.
 
     Raises:
         OptionError: no such audit, none named, or more modalities than can be audited.
@@ -45,11 +52,14 @@ def audit_run(
         raise DataError(f"{opened.path} retrieves; audits ask for values or classes")
     judge, corpus = judge_of(opened, corpus, split)
     loader = opened.loader(corpus, split)
+    part = corpus[split]
+    known = Known({n: dict(zip(part.ids, values, strict=True)) for n, values in part.about.items()}, tuple(by))
     found: dict[str, Findings] = {}
     with progress_bar() as bar:
         task = bar.add_task("auditing", total=len(audits))
         for name, audit in audits.items():
-            found[name] = audit().run(judge, loader.epoch)
+            asking = audit(known) if getattr(audit, "reads_columns", False) else audit()
+            found[name] = asking.run(judge, loader.epoch)
             _write(opened, name, corpus, split, found[name])
             bar.advance(task)
     return found

@@ -14,7 +14,8 @@ EXAMPLES = {
     "audit": """\
   polymodal audit runs/mmcl-mosi
   polymodal audit runs/mmcl-mosi --with importance
-  polymodal audit runs/mmcl-mosi --with importance shapley --split valid --json"""
+  polymodal audit runs/mmcl-mosi --with importance shapley --split valid --json
+  polymodal audit runs/hiring --with fairness --by sex,age --data 'stores/hiring?about=people.csv'"""
 }
 
 
@@ -24,15 +25,18 @@ def audit(
     with_: Names = ["importance", "shapley"],  # noqa: B006 (the option is called --with; never changed)
     data: str | None = None,
     split: str = "test",
+    by: Names = [],  # noqa: B006 (never changed)
     json: bool = False,
 ) -> int:
     """Ask a run what each modality is worth to it, sample by sample; write tables and renew the run's report.
 
     Args:
         run: folder of a run
-        with_: audits: importance (which modality is needed to be right), shapley (how far each moves predictions)
+        with_: audits: importance (which modality is needed to be right), shapley (how far each moves predictions),
+            fairness (whether answers differ by whom they are about)
         data: another corpus with the same modalities and targets
         split: of the corpus
+        by: columns about samples that fairness compares by, such as sex
         json: print the findings as JSON
     """
     from dataclasses import asdict
@@ -43,7 +47,7 @@ def audit(
     from polymodal.train.run import Run
 
     opened = Run.load(run)
-    found = audit_run(opened, list(dict.fromkeys(with_)), data, split=split)
+    found = audit_run(opened, list(dict.fromkeys(with_)), data, split=split, by=by)
     if json:
         print_json({n: {k: v for k, v in asdict(f).items() if k != "samples"} for n, f in found.items()})
         return 0

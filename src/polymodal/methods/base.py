@@ -120,6 +120,7 @@ class Method(nn.Module):
         drops: whether it takes modalities or steps from its training samples itself; tables of missing modalities rank
             such methods apart.
         modality_counts: (lowest, highest) number of modalities it works with.
+        needs_domains: whether it learns from several domains and from nothing else.
     """
 
     family: ClassVar[str] = "other"
@@ -129,6 +130,7 @@ class Method(nn.Module):
     handles_absence: ClassVar[bool] = True
     drops: ClassVar[bool] = False
     modality_counts: ClassVar[tuple[int, int]] = (1, 99)
+    needs_domains: ClassVar[bool] = False
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()
@@ -154,6 +156,11 @@ class Method(nn.Module):
             raise DataError(
                 f"{name} works with {low} to {high} modalities, the corpus has {len(schema.modalities)} "
                 f"({', '.join(schema.names)}); choose some with ?modalities=..."
+            )
+        if self.needs_domains and not schema.domains:
+            raise DataError(
+                f"{name} learns from domains, the corpus has none; take them from a column with ?domain=COLUMN, or "
+                "join several corpora with mix:"
             )
 
     def forward(self, batch: Batch) -> Output:
