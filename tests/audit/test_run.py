@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -12,10 +15,13 @@ import polymodal
 from planted_people import people
 from polymodal import fit
 from polymodal.audit import audit_names
-from polymodal.audit.panels import judge_of
+from polymodal.audit._worded import worded
+from polymodal.audit.panels import judge_of, panel_of
 from polymodal.audit.run import audit_run, read_audits
 from polymodal.cli.main import main
 from polymodal.core import DataError, OptionError, RunError
+from polymodal.data.encode import Encoder
+from polymodal.data.sources import load_corpus
 from polymodal.data.store import write_store
 from polymodal.report import write_report
 from polymodal.train.answers import Answers, ensemble
@@ -78,6 +84,36 @@ def test_fairness_compares_by_columns_of_the_corpus_or_of_a_table(
     table.write_text("id,site\n" + "".join(f"test-{i},{'ab'[i % 2]}\n" for i in range(30)))
     found = audit_run(folder, ["fairness"], f"{store}?about={table}", by=["site"])["fairness"]
     assert "site a: error" in [line.what for line in found.evidence]
+
+
+def letters() -> Encoder:
+    """An encoder of text: one step per word, how long it is and whether it ends in s."""
+
+    def encode(rows: list[str]) -> list[np.ndarray]:
+        return [np.array([[len(w), w.endswith("s")] for w in row.split()], np.float32) for row in rows]
+
+    return Encoder("letters", 2, encode)
+
+
+def test_a_run_that_reads_states_of_a_frozen_encoder_is_asked_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("encoder_of_letters")
+    module.letters = letters  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "encoder_of_letters", module)
+    run = fit("linear", "synthetic:talk?n=40", encode={"text": "encoder_of_letters:letters"}, out=tmp_path / "run")
+    corpus = run.corpus()
+    loader = run.loader(corpus, "test")
+    judge, batches = worded(
+        panel_of(run), loader.epoch, load_corpus("synthetic:talk?n=40"), run.config["data"]["encode"]
+    )
+    for plain, asked in zip(loader.epoch(), batches(), strict=True):
+        wanted = panel_of(run)(plain)["sentiment"].tolist()
+        assert judge(asked)["sentiment"].tolist() == pytest.approx(wanted, abs=1e-5)
+        assert judge(asked.without("text"))["sentiment"].tolist() == pytest.approx(
+            panel_of(run)(plain.without("text"))["sentiment"].tolist(), abs=1e-5
+        )
+    assert {line.what for line in audit_run(run, ["insertion"])["insertion"].evidence} >= {"drop, shown words"}
 
 
 def test_a_damaged_audit_says_how_to_repeat_it(tmp_path: Path) -> None:

@@ -70,9 +70,9 @@ def ask(judge: Judge, target: Target, batches: Callable[[], Iterable[Batch]]) ->
         true.append(batch.targets[target.name].cpu().numpy())
         if isinstance(judge, Panel) and not judge.normalizers:
             states.append(judge.states(batch))
-        pooled = [_pooled(s) for s in batch.streams.values() if not isinstance(s.values, list)]
-        if pooled:
-            inputs.append(np.concatenate(pooled, axis=1))
+        parts = [pooled(s) for s in batch.streams.values() if not isinstance(s.values, list)]
+        if parts:
+            inputs.append(np.concatenate(parts, axis=1))
     return Asked(
         ids,
         np.asarray(groups),
@@ -83,7 +83,7 @@ def ask(judge: Judge, target: Target, batches: Callable[[], Iterable[Batch]]) ->
     )
 
 
-def _pooled(stream: Stream) -> Array:
+def pooled(stream: Stream) -> Array:
     """Return ``(batch, width)``: a vector as it is, means over steps, means over pixels."""
     values = stream.tensor
     if values.dim() > 3:  # pixels

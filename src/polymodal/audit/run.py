@@ -10,11 +10,13 @@ from typing import Any
 
 from polymodal.audit import find_audit
 from polymodal.audit._asked import Known
-from polymodal.audit.base import Evidence, Findings
+from polymodal.audit._worded import Batches, worded
+from polymodal.audit.base import Evidence, Findings, Judge
 from polymodal.audit.panels import judge_of
 from polymodal.core import DataError, OptionError, RunError
 from polymodal.data.corpus import Corpus
 from polymodal.data.progress import progress_bar
+from polymodal.data.sources import load_corpus
 from polymodal.train.checkpoint import write_json
 from polymodal.train.run import Run
 
@@ -59,7 +61,11 @@ def audit_run(
         task = bar.add_task("auditing", total=len(audits))
         for name, audit in audits.items():
             asking = audit(known) if getattr(audit, "reads_columns", False) else audit()
-            found[name] = asking.run(judge, loader.epoch)
+            asked: tuple[Judge, Batches] = (judge, loader.epoch)
+            if getattr(audit, "reads_text", False):
+                raw = load_corpus(opened.config["data"]["source"] if data is None else data)
+                asked = worded(judge, loader.epoch, raw, opened.config["data"]["encode"])
+            found[name] = asking.run(*asked)
             _write(opened, name, corpus, split, found[name])
             bar.advance(task)
     return found

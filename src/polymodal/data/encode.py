@@ -65,13 +65,18 @@ def encode_corpus(corpus: Corpus, encoders: dict[str, str]) -> Corpus:
             raise DataError(
                 f"{corpus.source}: {name} is a {modality.kind}, {spec!r} reads text; drop --encode {name}={spec}"
             )
-        encoder = _plugin(spec) if plugin else transformer_encoder(spec)
+        encoder = encoder_of(spec)
         columns: dict[str, Column] = {
             split_name: _cached(encoder, split.columns[name], split.present[name], f"{name} of {split_name}")
             for split_name, split in corpus.splits.items()
         }
         corpus = corpus.with_modality(Modality(name, "sequence", encoder.width, normalize=False), columns, encoder.key)
     return corpus
+
+
+def encoder_of(spec: str) -> Encoder:
+    """Return the frozen encoder that ``spec`` names, as in ``encode_corpus``; OptionError if it cannot be loaded."""
+    return _plugin(spec) if is_plugin(spec) else transformer_encoder(spec)
 
 
 def is_plugin(spec: str) -> bool:
