@@ -34,7 +34,7 @@ def audit(
         run: folder of a run
         with_: audits: importance (which modality is needed to be right), shapley (how far each moves predictions),
             fairness (whether answers differ by whom they are about), insertion (what words cost that say what another
-            modality shows)
+            modality shows), bias (kinds of samples that are got wrong more often than the rest of their class)
         data: another corpus with the same modalities and targets
         split: of the corpus
         by: columns about samples that fairness compares by, such as sex

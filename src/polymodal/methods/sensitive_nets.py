@@ -28,7 +28,8 @@ class SensitiveNets(Wrapper):
         strength * mean log(1 + |0.9 - P(d_1 | f(x))|),
 
     which asks for the same answer d_1 for everybody; with ``reversal``, minus the detector's cross entropy (Ganin &
-    Lempitsky, ICML 2015). Domains are needed in training alone: ``SOURCE?domain=COLUMN``.
+    Lempitsky, ICML 2015). On FairCVtest the first hid more from a probe, the second made fairer answers
+    (``benchmarks/results/fairness.md``). Domains are needed in training alone: ``SOURCE?domain=COLUMN``.
 
     Departures: the paper projects the embedding of a face network that is finished; here what is hidden from is the
     representation that all answers are made of, while it is learned, so the task's own losses stand in the place of
