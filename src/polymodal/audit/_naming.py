@@ -59,12 +59,16 @@ def keyword_score(there: Array, inside: Array, outside: Array) -> float:
     return float(there[inside].mean() - there[outside].mean())
 
 
-def name_of(hints: Hints, inside: Array, outside: Array, label: str) -> str:
-    """Return a name of the samples ``inside``, all of one class, against those ``outside``: two facts, one channel."""
+def traits_of(hints: Hints, inside: Array, outside: Array) -> dict[str, Array]:
+    """Return what the samples ``inside`` have more often than those ``outside``, two facts and a channel at most, the
+    clearest fact first: words -> ``(samples,)`` bool, who has it."""
     shares = {n: keyword_score(there, inside, outside) for n, there in hints.facts.items()}
     best = [n for n in sorted(shares, key=lambda n: -shares[n]) if shares[n] >= CLEAR][:2]
+    found = {n: hints.facts[n] for n in best}
     far = {n: keyword_score(values, inside, outside) for n, values in hints.channels.items()}
     top = max(far, key=lambda n: abs(far[n]), default="")
     if top and abs(far[top]) >= FAR:
-        best.append(f"{top} {'high' if far[top] > 0 else 'low'}")
-    return ", ".join([label, *best])
+        values, sign = hints.channels[top], np.sign(far[top])
+        middle = (values[inside].mean() + values[outside].mean()) / 2
+        found[f"{top} {'high' if sign > 0 else 'low'}"] = sign * (values - middle) > 0
+    return found

@@ -9,8 +9,8 @@ import numpy as np
 from polymodal.core import numpy_rng
 from polymodal.data.ragged import Array
 
-STEPS, FLOOR = 100, 1e-2
-"""Iterations at most, and the least variance of a slice along an axis (of data of variance 1)."""
+STARTS, STEPS, FLOOR = 5, 100, 1e-2
+"""Beginnings, of which the likeliest end counts, iterations of each, and the least variance along an axis."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,24 @@ class Mixture:
 
     @classmethod
     def fit(cls, z: Array, y: Array, q: Array, slices: int, gamma: float = 10.0) -> Mixture:
-        """Return the mixture of ``slices`` fitted by expectation maximisation, from the cells of the confusion matrix.
+        """Return the mixture of ``slices`` fitted by expectation maximisation, from the cells of the confusion
+        matrix, several times.
 
         Args:
             z: ``(samples, axes)``.
             y: ``(samples,)`` class numbers.
             q: ``(samples, classes)`` probabilities.
         """
-        share, before = _begin(z, y, q, slices), -np.inf
+        return max(
+            (cls._climbed(z, y, q, _begin(z, y, q, slices, i), gamma) for i in range(STARTS)), key=lambda f: f[0]
+        )[1]
+
+    @classmethod
+    def _climbed(cls, z: Array, y: Array, q: Array, share: Array, gamma: float) -> tuple[float, Mixture]:
+        """Return the likelihood of the mixture that is reached from ``share`` (samples, slices), and the mixture."""
+        likelihood = -np.inf
         for _ in range(STEPS):
-            found = cls._estimated(z, y, q, share, gamma)
+            found, before = cls._estimated(z, y, q, share, gamma), likelihood
             logs = found._logs(z, y, q)
             top = logs.max(1, keepdims=True)
             share = np.exp(logs - top)
@@ -70,8 +78,7 @@ class Mixture:
             share /= share.sum(1, keepdims=True)
             if likelihood - before < 1e-6:
                 break
-            before = likelihood
-        return found
+        return likelihood, found
 
     @classmethod
     def _estimated(cls, z: Array, y: Array, q: Array, share: Array, gamma: float) -> Mixture:
@@ -107,11 +114,11 @@ class Mixture:
         return found / found.sum(1, keepdims=True)
 
 
-def _begin(z: Array, y: Array, q: Array, slices: int) -> Array:
+def _begin(z: Array, y: Array, q: Array, slices: int, start: int) -> Array:
     """Return the first shares ``(samples, slices)``: cells of the confusion matrix, in turn, cut at random members."""
     cell = y * q.shape[1] + q.argmax(1)
     cells = np.unique(cell)
-    rng = numpy_rng("slices", len(z), slices)
+    rng = numpy_rng("slices", len(z), slices, start)
     share = np.full((len(z), slices), 1e-3)
     for number, own in enumerate(cells):
         rows, places = np.flatnonzero(cell == own), np.arange(number % slices, slices, min(slices, len(cells)))

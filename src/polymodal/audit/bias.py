@@ -9,7 +9,7 @@ import numpy as np
 
 from polymodal.audit._asked import Asked, Known, ask, difference, rate
 from polymodal.audit._grounding import grounded
-from polymodal.audit._naming import Hints, hints_of, name_of
+from polymodal.audit._naming import Hints, hints_of, traits_of
 from polymodal.audit._slices import Axes, Mixture
 from polymodal.audit.base import Evidence, Findings, Judge, Panel, mean_over_groups
 from polymodal.core import Batch, DataError, OptionError, Target, derive_seed
@@ -34,13 +34,13 @@ class Bias:
     are got wrong than the rest of their class. That is done on one half of the groups. The other half decides: its
     samples are dealt to slices without looking at their answers, and a slice is *found* if there, too, more are wrong,
     by more than chance in any of the slices that are checked (Holm, 5 %). Slices are named by what sets their members
-    apart: values of columns, words, channels. The table of samples has the cell of each, a slice or the rest of a
-    class, of which training can take equally many (``SOURCE?about=RUN/audit/bias.parquet&domain=cell``,
-    ``balance=domain``).
+    apart: values of columns, words, channels. The table of samples says who has the clearest trait of the worst slice;
+    training can take equally many with and without it of each class (``SOURCE?about=RUN/audit/bias.parquet``,
+    ``domain=trait``, ``balance=cell``).
 
     Departures: vectors are a sample's own features, means over time, not a shared space of pictures and texts, and
     channels are masked instead of pixels (masking steps brought planted shortcuts out less); names are values, words
-    and channels of the data instead of captions; re-weighting by cells instead of group DRO. Without gradients (a run
+    and channels of the data instead of captions; re-weighting instead of group DRO. Without gradients (a run
     of folds, another judge) nothing is masked.
 
     Args:
@@ -67,18 +67,17 @@ class Bias:
         wrong = (asked.said.argmax(1) != asked.true).astype(float)
         evidence = [mean_over_groups("share wrong", wrong, asked.groups)]
         evidence += [s.evidence for s in slices]
-        cells = [f"{target.classes[int(y)]}: rest" for y in asked.true]
-        for s in slices:
-            if s.found:
-                for i in np.flatnonzero(s.members):
-                    cells[i] = f"{target.classes[s.label]}: slice {s.number}"
-        found = [f"Slice {s.number}, {s.name}: {_more(s.evidence)}." for s in slices if s.found]
+        sure = [s for s in slices if s.found]
+        homes = [next((s.name for s in sure if s.members[i]), "") for i in range(len(asked.ids))]
+        trait, who = next(((n, w) for s in sure for n, w in s.traits.items()), ("", np.zeros(len(asked.ids), bool)))
+        found = [f"Slice {s.number}, {s.name}: {_more(s.evidence)}." for s in sure]
         return Findings(
             "Slices with too many errors",
             "Kinds of samples that are got wrong more often than the rest of their class, found on one half of the "
             "groups and checked on the other (ViG-Bias; Marani et al., ECCV 2024).",
             evidence,
-            {"id": asked.ids, "wrong": wrong.tolist(), "cell": cells},
+            {"id": asked.ids, "wrong": wrong.tolist(), "slice": homes}
+            | {"trait": [(trait if w else f"not {trait}") if trait else "" for w in who]},
             [] if isinstance(judge, Panel) else ["Nothing was masked: this judge has no gradients."],
             asked="Are there kinds of samples that are got wrong more often than others of their class?",
             found=found or ["No slice holds more errors than the rest of its class by more than chance."],
@@ -97,7 +96,8 @@ class Slice:
     Attributes:
         number: from 1, the worst one first, in the half where it was found.
         label: class number.
-        name: what sets its members apart.
+        name: its class and what sets its members apart.
+        traits: what does, and ``(samples,)`` bool who has it, members or not.
         members: ``(samples,)`` bool, of both halves.
         evidence: how much more often members of the other half are wrong than the rest of the class.
         found: whether that is more than chance.
@@ -106,6 +106,7 @@ class Slice:
     number: int
     label: int
     name: str
+    traits: dict[str, Array]
     members: Array
     evidence: Evidence
     found: bool
@@ -140,7 +141,8 @@ def sliced(vectors: Array, asked: Asked, hints: Hints, target: Target) -> list[S
     for number, ((_, label, members), (value, low, high, groups, _), sure) in enumerate(
         zip(worst, tests, found, strict=True), start=1
     ):
-        name = name_of(hints, members & ~checked, (y == label) & ~members & ~checked, target.classes[label])
+        traits = traits_of(hints, members & ~checked, (y == label) & ~members & ~checked)
+        name = ", ".join([target.classes[label], *traits])
         line = Evidence(
             f"slice {number} ({name}): share wrong beyond its class",
             value,
@@ -150,7 +152,7 @@ def sliced(vectors: Array, asked: Asked, hints: Hints, target: Target) -> list[S
             high,
             "slices",
         )
-        out.append(Slice(number, label, name, members, line, sure and value > 0))
+        out.append(Slice(number, label, name, traits, members, line, sure and value > 0))
     return out
 
 

@@ -94,8 +94,7 @@ def _table(schema: Schema, split: Split) -> Any:
         columns[f"ratings/{name}"] = pa.StructArray.from_arrays(
             [pa.array(v) for v in by_rater.values()], list(by_rater)
         )
-    for name, values in split.about.items():
-        columns[f"{ABOUT}{name}"] = pa.array(list(values), pa.string())
+    columns |= {f"{ABOUT}{name}": pa.array(list(told), pa.string()) for name, told in split.about.items()}
     return pa.table(columns)
 
 
