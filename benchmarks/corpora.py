@@ -93,6 +93,7 @@ def ravdess_av() -> Corpus:
         columns={"vision": stored["au"], "audio": rows_of(stored["logmel"], stored["logmel_offsets"])},
         targets={"emotion": stored["emotion_id"]},
         groups=table["actor"],
+        about={"sex": table["sex"]},
     )
 
 

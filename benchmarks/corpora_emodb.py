@@ -48,6 +48,7 @@ def emodb(fold: int | None = None) -> Corpus:
         columns=columns,
         targets={"emotion": labels},
         groups=table["speaker"],
+        about={"sex": table["sex"]},
         notes=("recordings were cut to 2 s by the source; nine fixed sentences, which splits share",),
     )
 

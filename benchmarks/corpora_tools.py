@@ -59,6 +59,7 @@ def dealt(
     targets: Mapping[str, Array],
     groups: Sequence[str] = (),
     notes: tuple[str, ...] = (),
+    about: Mapping[str, Sequence[str]] = {},
 ) -> Corpus:
     """Deal rows to train, valid and test by ``split``; rows of any other value are left out."""
     splits = {}
@@ -70,6 +71,7 @@ def dealt(
             {n: [column[i] for i in rows] for n, column in columns.items()},
             {n: labels[rows] for n, labels in targets.items()},
             [groups[i] for i in rows] if len(groups) else (),
+            about={n: [values[i] for i in rows] for n, values in about.items()},
         )
     return Corpus(name, f"benchmarks/corpora.py:{name}", schema, splits, notes).check()
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests import planted_people by its name
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is loaded
 if "PYTEST_XDIST_WORKER" in os.environ:

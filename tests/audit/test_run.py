@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from markupsafe import escape
 
 import polymodal
+from planted_people import people
 from polymodal import fit
 from polymodal.audit import audit_names
-from polymodal.audit.panels import judge_of
+from polymodal.audit._worded import worded
+from polymodal.audit.panels import judge_of, panel_of
 from polymodal.audit.run import audit_run, read_audits
 from polymodal.cli.main import main
 from polymodal.core import DataError, OptionError, RunError
+from polymodal.data.encode import Encoder
+from polymodal.data.sources import load_corpus
+from polymodal.data.store import write_store
 from polymodal.report import write_report
 from polymodal.train.answers import Answers, ensemble
+
+NEEDY = ("bias", "fairness", "insertion")
+"""They ask for classes, for columns about samples, for text."""
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_audit_is_written_read_again_and_part_of_the_report(run: Path) -> None:
-    found = audit_run(run, audit_names())
+    found = audit_run(run, [name for name in audit_names() if name not in NEEDY])
     stored = read_audits(run)
     assert [about["evidence"] for about in stored] == [found[name].evidence for name in sorted(found)]
     page = write_report(run).read_text()
@@ -60,6 +71,55 @@ def test_mistakes_are_one_sentence(run: Path, tmp_path: Path) -> None:
         audit_run(tmp_path, ["shapley"])
     with pytest.raises(DataError, match="no split 'tets'; did you mean 'test'"):
         audit_run(run, ["shapley"], split="tets")
+
+
+def test_fairness_compares_by_columns_of_the_corpus_or_of_a_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = write_store(people(rows=60), tmp_path / "store")
+    folder = tmp_path / "run"
+    fit("linear", f"{store}", seeds=(1, 2), out=folder)
+    assert main(["audit", str(folder), "--with", "fairness", "--by", "sex,coin", "--json"]) == 0
+    parts = {line["part"] for line in json.loads(capsys.readouterr().out)["fairness"]["evidence"]}
+    assert {"sex: error", "coin: told by a probe"} <= parts
+    kept = pq.read_table(folder / "audit" / "fairness.parquet")
+    assert set(kept.column("sex").to_pylist()) == {"f", "m"}
+    with pytest.raises(OptionError, match=r"--by COLUMN \(available: coin, sex\)"):
+        audit_run(folder, ["fairness"])
+    table = tmp_path / "sites.csv"
+    table.write_text("id,site\n" + "".join(f"test-{i},{'ab'[i % 2]}\n" for i in range(30)))
+    found = audit_run(folder, ["fairness"], f"{store}?about={table}", by=["site"])["fairness"]
+    assert "site a: error" in [line.what for line in found.evidence]
+
+
+def letters() -> Encoder:
+    """An encoder of text: one step per word, how long it is and whether it ends in s."""
+
+    def encode(rows: list[str]) -> list[np.ndarray]:
+        return [np.array([[len(w), w.endswith("s")] for w in row.split()], np.float32) for row in rows]
+
+    return Encoder("letters", 2, encode)
+
+
+def test_a_run_that_reads_states_of_a_frozen_encoder_is_asked_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("encoder_of_letters")
+    module.letters = letters  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "encoder_of_letters", module)
+    run = fit("linear", "synthetic:talk?n=40", encode={"text": "encoder_of_letters:letters"}, out=tmp_path / "run")
+    corpus = run.corpus()
+    loader = run.loader(corpus, "test")
+    judge, batches = worded(
+        panel_of(run), loader.epoch, load_corpus("synthetic:talk?n=40"), run.config["data"]["encode"]
+    )
+    for plain, asked in zip(loader.epoch(), batches(), strict=True):
+        wanted = panel_of(run)(plain)["sentiment"].tolist()
+        assert judge(asked)["sentiment"].tolist() == pytest.approx(wanted, abs=1e-5)
+        assert judge(asked.without("text"))["sentiment"].tolist() == pytest.approx(
+            panel_of(run)(plain.without("text"))["sentiment"].tolist(), abs=1e-5
+        )
+    assert {line.what for line in audit_run(run, ["insertion"])["insertion"].evidence} >= {"drop, shown words"}
 
 
 def test_a_damaged_audit_says_how_to_repeat_it(tmp_path: Path) -> None:

@@ -46,6 +46,16 @@ def test_no_input_of_faircv_is_a_demographic_column(load, shared: Path, bias: st
         assert max(cv) < 0.06, "nor does the CV tell it"
 
 
+def test_faircv_tells_gender_and_ethnicity_beside_the_inputs(load) -> None:
+    split, agnostic = load("faircv")["test"], load("faircv?face=agnostic")["test"]
+    assert sorted(set(split.about["gender"])) == ["g0", "g1"]
+    assert sorted(set(split.about["ethnicity"])) == ["e0", "e1", "e2"]
+    assert split.ids == agnostic.ids
+    faces = [np.stack([c[i][0] for i in range(len(c))]) for c in (split.columns["face"], agnostic.columns["face"])]
+    assert faces[0].shape == faces[1].shape == (720, 20)
+    assert np.abs(faces[0] - faces[1]).max() > 0.1
+
+
 def test_faircv_has_no_face_in_two_splits(load) -> None:
     corpus = load("faircv")
     faces = [{row.tobytes() for row in np.stack(list(split.columns["face"]))} for split in corpus.splits.values()]

@@ -11,7 +11,13 @@ import pytest
 from polymodal.methods import find_method, method_ids
 from polymodal.testing import CHECKS, SCHEMAS, Check, NotApplicable, Subject, fits
 
-QUICK = ("3-mixed-many-targets", "2-sequence-vector-classification", "3-sequences-regression", "3-pixels-regression")
+QUICK = (
+    "3-mixed-many-targets",
+    "2-sequence-vector-classification",
+    "3-sequences-regression",
+    "3-pixels-regression",
+    "2-domains-classification",
+)
 """In this order; of the first two that fit every method gets one, and both are somebody's."""
 
 ALWAYS = {

@@ -34,6 +34,8 @@ def built(method: str, preset: str, schema: Schema) -> Method:
     sections = load_preset(method, preset)
     if "regression" not in find_method(method).tasks:
         schema = replace(schema, targets=(Target("mood", "classification", classes=("low", "high")),))
+    if find_method(method).needs_domains:
+        schema = replace(schema, domains=("north", "south"))
     trained, frozen = choose_encoders(schema, sections, {}, {})
     for name in frozen:
         schema = schema.with_modality(Modality(name, "sequence", 384))

@@ -81,6 +81,13 @@ class Panel:
         names = [t.name for t in self.schema.joint_targets]
         return {name: torch.stack([o[f"{name}/steps"].double() for o in outputs]).mean(0) for name in names}
 
+    @torch.inference_mode()
+    def states(self, batch: Batch) -> list[Array]:
+        """Return what each method keeps of every sample, its fused vector, ``(batch, width)``; nothing of methods of
+        several folds, which keep different things."""
+        kept = [] if self.normalizers else [output.representations["fused"] for output in self._outputs(batch)]
+        return [x.flatten(1).double().cpu().numpy() for x in kept]
+
     def _outputs(self, batch: Batch) -> list[Output]:
         known = {id(n): standardise(batch, n) for n in self.normalizers}
         own = [known[id(n)] for n in self.normalizers] or [batch] * len(self.methods)

@@ -104,11 +104,11 @@ def _ask(judge: Judge, target: Target, batches: Callable[[], Iterable[Batch]]) -
         asked.groups += batch.ids if batch.group is None else batch.group.tolist()
         for kept in subsets:
             part = batch.without(*(n for n in names if n not in kept))
-            found[kept].append(_right(judge, target, part))
+            found[kept].append(right(judge, target, part))
         order = torch.from_numpy(_partners(batch))
         for name in names:
             swapped = replace(batch, streams={**batch.streams, name: batch[name].select(order)})
-            exchanged[name].append(_right(judge, target, swapped))
+            exchanged[name].append(right(judge, target, swapped))
     asked.perf = {s: np.concatenate(p) for s, p in found.items()}
     asked.exchanged = {n: np.concatenate(p) for n, p in exchanged.items()}
     return asked
@@ -122,7 +122,7 @@ def _partners(batch: Batch) -> Array:
     return partners
 
 
-def _right(judge: Judge, target: Target, batch: Batch) -> Array:
+def right(judge: Judge, target: Target, batch: Batch) -> Array:
     """Return how right the judge is about each sample, from 0 to 1."""
     said, true = judge(batch)[target.name].double().cpu().numpy(), batch.targets[target.name].cpu().numpy()
     if target.spec.answer == "class":

@@ -19,7 +19,12 @@ FOLDER = "audit"
 
 
 def audit_run(
-    run: Run | str | Path, names: Sequence[str], data: str | Corpus | None = None, *, split: str = "test"
+    run: Run | str | Path,
+    names: Sequence[str],
+    data: str | Corpus | None = None,
+    *,
+    split: str = "test",
+    by: Sequence[str] = (),
 ) -> dict[str, Findings]:
     """Audit the mean of a run's members on one split and write ``audit/<name>.json`` and ``.parquet`` into its folder.
 
@@ -31,6 +36,7 @@ def audit_run(
         data: another corpus with the same modalities and targets; default: the run's own.
         split: of the corpus; in a run of folds ``test`` is all of its own, each sample judged by the members of the
             fold that held it out.
+        by: columns about samples that ``fairness`` compares by.
 
     Raises:
         OptionError, DataError: as ``audit_subject``.
@@ -38,7 +44,7 @@ def audit_run(
     """
     opened = named_run(run)
     subject = subject_of_run(opened, data, split)
-    found = audit_subject(subject, names)
+    found = audit_subject(subject, names, by)
     write_audits(opened.path, subject, found)
     return found
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from polymodal.audit import find_audit
+from polymodal.audit._asked import Known
 from polymodal.audit._worded import worded
 from polymodal.audit.base import Audit, Findings, Judge
 from polymodal.audit.judges import Called, ask
@@ -19,6 +20,7 @@ from polymodal.data.sources import load_corpus
 from polymodal.train.run import Run
 
 Batches = Callable[[], Iterable[Batch]]
+Columns = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Subject:
         batches: what about.
         place: ``source``, ``hash`` and ``split`` of the samples.
         in_words: returns judge and batches with raw text, wherever there is some.
+        columns: what is known of the samples beside, column -> id -> value.
         seeds: behind a run.
     """
 
@@ -39,12 +42,19 @@ class Subject:
     batches: Batches
     place: Mapping[str, str]
     in_words: Callable[[], tuple[Judge, Batches]]
+    columns: Columns = field(default_factory=dict)
     seeds: Sequence[int] = field(default_factory=list)
 
 
 def place_of(corpus: Corpus, split: str) -> dict[str, str]:
     """Return what names the samples of a split."""
     return {"source": corpus.source, "hash": corpus.hash, "split": split}
+
+
+def columns_of(corpus: Corpus, split: str) -> Columns:
+    """Return what is known of the samples of a split beside features and labels, for ``Subject.columns``."""
+    part = corpus[split]
+    return {name: dict(zip(part.ids, values, strict=True)) for name, values in part.about.items()}
 
 
 def subject_of_run(run: Run, data: str | Corpus | None = None, split: str = "test") -> Subject:
@@ -59,7 +69,8 @@ def subject_of_run(run: Run, data: str | Corpus | None = None, split: str = "tes
         raw = load_corpus(run.config["data"]["source"] if data is None else data)
         return worded(judge, loader.epoch, raw, run.config["data"]["encode"])
 
-    return Subject(run.path.resolve().name, judge, loader.epoch, place_of(corpus, split), in_words, run.seeds)
+    place, columns = place_of(corpus, split), columns_of(corpus, split)
+    return Subject(run.path.resolve().name, judge, loader.epoch, place, in_words, columns, run.seeds)
 
 
 def subject_of(judge: Callable[[Batch], object], corpus: Corpus, split: str = "test", name: str = "") -> Subject:
@@ -72,28 +83,34 @@ def subject_of(judge: Callable[[Batch], object], corpus: Corpus, split: str = "t
     called = Called(corpus.schema, judge)
     loader = Loader(corpus[split], corpus.schema, 32)
     own = name or getattr(judge, "__name__", type(judge).__name__)
-    return Subject(own, called, loader.epoch, place_of(corpus, split), lambda: (called, loader.epoch))
+    place, columns = place_of(corpus, split), columns_of(corpus, split)
+    return Subject(own, called, loader.epoch, place, lambda: (called, loader.epoch), columns)
 
 
-def audit_subject(subject: Subject, audits: Sequence[str] | Mapping[str, Audit]) -> dict[str, Findings]:
+def audit_subject(
+    subject: Subject, audits: Sequence[str] | Mapping[str, Audit], by: Sequence[str] = ()
+) -> dict[str, Findings]:
     """Ask every audit; one that makes no sense here is refused in a sentence, and the others go on.
 
     Args:
         subject: who is asked about what.
         audits: names, see ``audit_names``, or audits of one's own by name.
+        by: columns about samples that ``fairness`` compares by.
 
     Raises:
         OptionError, DataError: no such audit; none named; every one of them was refused, for the reason of the first.
     """
     if not audits:
         raise OptionError("name at least one audit; see polymodal audit --help")
-    asked = audits if isinstance(audits, Mapping) else {name: find_audit(name)() for name in audits}
+    known = Known(subject.columns, tuple(by))
+    asked = audits if isinstance(audits, Mapping) else {name: find_audit(name) for name in audits}
     found: dict[str, Findings] = {}
     refusals: list[PolymodalError] = []
     with progress_bar() as bar:
         task = bar.add_task("auditing", total=len(asked))
-        for name, audit in asked.items():
+        for name, given in asked.items():
             try:
+                audit = _made(given, known) if isinstance(given, type) else given
                 in_words = getattr(audit, "reads_text", False)
                 judge, batches = subject.in_words() if in_words else (subject.judge, subject.batches)
                 found[name] = ask(audit, judge, batches)
@@ -104,6 +121,11 @@ def audit_subject(subject: Subject, audits: Sequence[str] | Mapping[str, Audit])
     if len(refusals) == len(asked):
         raise refusals[0]
     return found
+
+
+def _made(kind: type, known: Known) -> Audit:
+    audit: Audit = kind(known) if getattr(kind, "reads_columns", False) else kind()
+    return audit
 
 
 def audit_judge(

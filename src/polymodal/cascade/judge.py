@@ -12,7 +12,7 @@ from torch import Tensor
 
 from polymodal.audit._worded import Worded
 from polymodal.audit.base import Said, Unanswerable
-from polymodal.audit.subject import Subject, place_of
+from polymodal.audit.subject import Subject, columns_of, place_of
 from polymodal.cascade.asking import Answer, LargeModel, Questions, Reference, Sample
 from polymodal.cascade.evaluate import open_cascade
 from polymodal.cascade.large import LargeRun
@@ -78,7 +78,8 @@ def subject_of_answers(file: str | Path, data: str | Corpus, split: str = "test"
 
 
 def _subject(name: str, judge: CascadeJudge | AnswersJudge, corpus: Corpus, split: str, loader: Loader) -> Subject:
-    return Subject(name, judge, loader.epoch, place_of(corpus, split), lambda: (judge, loader.epoch))
+    place, columns = place_of(corpus, split), columns_of(corpus, split)
+    return Subject(name, judge, loader.epoch, place, lambda: (judge, loader.epoch), columns)
 
 
 class Unchanged:

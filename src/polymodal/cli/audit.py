@@ -17,6 +17,7 @@ EXAMPLES = {
   polymodal audit runs/mmcl-mosi
   polymodal audit runs/mmcl-mosi --with pid interference --html page.html
   polymodal audit runs/cascade --with importance shapley --split valid --json
+  polymodal audit runs/hiring --with fairness --by sex,age --data 'stores/hiring?about=people.csv'
   polymodal audit file:answers.jsonl --data mosi.pkl --with pid --html page.html"""
 }
 
@@ -28,6 +29,7 @@ def audit(
     data: str | None = None,
     split: str = "test",
     html: str | None = None,
+    by: Names = [],  # noqa: B006 (never changed)
     json: bool = False,
 ) -> int:
     """Ask a model what it looks at and what would change its answers, sample by sample; write tables and a page.
@@ -35,11 +37,14 @@ def audit(
     Args:
         run: folder of a run or of a cascade, or file:answers.jsonl, a large model's recorded answers
         with_: audits: importance (which modality is needed to be right), shapley (how far each moves predictions), pid
-            (what modalities say together, alone, only jointly), dilution (words added to the text), interference (what
-            is not needed says something else)
+            (what modalities say together, alone, only jointly), dilution (words added to the text), insertion (what
+            words cost that say what another modality shows), interference (what is not needed says something else),
+            fairness (whether answers differ by whom they are about), bias (kinds of samples that are got wrong more
+            often than the rest of their class)
         data: another corpus with the same modalities and targets
         split: of the corpus
         html: a page of these audits, and the same as JSON beside it
+        by: columns about samples that fairness compares by, such as sex
         json: print the findings as JSON
     """
     from dataclasses import asdict
@@ -51,7 +56,7 @@ def audit(
     from polymodal.report.audits import write_audit_page
 
     subject, home = _subject(run, data, split, html)
-    found = audit_subject(subject, list(dict.fromkeys(with_)))
+    found = audit_subject(subject, list(dict.fromkeys(with_)), by)
     if home:
         write_audits(home, subject, found)
     page = write_audit_page(subject, found, Path(html)) if html else None

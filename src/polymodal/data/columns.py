@@ -216,3 +216,18 @@ class Tally:
             f"{name}: {count} values in {self._samples[name]} samples were NaN or infinite and became 0"
             for name, count in self._values.items()
         ]
+
+
+About = dict[str, Sequence[str]]
+"""Column -> what is known of each sample, ``(rows,)``, "" where nothing."""
+
+
+def checked_about(about: Mapping[str, Sequence[Any]], ids: Sequence[str]) -> About:
+    """Return columns about samples as text, "" for None; DataError where one has another length than ``ids``."""
+    found: About = {}
+    for name, values in about.items():
+        if len(values) != len(ids):
+            raise DataError(f"column {name!r} has {len(values)} rows for {len(ids)} samples; give one value per sample")
+        named = zip(values, ids, strict=True)
+        found[name] = ["" if v is None else name_of(v, f"{name} of sample {i!r}") for v, i in named]
+    return found

@@ -13,7 +13,7 @@ import numpy as np
 
 from polymodal.core import DataError, Modality, Schema, Target, nearest
 from polymodal.data import ratings as rated
-from polymodal.data.columns import as_array, name_of, text_of
+from polymodal.data.columns import About, as_array, checked_about, name_of, text_of
 from polymodal.data.pixels import at_rest, pixel_row
 from polymodal.data.ragged import Array, Ragged
 from polymodal.data.standardise import Normalizer
@@ -45,6 +45,8 @@ class Split:
         domains: number of each sample's domain in ``Schema.domains``; None where the schema has none.
         ratings: target -> rater -> what this rater said, ``(rows,)`` float32 (numbers, or class numbers), NaN where
             nothing; empty where single raters are not known.
+        about: what is known of samples beside (sex, age, site), by column, "" where nothing. No model reads it, and it
+            is no part of the corpus's hash.
     """
 
     ids: Sequence[str]
@@ -54,6 +56,7 @@ class Split:
     groups: Sequence[str] = ()
     domains: Array | None = None
     ratings: rated.Ratings = field(default_factory=dict)
+    about: About = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -83,6 +86,7 @@ class Split:
             [self.groups[r] for r in chosen] if len(self.groups) else (),
             None if self.domains is None else self.domains[chosen],
             rated.selected(self.ratings, chosen),
+            {n: [values[r] for r in chosen] for n, values in self.about.items()},
         )
 
     @classmethod
@@ -96,6 +100,7 @@ class Split:
             else:
                 columns[name] = [piece[i] for piece in pieces for i in range(len(piece))]  # type: ignore[misc]
         domains = [p.domains for p in parts if p.domains is not None]
+        told = dict.fromkeys(name for p in parts for name in p.about)
         return cls(
             [i for p in parts for i in p.ids],
             columns,
@@ -104,6 +109,7 @@ class Split:
             [g for p in parts for g in p.groups],
             np.concatenate(domains) if domains else None,
             rated.joined([(p.ratings, len(p)) for p in parts]),
+            {n: [v for p in parts for v in p.about.get(n) or [""] * len(p)] for n in told},
         )
 
 
@@ -116,6 +122,7 @@ def build_split(
     present: Mapping[str, Any] | None = None,
     domains: Sequence[str] | None = None,
     ratings: Mapping[str, Mapping[str, Any]] | None = None,
+    about: Mapping[str, Sequence[Any]] | None = None,
 ) -> Split:
     """Make a split from plain arrays: what readers and users call.
 
@@ -131,6 +138,7 @@ def build_split(
         domains: per sample one of ``schema.domains``; needed where the schema has any.
         ratings: target -> rater -> one label per sample, NaN or None where this rater said nothing. Together they say
             their mean, or the class that most of them name; where two are named as often, the label is not known.
+        about: column -> what is known of each sample beside (sex, age), text or numbers, None or "" where nothing.
 
     Non-finite features become 0 (the field's rule for the -inf of COVAREP); a row with no finite value at all becomes
     absent.
@@ -163,7 +171,9 @@ def build_split(
     labels = {t.name: t.spec.labels(given[t.name], ids) for t in schema.targets}
     names = [name_of(i, f"the id of sample {row}") for row, i in enumerate(ids)]
     owners = [name_of(g, f"the group of sample {row}") for row, g in enumerate(groups)]
-    return Split(names, out, there, labels, owners, _domains(schema, ids, domains), said)
+    return Split(
+        names, out, there, labels, owners, _domains(schema, ids, domains), said, checked_about(about or {}, ids)
+    )
 
 
 def _domains(schema: Schema, ids: Sequence[str], domains: Sequence[str] | None) -> Array | None:

@@ -29,8 +29,9 @@ class Loader:
         bucket: group samples of similar length, so that little of a batch is padding. Without it, batches are random
             and padded to the longest sample of the split, as the field's tools do (kept for the benchmark).
         drop_last: leave out a last, smaller batch (random samples, different ones each epoch).
-        balance: ``domain`` or ``class`` (of the first target) for as many samples of each in every shuffled batch; what
-            is rare is repeated, and a batch holds a few samples less where its size cannot be shared out.
+        balance: ``domain``, ``class`` (of the first target) or ``cell`` (class in a domain) for as many samples of each
+            in every shuffled batch; what is rare is repeated, and a batch holds a few samples less where its size
+            cannot be shared out.
 
     Raises:
         DataError: nothing to balance by: no domains, or a first target without classes.
@@ -148,14 +149,19 @@ class Loader:
 
 
 def _strata(split: Split, schema: Schema, balance: str) -> list[Array]:
-    """Return the rows of each domain or class that ``split`` has; unknown classes are one of their own."""
-    if balance == "domain":
+    """Return the rows of each domain, class or both that ``split`` has; unknown classes are one of their own."""
+    codes = []
+    if balance in ("domain", "cell"):
         if split.domains is None:
-            raise DataError("balance 'domain' needs a corpus with domains; join several with mix:a.pkl,b.pkl")
-        codes = split.domains
-    else:
+            raise DataError(
+                f"balance {balance!r} needs a corpus with domains; join several with mix:a.pkl,b.pkl, or take them "
+                "from a column with ?domain=COLUMN"
+            )
+        codes.append(split.domains)
+    if balance in ("class", "cell"):
         target = schema.joint_targets[0]
-        codes = split.targets[target.name]
-        if codes.ndim != 1 or not np.issubdtype(codes.dtype, np.integer):
-            raise DataError(f"balance 'class' needs one class per sample, {target.name!r} is a {target.task}")
-    return [np.flatnonzero(codes == code) for code in np.unique(codes)]
+        codes.append(split.targets[target.name])
+        if codes[-1].ndim != 1 or not np.issubdtype(codes[-1].dtype, np.integer):
+            raise DataError(f"balance {balance!r} needs one class per sample, {target.name!r} is a {target.task}")
+    number = np.unique(np.stack(codes), axis=1, return_inverse=True)[1].ravel()
+    return [np.flatnonzero(number == n) for n in range(number.max() + 1)]

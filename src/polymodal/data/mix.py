@@ -146,6 +146,7 @@ def _joined(schema: Schema, name: str, number: int, split: Split, hidden: bool) 
         [f"{name}/{g}" for g in split.groups] or [name] * rows,
         np.full(rows, number, np.int64),
         {} if hidden else {t: {f"{name}/{r}": v for r, v in said.items()} for t, said in split.ratings.items()},
+        split.about,
     )
 
 

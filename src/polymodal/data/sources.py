@@ -6,8 +6,9 @@ of a hub (``hf:owner/name@revision``, see ``data.tabular.read``), or several sou
 (``mix:a.pkl,b.pkl``, see ``data.mix``). The kind is found by looking; ``mmsa:PATH``, ``magbert:PATH``, ``csd:PATH`` and
 ``store:PATH`` force it. Options are the reader's own, plus ``modalities=a,b`` and ``targets=a,b`` (keep only these),
 ``limit=N`` (the first N samples of each split), ``held_out=2/5`` (fold 2 of 5 as the test split, see ``data.folds``;
-``held_out=2/leave-one-group-out``) and ``match=sample`` or ``match=group`` (a retrieval in place of the targets, see
-``Corpus.for_retrieval``).
+``held_out=2/leave-one-group-out``), ``about=FILE`` (a table about samples or groups) and ``domain=COLUMN`` (its
+values as domains, see ``data.about``), and ``match=sample`` or ``match=group`` (a retrieval in place of the targets,
+see ``Corpus.for_retrieval``).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from polymodal.core import DataError, OptionError, nearest
 from polymodal.core.files import check_regular
 from polymodal.core.options import Count, FoldScheme, Rule, options_of, read_options, read_value, split_source
 from polymodal.data import csd, magbert, mmsa
+from polymodal.data.about import with_domains, with_table
 from polymodal.data.columns import choose, keys_of, split_name
 from polymodal.data.corpus import Corpus, Match, Split, derived_hash
 from polymodal.data.folds import Dealt, deal
@@ -223,6 +225,8 @@ def _finish(
     limit: Count | None = None,
     held_out: HeldOut | None = None,
     match: Match | None = None,
+    about: str | None = None,
+    domain: str | None = None,
 ) -> Corpus:
     """Return the corpus under its ``source``, with the common options applied, checked."""
     splits: dict[str, Split] = {}
@@ -241,6 +245,10 @@ def _finish(
         changed = replace(changed, stored_hash=derived_hash(corpus.stored_hash, *left))
     if limit is not None:
         changed = replace(changed, stored_normalizer=None)
+    if about is not None:
+        changed = with_table(changed, about)
+    if domain is not None:
+        changed = with_domains(changed, domain)
     if held_out is not None:
         changed = _fold(changed, held_out)
     if match is not None:

@@ -25,6 +25,8 @@ from polymodal.data.ragged import Ragged
 from polymodal.data.standardise import Normalizer, StatisticsRecord, check_statistics
 
 MARK = "polymodal.json"
+ABOUT = "about/"
+"""What names of columns about samples begin with."""
 
 
 def is_store(path: Path) -> bool:
@@ -146,6 +148,7 @@ def _table(schema: Schema, split: Split) -> Any:
         columns[f"ratings/{name}"] = pa.StructArray.from_arrays(
             [pa.array(v) for v in by_rater.values()], list(by_rater)
         )
+    columns |= {f"{ABOUT}{name}": pa.array(list(told), pa.string()) for name, told in split.about.items()}
     return pa.table(columns)
 
 
@@ -217,6 +220,7 @@ def _split(schema: Schema, table: Any) -> Split:
             for t in schema.targets
             if f"ratings/{t.name}" in table.column_names
         },
+        about={n.removeprefix(ABOUT): table.column(n).to_pylist() for n in table.column_names if n.startswith(ABOUT)},
     )
 
 

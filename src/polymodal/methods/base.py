@@ -124,6 +124,7 @@ class Method(nn.Module):
             the weights of the same names, and says what the whole says where the others are absent. Such a run can be
             deployed with some of its modalities (see ``train.deploy``).
         finds_steps: whether it says of single steps what it says of samples: ``<target>/steps`` (see ``core.Output``).
+        needs_domains: whether it learns from several domains and from nothing else.
     """
 
     family: ClassVar[str] = "other"
@@ -135,6 +136,7 @@ class Method(nn.Module):
     modality_counts: ClassVar[tuple[int, int]] = (1, 99)
     modular: ClassVar[bool] = False
     finds_steps: ClassVar[bool] = False
+    needs_domains: ClassVar[bool] = False
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()
@@ -160,6 +162,11 @@ class Method(nn.Module):
             raise DataError(
                 f"{name} works with {low} to {high} modalities, the corpus has {len(schema.modalities)} "
                 f"({', '.join(schema.names)}); choose some with ?modalities=..."
+            )
+        if self.needs_domains and not schema.domains:
+            raise DataError(
+                f"{name} learns from domains, the corpus has none; take them from a column with ?domain=COLUMN, or "
+                "join several corpora with mix:"
             )
 
     def forward(self, batch: Batch) -> Output:

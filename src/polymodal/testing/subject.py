@@ -37,6 +37,7 @@ SCHEMAS: dict[str, Schema] = {
     "5-mixed-multilabel": Schema((_TEXT, _AUDIO, _VISION, _FACE, _PULSE), (_TAGS,)),
     "1-sequence-regression": Schema((_AUDIO,), (_SCORE,)),
     "1-text-classification": Schema((_TEXT,), (_EMOTION,)),
+    "2-domains-classification": Schema((_AUDIO, _FACE), (_EMOTION,), ("north", "south")),
 }
 """Schemas that differ in what methods trip over; the first that fit a method show most."""
 
@@ -46,13 +47,14 @@ class NotApplicable(Exception):
 
 
 def fits(cls: type[Method], schema: Schema) -> bool:
-    """Return whether the method declares that it takes what ``schema`` holds."""
+    """Return whether the method declares that it takes what ``schema`` holds; domains are for those that need them."""
     low, high = cls.modality_counts
     learned = {find_task(task).answer for task in cls.tasks}
     return (
         low <= len(schema.modalities) <= high
         and {m.kind for m in schema.modalities} <= cls.kinds
         and {t.spec.answer for t in schema.joint_targets} <= learned
+        and cls.needs_domains == bool(schema.domains)
     )
 
 

@@ -37,7 +37,8 @@ class Recipe:
         precision: ``32`` or ``bf16-mixed``.
         drop_last: leave out a smaller last batch in training.
         bucket: batches of similar length (see ``data.Loader``).
-        balance: ``domain`` or ``class`` for as many samples of each in every training batch; empty for none.
+        balance: ``domain``, ``class`` or ``cell`` (class in a domain) for as many samples of each in every training
+            batch; empty for none.
         train_stress: stress on training batches as augmentation, and on validation batches with static masks, so that
             the epoch is chosen that stands it best; for example ``missing:rate=0.3``. Empty for none.
         fresh_masks: new masks of ``train_stress`` in each epoch; otherwise the same ones in all.
@@ -58,7 +59,7 @@ class Recipe:
     precision: Literal["32", "bf16-mixed"] = "32"
     drop_last: bool = True
     bucket: bool = True
-    balance: Literal["", "domain", "class"] = ""
+    balance: Literal["", "domain", "class", "cell"] = ""
     train_stress: str = ""
     fresh_masks: bool = True
 

@@ -1,0 +1,257 @@
+"""Fairness: whether answers differ by whom they are about, and whether the model can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import combinations
+
+import numpy as np
+
+from polymodal.audit._asked import Asked, Known, ask, difference, figure, rate
+from polymodal.audit._probe import balanced, told
+from polymodal.audit.base import Evidence, Findings, Judge
+from polymodal.core import Batch, DataError, OptionError, Target, nearest, numpy_rng
+from polymodal.data.ragged import Array
+from polymodal.score.intervals import Blocks
+from polymodal.score.statistics import Statistic
+
+FEWEST = 10
+"""Samples of a value at least; rarer ones are left out."""
+
+UPPER = 0.75
+"""Who is above this share of all answers is chosen, who is above it in the labels deserves it."""
+
+FAIR = 0.8
+"""Four fifths: a lower ratio of the rates of two values counts as adverse."""
+
+BINS = 50
+"""Of the histograms of numbers that are compared."""
+
+
+class Fairness:
+    """Parity, equal opportunity, and probes of what is kept (FairCVtest, Pena et al., CVPRW 2020, arXiv 2004.07173).
+
+    For each value of a column (sex, age band) that is compared: the mean answer and error; the share of samples that
+    are *chosen*, those given a class, or those in the upper quarter of all numbers; the same among those who deserve
+    it by their label (equal opportunity). Differences are of one value from all others; the ratio is of the lowest
+    share to the highest; for numbers also the mean Kullback-Leibler divergence between histograms of two values.
+    Probes learn on some groups to tell the value on others, from the model's fused vector, from its answers, and from
+    its inputs; balanced accuracy, 1 / values by chance.
+
+    Departures: the released metrics fix 1000 chosen and the threshold of the blind labels; here it is a quarter of what
+    is there, by the labels of the corpus asked about (an unbiased one may be asked about with ``--data``). Half a
+    sample is added to every bin, for over shared bins alone a divergence can be negative. One probe, a support vector
+    machine, instead of three.
+
+    Args:
+        known: columns, and those to compare by.
+
+    Raises:
+        OptionError: no column to compare by.
+        DataError: one that is not there.
+    """
+
+    reads_columns = True
+
+    def __init__(self, known: Known) -> None:
+        if not known.by:
+            raise OptionError(
+                "fairness compares people; say by which column, --by COLUMN "
+                f"(available: {', '.join(sorted(known.columns)) or 'none, bring a table with SOURCE?about=people.csv'})"
+            )
+        for column in known.by:
+            if column not in known.columns:
+                raise DataError(f"there is no column {column!r} about the samples{nearest(column, known.columns)}")
+        self.known = known
+
+    def run(self, judge: Judge, batches: Callable[[], Iterable[Batch]]) -> Findings:
+        """Compare answers by every column; DataError where one has a single value."""
+        target = judge.schema.joint_targets[0]
+        asked = ask(judge, target, batches)
+        evidence: list[Evidence] = []
+        notes: list[str] = []
+        samples: dict[str, list[object]] = {"id": list(asked.ids)}
+        for column in self.known.by:
+            values = self.known.of(column, asked.ids)
+            samples[column] = values.tolist()
+            kept, rare = _values(column, values)
+            notes += rare
+            evidence += _answers(_part(asked, np.isin(values, kept)), values[np.isin(values, kept)], column, target)
+            lines, right = _probes(_part(asked, np.isin(values, kept)), values[np.isin(values, kept)], column)
+            evidence += lines
+            if right is not None:
+                whole = np.full(len(values), np.nan)
+                whole[np.isin(values, kept)] = right
+                samples[f"{column} told"] = whole.tolist()
+            elif not asked.states:
+                notes.append(f"What the model keeps of {column} was not asked: members of folds keep different things.")
+        return Findings(
+            "Fairness",
+            "Rates and errors by whom answers are about, and probes (FairCVtest; Pena et al., CVPRW 2020).",
+            evidence,
+            samples,
+            notes,
+            asked=f"Do answers, and errors, differ by {' or '.join(self.known.by)}, and can the model tell?",
+            found=_words(evidence),
+            limits=[
+                "Differences say nothing of their cause: labels, too, may be unfair, and errors and deserts are "
+                "counted by them.",
+                "What this probe does not find another one may; a column that is not there was not compared.",
+            ],
+        )
+
+
+def _values(column: str, values: Array) -> tuple[list[str], list[str]]:
+    """Return the values that can be compared, and notes on the others."""
+    names, counts = np.unique(values, return_counts=True)
+    sizes = {str(n): int(c) for n, c in zip(names, counts, strict=True)}
+    kept = [n for n, c in sizes.items() if n and c >= FEWEST]
+    if len(kept) < 2:
+        raise DataError(
+            f"column {column!r} has {len(kept)} values with at least {FEWEST} labelled samples each, and comparing "
+            "takes two; ask about another split, or another column"
+        )
+    rare = [f"{n or 'unknown'} ({c})" for n, c in sizes.items() if n not in kept]
+    return kept, [f"Of {column} left out, fewer than {FEWEST} samples or not known: {', '.join(rare)}."] if rare else []
+
+
+def _part(asked: Asked, rows: Array) -> Asked:
+    chosen = np.flatnonzero(rows)
+    return Asked(
+        [asked.ids[i] for i in chosen],
+        asked.groups[rows],
+        asked.said[rows],
+        asked.true[rows],
+        [s[rows] for s in asked.states],
+        None if asked.inputs is None else asked.inputs[rows],
+    )
+
+
+def _answers(asked: Asked, values: Array, column: str, target: Target) -> list[Evidence]:
+    """Return rates, errors and differences by value."""
+    blocks, names = Blocks.of(len(values), asked.groups), [str(v) for v in np.unique(values)]
+    is_number = target.spec.answer == "number"
+    errors = _errors(asked, target)
+    figures: list[tuple[str, Array, Array]] = [
+        ("error" if is_number else "share right", errors, np.ones(len(values), bool))
+    ]
+    if is_number:
+        figures.append(("answer", asked.said, np.ones(len(values), bool)))
+    for name, chosen, deserving in _choices(asked, target):
+        figures.append((f"chosen: {name}", chosen, np.ones(len(values), bool)))
+        figures.append((f"chosen where deserved: {name}", chosen, deserving))
+    lines = []
+    for what, x, within in figures:
+        by_value = {n: rate(x, within & (values == n)) for n in names}
+        part = f"{column}: {what}"
+        for n in names:
+            lines.append(
+                figure(f"{column} {n}: {what}", by_value[n], int((within & (values == n)).sum()), blocks, part)
+            )
+        for n in names if len(names) > 2 else names[:1]:
+            other = f"not {n}" if len(names) > 2 else names[1]
+            gap = difference(by_value[n], rate(x, within & (values != n)))
+            lines.append(figure(f"difference, {n} from {other}: {what}", gap, int(within.sum()), blocks, part))
+        if what.startswith("chosen:"):
+            lines.append(
+                figure(f"ratio of lowest to highest by {column}: {what}", _ratio(by_value), len(values), blocks, part)
+            )
+    if is_number:
+        found, chance = divergence(asked.said, values), divergence(asked.said, _dealt(values))
+        part = f"{column}: divergence"
+        lines.append(Evidence(f"divergence of answers by {column}", found, len(values), blocks.groups, part=part))
+        lines.append(Evidence(f"the same with {column} dealt at random", chance, len(values), blocks.groups, part=part))
+    return lines
+
+
+def _errors(asked: Asked, target: Target) -> Array:
+    answer = target.spec.answer
+    if answer == "number":
+        found: Array = np.abs(asked.said - asked.true)
+    elif answer == "class":
+        found = (asked.said.argmax(1) == asked.true).astype(float)
+    else:
+        found = ((asked.said > 0.5) == (asked.true > 0.5)).all(1).astype(float)
+    return found
+
+
+def _choices(asked: Asked, target: Target) -> list[tuple[str, Array, Array]]:
+    """Return for each thing to be chosen for its name, who is, and who deserves it, ``(samples,)`` bool."""
+    if target.spec.answer == "number":
+        return [("upper quarter", *(x >= np.quantile(x, UPPER) for x in (asked.said, asked.true)))]
+    one = target.spec.answer == "class"
+    names = list(enumerate(target.classes))
+    return [
+        (
+            name,
+            asked.said.argmax(1) == c if one else asked.said[:, c] > 0.5,
+            asked.true == c if one else asked.true[:, c] > 0.5,
+        )
+        for c, name in (names[1:] if one and len(names) == 2 else names)
+    ]
+
+
+def _ratio(by_value: dict[str, Statistic]) -> Statistic:
+    """Return the lowest share over the highest, of the values that have them among all samples."""
+
+    def of(times: Array) -> Array:
+        shares = np.stack([share(times) for share in by_value.values()])
+        high = shares.max(axis=0)
+        found: Array = np.where(high > 0, shares.min(axis=0) / np.maximum(high, 1e-12), 1.0)
+        return found
+
+    return of
+
+
+def divergence(said: Array, values: Array) -> float:
+    """Return the mean over pairs of values of KL(P||Q) between histograms of numbers, half a sample in every bin."""
+    edges = np.linspace(said.min(), said.max() + 1e-9, BINS + 1)
+    counts = [np.histogram(said[values == v], edges)[0] + 0.5 for v in np.unique(values)]
+    shares = [c / c.sum() for c in counts]
+    return float(np.mean([(p * np.log(p / q)).sum() for p, q in combinations(shares, 2)]))
+
+
+def _dealt(values: Array) -> Array:
+    dealt: Array = numpy_rng("dealt", len(values)).permutation(values)
+    return dealt
+
+
+def _probes(asked: Asked, values: Array, column: str) -> tuple[list[Evidence], Array | None]:
+    """Return how well the column can be told, and for each sample how often it was, from the fused vectors."""
+    blocks, part = Blocks.of(len(values), asked.groups), f"{column}: told by a probe"
+    answers = asked.said.reshape(len(values), -1)
+    sources = {"what the model keeps": asked.states, "its answers": [answers]}
+    sources |= {"its inputs": [asked.inputs]} if asked.inputs is not None else {}
+    lines, kept = [], None
+    for name, vectors in sources.items():
+        right = told(vectors, values, asked.groups) if vectors else None
+        if right is None:
+            continue
+        kept = right if vectors is asked.states else kept
+        count = int((~np.isnan(right)).sum())
+        lines.append(figure(f"{column} told from {name}", balanced(right, values), count, blocks, part))
+    by_chance = 1 / len(np.unique(values))
+    lines += [Evidence(f"{column} told by chance", by_chance, len(values), blocks.groups, part=part)] if lines else []
+    return lines, kept
+
+
+def _words(evidence: list[Evidence]) -> list[str]:
+    """Return the differences that are surely there, the ratio and the probe in words."""
+    sure = [
+        e
+        for e in evidence
+        if e.what.startswith("difference") and e.low is not None and e.high is not None and not e.low <= 0 <= e.high
+    ]
+    found = [f"{e.what}: {e.value:+.3f} ({e.low:+.3f} to {e.high:+.3f})." for e in sure]
+    found = found or [
+        "No difference is larger than chance would have it (95 % intervals, not corrected for their number)."
+    ]
+    for e in evidence:
+        if e.what.startswith("ratio") and e.value < FAIR:
+            found.append(f"The {e.what} is {e.value:.2f}, below four fifths.")
+        if e.what.endswith("what the model keeps"):
+            found.append(f"{e.what[0].upper()}{e.what[1:]}: {e.value:.2f}.")
+    return found
+
+
+AUDIT = Fairness

@@ -1,0 +1,152 @@
+"""Fairness: figures by hand, planted bias is found, none where none is, what the probe can and cannot read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from planted_people import SCHEMA, WEIGHTS, people
+from polymodal.audit._asked import Known, rate
+from polymodal.audit._probe import balanced, told
+from polymodal.audit.base import Evidence, Findings, Panel, Said
+from polymodal.audit.fairness import Fairness, divergence
+from polymodal.core import Batch, DataError, OptionError, Output, Schema, Target
+from polymodal.data.corpus import Corpus
+from polymodal.data.loader import Loader
+from polymodal.methods.base import Method
+
+
+class Tool(Method):
+    """Scores a CV by the planted weights, and takes ``malus`` where the face looks female."""
+
+    def __init__(self, schema: Schema, malus: float, sees: bool = True) -> None:
+        super().__init__(schema)
+        self.malus, self.sees = malus, sees
+
+    def forward(self, batch: Batch) -> Output:
+        face = batch["face"].tensor * float(self.sees)
+        score = batch["cv"].tensor @ torch.tensor(WEIGHTS, dtype=torch.float32)
+        fused = torch.cat([batch["cv"].tensor, face], dim=1)
+        return Output({"score": score - self.malus * torch.sigmoid(8 * face[:, 0])}, {"fused": fused})
+
+
+def audited(corpus: Corpus, tool: Method, *by: str) -> Findings:
+    split = corpus["test"]
+    known = Known({n: dict(zip(split.ids, v, strict=True)) for n, v in split.about.items()}, by)
+    return Fairness(known).run(Panel([tool]), Loader(split, corpus.schema, 64).epoch)
+
+
+def line(found: Findings, what: str) -> Evidence:
+    (one,) = [e for e in found.evidence if e.what == what]
+    return one
+
+
+def test_the_figures_are_those_counted_by_hand() -> None:
+    times = np.ones((1, 5))
+    chosen, within = np.array([1, 0, 1, 1, 0]), np.array([True, True, True, False, False])
+    assert rate(chosen, within)(times)[0] == pytest.approx(2 / 3)
+    assert np.isnan(rate(chosen, np.zeros(5, bool))(times)[0])
+    right, values = np.array([1, 0, 1, 1, np.nan]), np.array(["a", "a", "b", "b", "b"])
+    assert balanced(right, values)(times)[0] == pytest.approx(0.75)
+    same = np.tile(np.linspace(0, 1, 40), 2)
+    halves = np.repeat(["a", "b"], 40)
+    assert divergence(same, halves) == pytest.approx(0, abs=1e-12)
+    assert divergence(np.concatenate([same[:40], same[:40] ** 3]), halves) > 0.1
+
+
+def test_a_planted_malus_is_found_with_its_size() -> None:
+    found = audited(people(seed=1, rows=400, blind=True), Tool(SCHEMA, 0.2), "sex")
+    answer = line(found, "difference, f from m: answer")
+    assert answer.low is not None
+    assert answer.high is not None
+    assert answer.low < -0.19 < answer.high
+    assert answer.high < -0.1
+    chance = line(found, "difference, f from m: chosen where deserved: upper quarter")
+    assert chance.high is not None
+    assert chance.high < -0.3, "who deserves it is not chosen"
+    assert line(found, "ratio of lowest to highest by sex: chosen: upper quarter").value < 0.5
+    assert (
+        line(found, "divergence of answers by sex").value > 1.5 * line(found, "the same with sex dealt at random").value
+    )
+    assert line(found, "sex told from what the model keeps").value > 0.9
+    assert line(found, "sex told from its answers").value > 0.65
+    assert any("below four fifths" in sentence for sentence in found.found)
+    assert len(found.samples["id"]) == len(found.samples["sex"]) == len(found.samples["sex told"])
+
+
+def test_a_face_that_is_not_looked_at_cannot_be_told_from_what_is_kept() -> None:
+    found = audited(people(seed=1, rows=400), Tool(SCHEMA, 0.2, sees=False), "sex")
+    assert line(found, "sex told from what the model keeps").value == pytest.approx(0.5, abs=0.1)
+    assert line(found, "sex told from its inputs").value > 0.9
+
+
+@pytest.mark.slow
+def test_none_is_found_where_none_is_as_often_as_intervals_promise() -> None:
+    wrong, asked = 0, 0
+    for seed in range(40):
+        corpus = people(seed=seed, rows=200, blind=True)
+        found = audited_quickly(corpus, Tool(SCHEMA, 0.0), "sex")
+        differences = [e for e in found if e.what.startswith("difference") and e.low is not None and e.high is not None]
+        assert len(differences) == 4
+        wrong += sum(e.low > 0 or e.high < 0 for e in differences)  # type: ignore[operator]
+        asked += len(differences)
+    assert wrong / asked < 0.12  # one in twenty is expected
+
+
+def audited_quickly(corpus: Corpus, tool: Method, by: str) -> list[Evidence]:
+    """Return the evidence of an audit whose probes are left out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("polymodal.audit.fairness.told", lambda *_: None)
+        return audited(corpus, tool, by).evidence
+
+
+class Called:
+    """Names the class that a sample's id ends in, but never ``yes`` for the people called f."""
+
+    schema = Schema(SCHEMA.modalities, (Target("hired", "classification", classes=("no", "maybe", "yes")),))
+
+    def __call__(self, batch: Batch) -> Said:
+        said = [int(i[-1]) if i[0] == "m" or i[-1] != "2" else 0 for i in batch.ids]
+        return {"hired": torch.eye(3)[said]}
+
+
+def test_classes_are_compared_one_by_one() -> None:
+    ids = [f"{'fm'[i % 2]}{i}-{i // 2 % 3}" for i in range(120)]
+    corpus = people(rows=240)
+    stream = next(Loader(corpus["test"], corpus.schema, 120).epoch()).streams
+
+    def batches() -> Iterator[Batch]:
+        yield Batch(stream, {"hired": torch.tensor([int(i[-1]) for i in ids])}, ids)
+
+    found = Fairness(Known({"sex": {i: i[0] for i in ids}}, ("sex",))).run(Called(), batches)
+    assert line(found, "difference, f from m: chosen where deserved: yes").value == pytest.approx(-1)
+    assert line(found, "difference, f from m: chosen: maybe").value == pytest.approx(0, abs=1e-9)
+    assert line(found, "sex f: share right").value == pytest.approx(2 / 3)
+    assert not [e for e in found.evidence if "keeps" in e.what], "who is no panel of methods keeps nothing known"
+
+
+def test_probes_never_ask_about_a_group_they_know() -> None:
+    rng = np.random.default_rng(0)
+    owners = np.repeat(np.arange(20), 10)
+    face = rng.normal(size=(20, 6))[owners] * 5  # tells who it is, and nothing of the value
+    values = np.where(owners % 2, "a", "b")
+    right = told([face], values, owners)
+    assert right is not None
+    assert balanced(right, values)(np.ones((1, 200)))[0] < 0.75
+    assert told([face], values, values) is None, "one group a value"
+
+
+def test_mistakes_are_one_sentence() -> None:
+    corpus = people(rows=120)
+    with pytest.raises(OptionError, match=r"by which column, --by COLUMN \(available: coin, sex\)"):
+        audited(corpus, Tool(SCHEMA, 0.0))
+    with pytest.raises(DataError, match="no column 'sx' about the samples; did you mean 'sex'"):
+        audited(corpus, Tool(SCHEMA, 0.0), "sx")
+    split = corpus["test"]
+    same = replace(corpus, splits={"test": replace(split, about={"sex": ["f"] * len(split)})})
+    with pytest.raises(DataError, match="'sex' has 1 values with at least 10 labelled samples"):
+        audited(same, Tool(SCHEMA, 0.0), "sex")
