@@ -67,7 +67,8 @@ def test_the_table_has_a_line_for_what_was_measured(dynamics: ModuleType) -> Non
 
 @pytest.mark.slow
 def test_a_trial_learns(dynamics: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(dynamics.TRAINING, "epochs", 3)
+    for name, value in (("epochs", 8), ("lr", 1e-2)):
+        monkeypatch.setitem(dynamics.TRAINING, name, value)
     found = dynamics.learned("agm", 1, 200)
     assert found["all"] > 0.5
     assert 0.2 < found["probe of slow"] <= 1
