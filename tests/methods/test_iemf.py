@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from polymodal.core import Batch, Modality, OptionError, Schema, Target
+from polymodal.methods import find_method, method_ids
 from polymodal.methods.agm import AGM
-from polymodal.methods.base import Method, Now
+from polymodal.methods.base import Method, Now, Seamed
 from polymodal.methods.iemf import IEMF, inverse_effectiveness
 from polymodal.nn.gradient import scale_gradient
 from polymodal.testing import train_briefly
@@ -165,6 +166,19 @@ def test_what_has_no_seam_is_refused_in_a_sentence() -> None:
     for base, words in (("mult", "has no seam"), ("agm", "turn them round"), ("mug", "more in training")):
         with pytest.raises(OptionError, match=words):
             IEMF(SCHEMA, base=base)
+
+
+@pytest.mark.slow
+def test_every_other_method_with_a_seam_can_be_its_base(make_batch: MakeBatch) -> None:
+    pair = Schema(SCHEMA.modalities, (SCORE,))
+    seamed = [n for n in method_ids() if issubclass(find_method(n), Seamed)]
+    taken = set()
+    for name in set(seamed) - {"linear", "camib", "mug", "crmt"}:  # crmt learns classes
+        method = IEMF(pair, base=name)
+        vectors = method.encode(make_batch(pair))
+        assert {n: v.shape[1] for n, v in vectors.items()} == method.widths
+        taken.add(name)
+    assert {"late-fusion", "mmcl", "misa", "self-mm", "iemf", "mcr"} <= taken
 
 
 def test_it_may_stand_inside_a_wrapper_that_asks_for_subsets(make_batch: MakeBatch) -> None:
