@@ -113,9 +113,15 @@ class Slice:
 
 
 def sliced(vectors: Array, asked: Asked, hints: Hints, target: Target) -> list[Slice]:
-    """Return the slices that were checked, worst first; DataError where samples are too few for any."""
+    """Return the slices that were checked, worst first; DataError where samples or groups are too few for any."""
     wrong, y = (asked.said.argmax(1) != asked.true).astype(float), asked.true.astype(int)
-    checked = np.array([derive_seed(0, "checked", str(g)) % 2 == 1 for g in asked.groups], dtype=bool)
+    names = sorted(np.unique(asked.groups).tolist(), key=lambda g: derive_seed(0, "checked", str(g)))
+    if len(names) < 2 * FEW:
+        raise DataError(
+            f"{len(names)} groups (speakers, videos) are too few to find slices in one half and check them "
+            f"in the other; ask about a split with at least {2 * FEW}, or a run of folds"
+        )
+    checked = np.isin(asked.groups, names[len(names) // 2 :])
     rows = np.flatnonzero(~checked)
     if min(len(rows), int(checked.sum())) < 2 * SAMPLES:
         raise DataError(
