@@ -208,6 +208,9 @@ def test_mistakes_are_one_sentence() -> None:
     corpus = birds(rows=80)
     with pytest.raises(DataError, match=r"80 labelled samples are too few .* at least 100"):
         audited(Panel([Shortcut(SCHEMA)]), corpus)
+    test = replace(birds()["test"], groups=[f"speaker {i % 15}" for i in range(800)])
+    with pytest.raises(DataError, match=r"15 groups .* at least 20, or a run of folds"):
+        audited(Panel([Shortcut(SCHEMA)]), replace(birds(), splits={"test": test}))
     score = replace(SCHEMA, targets=(Target("score", "regression", (0, 1)),))
     judge = Dice()
     judge.schema = score

@@ -11,9 +11,10 @@ import torch
 
 from planted_people import SCHEMA, WEIGHTS, people
 from polymodal.audit._asked import Known, rate
+from polymodal.audit._parity import divergence
 from polymodal.audit._probe import balanced, told
 from polymodal.audit.base import Evidence, Findings, Panel, Said
-from polymodal.audit.fairness import Fairness, divergence
+from polymodal.audit.fairness import Fairness
 from polymodal.core import Batch, DataError, OptionError, Output, Schema, Target
 from polymodal.data.corpus import Corpus
 from polymodal.data.loader import Loader

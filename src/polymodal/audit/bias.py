@@ -40,8 +40,8 @@ class Bias:
 
     Departures: vectors are a sample's own features, means over time, not a shared space of pictures and texts, and
     channels are masked instead of pixels (masking steps brought planted shortcuts out less); names are values, words
-    and channels of the data instead of captions; re-weighting instead of group DRO. Without gradients (a run
-    of folds, another judge) nothing is masked.
+    and channels of the data instead of captions; re-weighting instead of group DRO. Without gradients by
+    features (a run of folds, pixels alone, another judge) nothing is masked.
 
     Args:
         known: columns, for names.
@@ -78,7 +78,7 @@ class Bias:
             evidence,
             {"id": asked.ids, "wrong": wrong.tolist(), "slice": homes}
             | {"trait": [(trait if w else f"not {trait}") if trait else "" for w in who]},
-            [] if isinstance(judge, Panel) else ["Nothing was masked: this judge has no gradients."],
+            [] if vectors is not asked.inputs else ["Nothing was masked: there are no gradients by features."],
             asked="Are there kinds of samples that are got wrong more often than others of their class?",
             found=found or ["No slice holds more errors than the rest of its class by more than chance."],
             limits=[
@@ -113,9 +113,15 @@ class Slice:
 
 
 def sliced(vectors: Array, asked: Asked, hints: Hints, target: Target) -> list[Slice]:
-    """Return the slices that were checked, worst first; DataError where samples are too few for any."""
+    """Return the slices that were checked, worst first; DataError where samples or groups are too few for any."""
     wrong, y = (asked.said.argmax(1) != asked.true).astype(float), asked.true.astype(int)
-    checked = np.array([derive_seed(0, "checked", str(g)) % 2 == 1 for g in asked.groups], dtype=bool)
+    names = sorted(np.unique(asked.groups).tolist(), key=lambda g: derive_seed(0, "checked", str(g)))
+    if len(names) < 2 * FEW:
+        raise DataError(
+            f"{len(names)} groups (speakers, videos) are too few to find slices in one half and check them "
+            f"in the other; ask about a split with at least {2 * FEW}, or a run of folds"
+        )
+    checked = np.isin(asked.groups, names[len(names) // 2 :])
     rows = np.flatnonzero(~checked)
     if min(len(rows), int(checked.sum())) < 2 * SAMPLES:
         raise DataError(
@@ -182,7 +188,8 @@ def _vectors(judge: Judge, target: Target, batches: Callable[[], Iterable[Batch]
     """Return what samples are clustered by: what their class was told by, or all that they hold."""
     if asked.inputs is None:
         raise OptionError("bias clusters features, and this run reads raw text alone; fit it with --encode text=...")
-    if not isinstance(judge, Panel) or judge.normalizers:
+    features = any(m.kind in ("sequence", "vector") for m in judge.schema.modalities)
+    if not isinstance(judge, Panel) or judge.normalizers or not features:
         return asked.inputs
     parts = []
     for whole in batches():
