@@ -28,7 +28,7 @@ _LIDS = (
 )
 _BROWS = (((70, 46), (107, 55)), ((300, 276), (336, 285)))
 
-JAW, SPREADING, ROUNDING, SMILE, BROW = 0.2, 0.055, 0.1, 0.09, 0.095
+JAW, SPREADING, ROUNDING, SMILE, BROW = 0.2, 0.055, 0.1, 0.105, 0.095
 """Largest movements, in distances between the outer corners of the eyes."""
 
 
