@@ -130,7 +130,7 @@ def test_the_tone_is_that_of_the_listeners_own_recording(tmp_path: Path, talk: T
     assert len(heard) == 1
     assert "is not used without --consent" in row["notes"][0]
     row = respond([talk("C.")], parts, tmp_path / "c")["turns"][0]
-    assert "recording of listener 34 of conversation 7 is not there" in row["notes"][0]
+    assert "recording of the listener of 7 is not there" in row["notes"][0]
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,8 @@ def test_slots_are_filled_from_what_the_speaker_said(talk: Talk) -> None:
         ("Bin blue at F two now.", "neutral"),
         ("I\u2019m so proud of her", "proud"),
         ("a terrific show", "neutral"),
+        ("We celebrate with her, and I feel so alone.", "lonely"),
+        ("It was sad, but I am happy now", "joyful"),
     ],
 )
 def test_words_name_feelings(text: str, label: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -126,7 +127,7 @@ def serve(
     # What the workers leave of the machine goes to decoding and faces beside speech and prediction.
     threads = max(1, (os.cpu_count() or 1) // workers)
     recogniser = Recogniser(asr_model, language, asr_device)
-    load: partial[Predicts] = (
+    load: Callable[[], Predicts] = (
         partial(load_replier, run, assets, recogniser, memory)
         if reply
         else partial(load_predictor, run, assets, threads, recogniser, abstain_at, settings.limits, memory)

@@ -88,7 +88,8 @@ def _agreed(wanted: Wanted) -> list[str]:
         )
     if not wanted.consent:
         return []
-    files = [f"{n} {Path(f).name}, sha256 {digest_of(Path(f))}" for n, f in list(needs.items())[:2] if f]
+    given = (("--portrait", wanted.portrait), ("--reference", wanted.reference))
+    files = [f"{n} {Path(f).name}, sha256 {digest_of(Path(f))}" for n, f in given if f]
     return files or ["faces and voices that lie beside the dialogues"]
 
 

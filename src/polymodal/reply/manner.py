@@ -39,7 +39,7 @@ MANNERS: dict[str, Manner] = {
     "surprised": Manner(
         1.04, 1.06, 1.12, smile=0.15, brow_inner=0.9, brow_outer=0.9, lids=1.18, blinks=10, liveliness=1.15
     ),
-    "angry": Manner(0.97, 0.96, 1.0, smile=-0.25, brow_inner=-0.7, brow_outer=0.1, lids=0.92, blinks=12),
+    "angry": Manner(0.97, 0.96, 1.0, smile=-0.2, brow_inner=-0.4, brow_outer=0.1, lids=0.95, blinks=12),
     "fear": Manner(0.96, 0.98, 0.9, smile=-0.2, brow_inner=0.7, brow_outer=0.1, lids=1.08, blinks=22, lean=1.0),
     "sad": Manner(
         0.88, 0.95, 0.8, smile=-0.45, brow_inner=0.8, brow_outer=-0.35, lids=0.86, blinks=14, lean=2.5, liveliness=0.7

@@ -36,7 +36,7 @@ class Memory:
         found = _latest(conversation, turn, (".wav",))
         if found is not None and self._consent:
             return found
-        who = f"listener {conversation.listener.id} of conversation {conversation.id}"
+        who = f"the listener of {conversation.id}"
         why = "is not used without --consent" if found else "is not there"
         notes.append(f"a recording of {who} {why}: the reply has the voice as it is")
         return None
@@ -53,7 +53,7 @@ class Memory:
     def _found(self, conversation: Conversation, turn: Turn, model: Path, notes: list[str]) -> Portrait:
         if self._portrait is not None:
             return read_portrait(self._portrait, model)
-        who = f"listener {conversation.listener.id} of conversation {conversation.id}"
+        who = f"the listener of {conversation.id}"
         video = _latest(conversation, turn, (".mp4",))
         if video is None:
             notes.append(f"a portrait of {who} is not there: a drawn face, nobody's, takes its place")

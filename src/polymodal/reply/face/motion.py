@@ -11,35 +11,15 @@ from polymodal.reply.face.sounds import OPEN, PRESS, ROUND, TUCK, WIDE
 
 UPPER_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 LOWER_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
-_UPPER_LIP = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 184, 74, 73, 72, 11, 302, 303, 304, 408, 183, 42, 41, 38)
-_UPPER_LIP = (*_UPPER_LIP, 12, 268, 271, 272, 407, *UPPER_INNER[1:-1])
-_LOWER_LIP = (
-    146,
-    91,
-    181,
-    84,
-    17,
-    314,
-    405,
-    321,
-    375,
-    77,
-    90,
-    180,
-    85,
-    16,
-    315,
-    404,
-    320,
-    307,
-    96,
-    89,
-    179,
-    86,
-    15,
-    316,
+# From the outer edge of each lip to its inner one, without the corners.
+_UPPER_LIP = (
+    *(61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 184, 74, 73, 72, 11, 302, 303, 304, 408),
+    *(183, 42, 41, 38, 12, 268, 271, 272, 407, *UPPER_INNER[1:-1]),
 )
-_LOWER_LIP = (*_LOWER_LIP, 403, 319, 325, *LOWER_INNER[1:-1])
+_LOWER_LIP = (
+    *(146, 91, 181, 84, 17, 314, 405, 321, 375, 77, 90, 180, 85, 16, 315, 404, 320, 307),
+    *(96, 89, 179, 86, 15, 316, 403, 319, 325, *LOWER_INNER[1:-1]),
+)
 _CORNERS = (61, 76, 62, 78, 291, 306, 292, 308)
 # Of each eye: upper lid and the lower lid below it; the fold above; then the two ends of the brow.
 _LIDS = (
@@ -48,7 +28,7 @@ _LIDS = (
 )
 _BROWS = (((70, 46), (107, 55)), ((300, 276), (336, 285)))
 
-JAW, SPREADING, ROUNDING, SMILE, BROW = 0.2, 0.055, 0.1, 0.09, 0.095
+JAW, SPREADING, ROUNDING, SMILE, BROW = 0.2, 0.055, 0.1, 0.105, 0.095
 """Largest movements, in distances between the outer corners of the eyes."""
 
 

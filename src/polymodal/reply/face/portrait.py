@@ -77,8 +77,10 @@ def cut_portrait(image: Array, model: Path, name: str, *, person: bool = True) -
         raise DataError(f"the face in {name} is {high[0] - low[0]:.0f} pixels wide; give one of {SMALLEST} or more")
     half = (0.5 + MARGIN) * float((high - low).max())
     middle = (low + high) / 2
-    left, top = np.round(middle - half).astype(int)
-    side = round(2 * half)
+    # Within the picture, where that leaves the face whole; elsewhere its edges are repeated.
+    side = max(min(round(2 * half), *image.shape[:2]), round(1.2 * float((high - low).max())))
+    room = np.maximum(np.array(image.shape[1::-1]) - side, 0)
+    left, top = np.clip(np.round(middle - side / 2), 0, room).astype(int)
     picture = Image.fromarray(_spread(image, left, top, side)).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     digest = hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()[:16]
     return Portrait(np.asarray(picture), (points - (left, top)) * (SIDE / side), name, digest, person)
