@@ -172,7 +172,7 @@ def probed(features: Tensor, classes: Tensor) -> float:
 def test_specific_vectors_name_their_modality_and_shared_ones_find_their_sample() -> None:
     method, test = learned(1, 100, steps=500), planted(200, 400)
     with torch.no_grad():
-        found = {n: v.split(method.half, dim=1) for n, v in method.encode(test).items()}
+        found = {n: v.split(method.part, dim=1) for n, v in method.encode(test).items()}
     classes = torch.arange(2).repeat_interleave(len(test))
     useful, shared, other = (torch.cat([found[n][part] for n in TWO.names]) for part in range(3))
     accuracy = [probed(part, classes) for part in (useful, shared, other)]

@@ -84,7 +84,7 @@ class EoColearning(Seamed):
         if min(auxiliary, contrast, modality) < 0:
             raise OptionError("auxiliary, contrast and modality are weights, which must not be negative")
         self.auxiliary, self.contrast, self.modality, self.temperature = auxiliary, contrast, modality, temperature
-        self.width, self.half = width, width // 2
+        self.width, self.part = width, width // 2
         self.inputs = Inputs(schema)
 
         def encoders() -> nn.ModuleDict:
@@ -95,20 +95,20 @@ class EoColearning(Seamed):
             return found
 
         self.specific, self.shared = encoders(), encoders()
-        self.projections = nn.ModuleDict({n: nn.Linear(width, self.half) for n in schema.names})
-        self.norms = nn.ModuleDict({n: PresentNorm(self.half) for n in schema.names})
+        self.projections = nn.ModuleDict({n: nn.Linear(width, self.part) for n in schema.names})
+        self.norms = nn.ModuleDict({n: PresentNorm(self.part) for n in schema.names})
         self.heads = nn.ModuleDict({n: _linears(schema, width) for n in schema.names})
         self.scales = nn.ModuleList(Scale(t) for t in schema.joint_targets)
         self.together = len(schema.names) > 1
         if self.together:
-            self.auxiliary_head = _linears(schema, self.half)
-            self.useful_judges, self.other_judges = _judges(schema, self.half), _judges(schema, self.half)
+            self.auxiliary_head = _linears(schema, self.part)
+            self.useful_judges, self.other_judges = _judges(schema, self.part), _judges(schema, self.part)
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """Return [useful u_m; s_m; other u_m] of every modality, ``(batch, 3 width / 2)``."""
         found = {}
         for name, stream in self.inputs(batch).items():
-            useful, other = self.specific[name](stream).split(self.half, dim=1)
+            useful, other = self.specific[name](stream).split(self.part, dim=1)
             shared = self.norms[name](self.projections[name](self.shared[name](stream)), stream.present).relu()
             found[name] = torch.cat([useful, shared, other], dim=1)
         return found
@@ -131,13 +131,16 @@ class EoColearning(Seamed):
     def _say(self, head: nn.Module, features: Tensor) -> dict[str, Tensor]:
         """Return what a head says of every target."""
         assert isinstance(head, nn.ModuleList)
-        places = zip(self.schema.joint_targets, head, self.scales, strict=True)
-        return {t.name: scale(t.spec.prediction(linear(features))) for t, linear, scale in places}
+        places = zip(self._scaled(), head, strict=True)
+        return {s.target.name: s(s.target.spec.prediction(linear(features))) for s, linear in places}
+
+    def _scaled(self) -> list[Scale]:
+        return list(self.scales)  # type: ignore[arg-type]  # a list of modules
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """Return L_main, in training with what the modalities learn from each other; in evaluation with the task loss
         of the mean of their predictions."""
-        vectors = {n: output.representations[n].split(self.half, dim=1) for n in self.schema.names}
+        vectors = {n: output.representations[n].split(self.part, dim=1) for n in self.schema.names}
         main = [
             self._loss(batch, n, self.heads[n], torch.cat([useful, shared], dim=1))
             for n, (useful, shared, _) in vectors.items()
@@ -172,15 +175,16 @@ class EoColearning(Seamed):
     def _loss(self, batch: Batch, name: str, head: nn.Module, features: Tensor) -> Tensor:
         """Return the loss of ``head`` on samples that have the modality ``name``, the mean over targets."""
         said, terms = self._say(head, features), []
-        for target, scale in zip(self.schema.joint_targets, self.scales, strict=True):
-            losses, known = sample_losses(target, said[target.name], batch.targets[target.name], squared=True)
+        for scale in self._scaled():
+            goal = scale.target
+            losses, known = sample_losses(goal, said[goal.name], batch.targets[goal.name], squared=True)
             terms.append(mean_where(losses / scale.unit, known & batch[name].present))
         return torch.stack(terms).mean()
 
     def prepare(self, view: View) -> None:
         """Learn mean and deviation of the training labels."""
         labels = [batch.targets for batch in view.train()]
-        for scale in self.scales:
+        for scale in self._scaled():
             scale.fit(torch.cat([found[scale.target.name] for found in labels]))
 
     def phases(self) -> list[Phase]:

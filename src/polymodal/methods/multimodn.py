@@ -107,7 +107,7 @@ class MultiModN(Seamed):
         order = self.order
         if self.shuffle and self.training:
             order = tuple(order[i] for i in torch.randperm(len(order)).tolist())
-        state = self.initial.expand(len(present), -1)
+        state = self.initial.expand(present.shape[0], -1)
         states, changes = {"": state}, {}
         for name in order:
             moved = self.updates[name](torch.cat([vectors[name], state], dim=1))
