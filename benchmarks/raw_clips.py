@@ -25,7 +25,7 @@ PARTS = {"lbbc2a": "valid", "swiz3n": "valid", "lwbsza": "test", "lbax4n": "test
 TALKING = {(0.0, 0.4): "no", (2.55, 2.95): "no", (1.0, 1.4): "yes", (1.3, 1.7): "yes"}
 METHODS = {"semanticmac": ["--preset", "clips"], "late-fusion": [], "mult": [], "linear": []}
 EPOCHS, SEEDS = 6, "1111,1112,1113"
-PART_SIZES = (0, 32, 8)
+PART_SIZES = (0, 8)
 
 
 def table(path: Path, cuts: dict[tuple[float, float], str]) -> Path:

@@ -47,10 +47,11 @@ class SemanticMAC(Method):
     Departures: no tower of ImageBind; sound is a log-mel spectrum that a small transformer reads, or the states of a
     frozen network (``extract --audio hf:NAME``). A pre-trained network of frames or text trains with the rest, at
     ``lr_pretrained``; to freeze it, extract or ``--encode`` its states. Pixels are the whole face, standardised by the
-    training split, not three crops. Text has no positions: its encoder brings order along. A visit of the sample takes
-    the place of the epoch in its labels; the temperature of prototypes is the spread of a class. Absent modalities are
-    in no attention, sum or loss. Training in several processes, the memory follows the samples of the first one. As the
-    formula has it, a modality that tells less than s gets numbers drawn towards the other side, whatever it shows.
+    training split, not three crops. Text that a transformer reads gets no positions, its states have them. A visit of
+    the sample takes the place of the epoch in its labels; the temperature of prototypes is the spread of a class.
+    Absent modalities are in no attention, sum or loss. Training in several processes, the memory follows the samples of
+    the first one. As the formula has it, a modality that tells less than s gets numbers drawn towards the other side,
+    whatever it shows.
 
     Args:
         schema: what the batches hold.
@@ -119,7 +120,7 @@ class SemanticMAC(Method):
                 heads=heads,
                 layers=layers,
                 dropout=dropout,
-                positions=n not in schema.language,
+                positions=self.inputs.transformer(n) is None,
             )
         for module in self.modules():
             if isinstance(module, PictureEncoder | TextEncoder | Windows):
