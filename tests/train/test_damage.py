@@ -82,7 +82,11 @@ EDITS: dict[str, tuple[str, Change, str]] = {
     "a batch of -1": ("run.json", _set("recipe", "batch_size", -1), "recipe.batch_size must be a whole number above 0"),
     "statistics of nothing": ("normalizer.json", lambda _: {}, "is missing"),
     "statistics of text": ("normalizer.json", _set("audio", "mean", ["a"]), "audio.mean[0] must be a number"),
-    "a deviation of 0": ("normalizer.json", lambda h: _set("audio", "std", 0, 0.0)(h), "audio.std[0] must be a number above 0"),
+    "a deviation of 0": (
+        "normalizer.json",
+        lambda h: _set("audio", "std", 0, 0.0)(h),
+        "audio.std[0] must be a number above 0",
+    ),
     "too few channels": ("normalizer.json", _set("audio", "mean", [0.0]), "numbers, got 1"),
     "another modality": ("normalizer.json", _set("smell", {"mean": [], "std": []}), "smell is no modality"),
     "other statistics": ("normalizer.json", _set("audio", "mean", 0, 0.25), "its checksum is not that of result.json"),
@@ -124,7 +128,7 @@ def test_a_broken_file_is_named(copy: Path, file: str, content: str) -> None:
 def test_a_broken_line_is_named(copy: Path, line: str) -> None:
     with (copy / "seed-1111/metrics.jsonl").open("a") as file:
         file.write(f"{line}\n")
-    with pytest.raises(RunError, match="metrics.jsonl line 3"):
+    with pytest.raises(RunError, match=r"metrics\.jsonl line 3"):
         use(copy)
 
 
