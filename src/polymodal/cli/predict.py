@@ -220,5 +220,5 @@ def _screen(json: bool) -> Iterator[Any]:
     if json or not console.is_terminal:
         yield lambda text: print(text, flush=True)
         return
-    with Live(console=console, auto_refresh=False) as screen:
-        yield lambda text: screen.update(Text(text), refresh=True)
+    with Live(console=console, auto_refresh=False) as shown:
+        yield lambda text: shown.update(Text(text), refresh=True)
