@@ -76,6 +76,7 @@ def _info(targets: list[Target]) -> dict[str, Any]:
         "polymodal": "0.1.0",
         "code": "c0de12",
         "method": "mmcl",
+        "method_source": "mmcl",
         "paper": "Lin & Hu, Findings of EMNLP 2022",
         "options": {"width": 128, "temperature": 0.1, "encoder": None},
         "recipe": {"epochs": 20, "batch_size": 32, "lr": 0.001, "patience": 8},

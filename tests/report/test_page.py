@@ -351,14 +351,14 @@ def test_what_is_not_a_run_is_one_sentence(tmp_path: Path, make_run: MakeRun) ->
         write_report(tmp_path)
     run = make_run()
     (run / "seed-1112" / "metrics.jsonl").write_text('{"epoch": 1, "train": {}}\n{"epo\n')
-    with pytest.raises(RunError, match=r"metrics\.jsonl line 2 is not an epoch"):
+    with pytest.raises(RunError, match=r"metrics\.jsonl line 2 is no JSON"):
         write_report(run)
     (run / "evaluation" / "predictions.parquet").write_bytes(b"PAR1")
     (run / "seed-1112" / "metrics.jsonl").unlink()
     with pytest.raises(RunError, match=r"predictions\.parquet cannot be read"):
         write_report(run)
     (run / "run.json").write_text('{"method": "mmcl"}')
-    with pytest.raises(RunError, match=r"run\.json has no 'options'"):
+    with pytest.raises(RunError, match=r"run\.json: method_source is missing"):
         write_report(run)
     (run / "run.json").write_text("{")
     with pytest.raises(RunError, match=r"run\.json cannot be read"):

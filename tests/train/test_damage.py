@@ -128,7 +128,7 @@ def test_a_broken_file_is_named(copy: Path, file: str, content: str) -> None:
 def test_a_broken_line_is_named(copy: Path, line: str) -> None:
     with (copy / "seed-1111/metrics.jsonl").open("a") as file:
         file.write(f"{line}\n")
-    with pytest.raises(RunError, match="metrics.jsonl line 3"):
+    with pytest.raises(RunError, match=r"metrics\.jsonl line 3"):
         use(copy)
 
 

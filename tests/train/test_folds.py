@@ -226,7 +226,7 @@ def test_a_run_that_was_stopped_in_three_folds_ends_where_an_uninterrupted_one_e
 
 def test_a_damaged_run_of_folds_is_one_sentence(run: Run) -> None:
     (run.path / "run.json").write_text(json.dumps(run.config | {"folds": {"scheme": 3}}))
-    with pytest.raises(RunError, match=r"run.json is damaged: it lacks folds.count, folds.hash"):
+    with pytest.raises(RunError, match=r"run.json: folds.count is missing; train the run again"):
         Run.load(run.path)
 
 
@@ -257,7 +257,7 @@ def test_a_run_without_folds_knows_nothing_of_them(tmp_path: Path) -> None:
     assert "--folds" not in run.config["command"]
     files = {p.relative_to(run.path).as_posix() for p in run.path.rglob("*") if p.is_file() and "events" not in p.name}
     seed = {f"seed-1111/{n}" for n in ("best.safetensors", "last.safetensors", "metrics.jsonl", "result.json")}
-    assert files == {"run.json", "normalizer.json", FILE} | seed
+    assert files == {".lock", "run.json", "normalizer.json", FILE} | seed
     scores = evaluate(run, subsets=False)
     assert "folds" not in scores["protocol"]
     assert "fold" not in parquet.read_table(run.path / "evaluation/predictions.parquet").column_names

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from polymodal.cli.lists import Names, Pairs
 from polymodal.cli.text import print_json
 from polymodal.core.errors import OptionError, nearest
-from polymodal.core.options import Bounds, Count, pairs
+from polymodal.core.options import Bounds, Count, Natural, pairs
 
 if TYPE_CHECKING:
     from polymodal.media.folder.summary import Summary
@@ -56,6 +56,7 @@ def extract(
     window: float = 5.0,
     fps: float | None = None,
     workers: Count = 1,
+    memory: Natural = 4096,
     ray: str | None = None,
     assets: str | None = None,
     seed: int = 0,
@@ -89,6 +90,7 @@ def extract(
         window: seconds of a window
         fps: video frames looked at per second, at most; default 25, for faces cut out 5
         workers: processes, or actors of the Ray cluster
+        memory: MiB that each process may take beyond what its extractors hold; 0 for any
         ray: address of a Ray cluster, or local
         assets: folder with models
         seed: decides the splits where no column does
@@ -111,7 +113,14 @@ def extract(
     extraction = Extraction(**options, **speech, align=align, window=window, fps=fps)
     try:
         summary = extract_all(
-            manifest, out, extraction=extraction, workers=workers, ray=ray, assets=assets, asr_device=asr_device
+            manifest,
+            out,
+            extraction=extraction,
+            workers=workers,
+            memory=memory,
+            ray=ray,
+            assets=assets,
+            asr_device=asr_device,
         )
     except KeyboardInterrupt:
         print(f"stopped; go on with: {command(given)}", file=sys.stderr)

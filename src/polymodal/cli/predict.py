@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from polymodal.cli.clips import check_outputs, names_of, place_of, with_progress
 from polymodal.cli.text import print_json
 from polymodal.core.errors import DataError, OptionError
-from polymodal.core.options import Count, Positive
+from polymodal.core.limits import limit_memory, out_of_memory, too_much_memory
+from polymodal.core.options import Count, Natural, Positive
 from polymodal.core.text import printable
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def predict(
     asr_device: Literal["cpu", "cuda", "auto"] = "cpu",
     threads: Count = 2,
     abstain_at: Positive | None = None,
+    memory: Natural = 4096,
 ) -> int:
     """Apply a run to clips: what it says when, how sure it is, what each modality contributed.
 
@@ -76,6 +78,7 @@ def predict(
         asr_device: where speech is recognised
         threads: of extraction and of the method
         abstain_at: mean error that is to be kept on what is answered; the run is silent where it is not sure enough
+        memory: MiB that reading clips may take beyond what the run and its extractors hold; 0 for any
     """
     import torch
 
@@ -90,12 +93,15 @@ def predict(
     predictor = Predictor.load(
         run, assets=assets, level=level, threads=threads, recogniser=recogniser, abstain_at=abstain_at
     )
+    if clips:
+        _ = predictor.clips  # loaded, so that the limit is of what reading takes
+        limit_memory(memory)
     if live:
         return _live(predictor, clips[0] if clips else None, json)
     done: list[Any] = []
     for clip, name in zip(clips, names_of(clips), strict=True):
         try:
-            timeline = _one(predictor, clip, transcript, utterances)
+            timeline = _one(predictor, clip, transcript, utterances, memory)
             _write(timeline, clip, name if len(clips) > 1 else "", plot=plot, html=html)
             if out:
                 _write_tables(timeline, Path(out), name)
@@ -149,10 +155,15 @@ def _check(
         raise OptionError("--json and --csv both print to standard output; choose one, or --out FOLDER for both")
 
 
-def _one(predictor: Predictor, clip: str, transcript: str | None, utterances: str | None) -> Timeline:
-    return with_progress(
-        clip, lambda told: predictor.predict(clip, transcript=transcript, utterances=utterances, progress=told)
-    )
+def _one(predictor: Predictor, clip: str, transcript: str | None, utterances: str | None, memory: int) -> Timeline:
+    try:
+        return with_progress(
+            clip, lambda told: predictor.predict(clip, transcript=transcript, utterances=utterances, progress=told)
+        )
+    except (MemoryError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise too_much_memory(printable(clip), memory) from None
+        raise
 
 
 def _print(timeline: Timeline) -> None:
@@ -214,5 +225,5 @@ def _screen(json: bool) -> Iterator[Any]:
     if json or not console.is_terminal:
         yield lambda text: print(text, flush=True)
         return
-    with Live(console=console, auto_refresh=False) as screen:
-        yield lambda text: screen.update(Text(text), refresh=True)
+    with Live(console=console, auto_refresh=False) as shown:
+        yield lambda text: shown.update(Text(text), refresh=True)

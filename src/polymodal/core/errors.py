@@ -31,4 +31,11 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     options = sorted(choices)
     close = get_close_matches(name, options, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{hint} (available: {', '.join(options) or 'none'})"
+    return f"{hint} (available: {listed(options) or 'none'})"
+
+
+def listed(names: Iterable[str], most: int = 100) -> str:
+    """Return ``names`` with commas between them, as far as a sentence bears: each cut at 60 characters, the rest
+    counted."""
+    every = [name if len(name) <= 60 else f"{name[:60]}..." for name in names]
+    return ", ".join(every[:most]) + (f", and {len(every) - most} more" if len(every) > most else "")

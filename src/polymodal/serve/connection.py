@@ -63,13 +63,13 @@ class Connection(H11Protocol):
 
     def pause_writing(self) -> None:
         """Give up a client that does not read."""
-        super().pause_writing()  # type: ignore[no-untyped-call]
+        super().pause_writing()
         self._stall = self._stall or self.loop.call_later(self._settings.stall, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Go on."""
         self._stall = _cancelled(self._stall)
-        super().resume_writing()  # type: ignore[no-untyped-call]
+        super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
         """Say which limit a header breaks, where it is that."""
@@ -106,6 +106,8 @@ def connections_of(settings: Settings) -> partial[Connection]:
     return partial(Connection, settings, max(1, wanted - RESERVE))
 
 
-def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+def _cancelled(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
+    """Return no timer in the place of one that is not wanted any more."""
     if timer is not None:
         timer.cancel()
+    return None

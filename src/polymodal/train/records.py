@@ -59,9 +59,9 @@ class RunRecord(TypedDict):
 class ResultRecord(TypedDict):
     """``result.json`` of a training; ``weights`` and ``normalizer`` are checksums."""
 
-    best_epoch: Natural
-    epochs: Natural
-    stopped: str
+    best_epoch: Natural | None
+    epochs: NotRequired[Natural]
+    stopped: NotRequired[str]
     weights: NotRequired[str]
     normalizer: NotRequired[str]
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from polymodal.core import DataError, Target
+from polymodal.core.errors import listed
 from polymodal.data.tabular.table import LABELS, Table, plain
 from polymodal.score.raters import consensus
 
@@ -63,7 +64,7 @@ def usual_target(table: Table, taken: Collection[str]) -> str:
             return by_name[name]
     raise DataError(
         f"{table.path}: no column is called {', '.join(LABELS[:-1])} or {LABELS[-1]}; say what to predict with "
-        f"{table.words.target} (available: {', '.join(table.columns)})"
+        f"{table.words.target} (available: {listed(table.columns)})"
     )
 
 

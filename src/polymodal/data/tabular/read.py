@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from polymodal.core import DataError, Modality, Schema
+from polymodal.core.errors import listed
 from polymodal.core.options import Bounds, Natural
 from polymodal.data.columns import infer_modality
 from polymodal.data.corpus import Corpus, build_split
@@ -111,7 +112,7 @@ def _check(hub: Hub, columns: dict[str, list[Array | str | None]]) -> None:
         )
     raise DataError(
         f"{hub.source} has no text and no numbers to learn from; name a column with text=, audio= or vision= "
-        f"(available: {', '.join(hub.kinds)})"
+        f"(available: {listed(hub.kinds)})"
     )
 
 

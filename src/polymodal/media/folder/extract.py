@@ -40,6 +40,7 @@ def extract(
     ray: str | None = None,
     assets: str | Path | None = None,
     asr_device: str = "cpu",
+    memory: int = 0,
     make: Callable[..., Pipeline] | None = None,
 ) -> Summary:
     """Extract all clips of ``manifest`` into the store ``out``; the same store for any number and kind of workers.
@@ -54,6 +55,8 @@ def extract(
         ray: address of a Ray cluster to work on instead, or ``local``.
         assets: folder with models (see ``Pipeline``).
         asr_device: what recognises speech: ``cpu``, ``cuda`` or ``auto``.
+        memory: MiB that each process of this machine may take beyond what its extractors hold; 0 for any. A clip that
+            needs more is listed in ``failed.csv``.
         make: makes a pipeline, called as ``make(extraction, assets=..., asr_device=...)`` in each process; must be
             importable there.
 
@@ -68,7 +71,13 @@ def extract(
     _check(manifest, extraction, workers)
     extraction = pinned(extraction)  # for all workers: a branch of a hub may move on meanwhile
     partial = _open_partial(folder, manifest)
-    job = Job(extraction, None if assets is None else str(Path(assets).absolute()), make or Pipeline, asr_device)
+    job = Job(
+        extraction,
+        None if assets is None else str(Path(assets).absolute()),
+        make or Pipeline,
+        asr_device,
+        0 if ray else memory,
+    )
     with locked(
         partial / ".lock", busy=f"another process extracts into {folder}; wait for it, or choose another --out"
     ):

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from polymodal.core import DataError
+from polymodal.core.errors import listed
 from polymodal.data.tabular.table import Table, plain
 
 _VIDEO = {".mp4", ".mkv", ".webm", ".mov", ".mpg", ".mpeg", ".avi", ".m4v", ".wmv", ".flv", ".3gp"}
@@ -50,7 +51,7 @@ def _clip_name(table: Table, roles: Mapping[str, str], i: int) -> str:
     else:
         raise DataError(
             f"{table.path}: no column says where the clips are; name it with --columns clip=COLUMN "
-            f"(available: {', '.join(table.columns)})"
+            f"(available: {listed(table.columns)})"
         )
     if not name.strip("/"):
         raise DataError(f"{table.where(i)} names no clip; fill it in or remove the row")
@@ -65,8 +66,11 @@ class _Search:
 
     def find(self, name: str) -> str | None:
         """Return the path of the one clip that ``name`` can mean."""
-        if (self._folder / name).is_file():
-            return name
+        try:
+            if (self._folder / name).is_file():
+                return name
+        except OSError:  # no file can have such a name
+            return None
         fits = self._fitting(name)
         return fits[0] if len(fits) == 1 else None
 
@@ -92,11 +96,11 @@ class _Search:
 
     def explain(self, name: str) -> str:
         """Return ``name`` with what it may have meant."""
-        several = self._fitting(name)
+        several, shown = self._fitting(name), name if len(name) <= 255 else f"{name[:60]}..."
         if several:
-            return f"{name} (it may be {several[0]} or {several[1]})"
+            return f"{shown} (it may be {several[0]} or {several[1]})"
         close = closest(name, [str(p) for paths in self._by_stem.values() for p in paths])
-        return f"{name} (did you mean {close!r}?)" if close else name
+        return f"{shown} (did you mean {close!r}?)" if close else shown
 
 
 def closest(name: str, choices: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polymodal.core import DataError, Modality, PolymodalError
+from polymodal.core.limits import limit_memory, out_of_memory, too_much_memory
 from polymodal.media.extraction import Extraction
 from polymodal.media.folder.manifest import Row
 from polymodal.media.folder.parts import Features, write_part
@@ -40,12 +41,14 @@ class Job:
 
     Attributes:
         make: makes the pipeline, called as ``make(extraction, assets=assets, asr_device=asr_device)`` once per process.
+        memory: MiB that a process may take beyond what it holds with the pipeline; 0 for any.
     """
 
     extraction: Extraction
     assets: str | None
     make: Callable[..., Pipeline]
     asr_device: str = "cpu"
+    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ def _pipeline(job: Job) -> Pipeline:
     pipeline = job.make(job.extraction, assets=job.assets, asr_device=job.asr_device)
     if torch := sys.modules.get("torch"):  # loaded before this process became single-threaded
         torch.set_num_threads(1)
+    limit_memory(job.memory)
     return pipeline
 
 
@@ -99,6 +103,8 @@ def work(job: Job, task: Task) -> str:
     try:
         about, features = _extract(pipeline, task)
     except FAULTS as error:
+        if out_of_memory(error):
+            return str(too_much_memory(task.clip, job.memory))
         return str(error) if isinstance(error, PolymodalError) else f"{type(error).__name__}: {error}"
     write_part(task.part, {"key": task.key, **about}, features)
     return ""

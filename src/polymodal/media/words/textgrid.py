@@ -119,7 +119,8 @@ class _Reader:
     def number(self, what: str) -> float:
         token = self._next(what)
         if token.number is None or not math.isfinite(token.number):
-            raise DataError(f"{self.where}: expected {what} as a number, found {token.text or token.number!r}")
+            found = repr(token.number if token.text is None else token.text[:60])
+            raise DataError(f"{self.where}: expected {what} as a number, found {found}")
         return token.number
 
     def count(self, what: str) -> int:

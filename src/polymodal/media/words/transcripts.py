@@ -81,8 +81,9 @@ def _read_align(text: str, name: str) -> list[Segment]:
         parts = line.split()
         if not parts:
             continue
-        if len(parts) != 3 or not (parts[0].isdecimal() and parts[1].isdecimal()):
-            raise DataError(f"{name}, line {number}: expected start, end (in 1/25000 s) and a word, found {line!r}")
+        if len(parts) != 3 or not all(part.isdecimal() and len(part) < 16 for part in parts[:2]):
+            found = repr(line[:60])
+            raise DataError(f"{name}, line {number}: expected start, end (in 1/25000 s) and a word, found {found}")
         start, end = checked(f"{name}, line {number}", int(parts[0]) / GRID_RATE, int(parts[1]) / GRID_RATE)
         if parts[2] not in SILENCES:
             words.append(Word(parts[2], start, end))
@@ -147,7 +148,7 @@ def _speaker(item: dict[str, Any]) -> str:
 def _string(item: dict[str, Any], key: str, where: str) -> str:
     value = item.get(key)
     if not isinstance(value, str):
-        raise DataError(f"{where}: expected a string {key!r}, found {value!r}")
+        raise DataError(f"{where}: expected a string {key!r}, found {repr(value)[:60]}")
     return " ".join(clean(value).split())
 
 
