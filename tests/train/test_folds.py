@@ -218,10 +218,10 @@ def test_a_run_that_was_stopped_in_three_folds_ends_where_an_uninterrupted_one_e
     assert "fold 1 seed 1111 is done already" in said
     assert "fold 2 seed 1111  epoch 2/2" in said
     assert _weights(stopped.path) == _weights(whole.path)
-    times = {p: p.stat().st_mtime_ns for p in stopped.path.rglob("*.safetensors")}
+    times = {p: p.stat().st_mtime_ns for p in stopped.path.rglob("seed-*/*.safetensors")}
     start(resume=True)
     assert capsys.readouterr().err.count("is done already") == 3
-    assert {p: p.stat().st_mtime_ns for p in stopped.path.rglob("*.safetensors")} == times
+    assert {p: p.stat().st_mtime_ns for p in stopped.path.rglob("seed-*/*.safetensors")} == times
 
 
 def test_a_damaged_run_of_folds_is_one_sentence(run: Run) -> None:
@@ -257,7 +257,7 @@ def test_a_run_without_folds_knows_nothing_of_them(tmp_path: Path) -> None:
     assert "--folds" not in run.config["command"]
     files = {p.relative_to(run.path).as_posix() for p in run.path.rglob("*") if p.is_file() and "events" not in p.name}
     seed = {f"seed-1111/{n}" for n in ("best.safetensors", "last.safetensors", "metrics.jsonl", "result.json")}
-    assert files == {".lock", "run.json", "normalizer.json", FILE} | seed
+    assert files == {".lock", "run.json", "normalizer.json", "novelty.safetensors", FILE} | seed
     scores = evaluate(run, subsets=False)
     assert "folds" not in scores["protocol"]
     assert "fold" not in parquet.read_table(run.path / "evaluation/predictions.parquet").column_names

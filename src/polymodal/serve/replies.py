@@ -83,7 +83,9 @@ class Replier:
         seconds = {**turn["seconds"], "total": round(time.perf_counter() - began, 3)}
         return Replied({**json.loads(json.dumps(told)), "duration": length, "seconds": seconds, "media": media})
 
-    def predict_features(self, rows: Sequence[Mapping[str, Any]]) -> Replied:
+    def predict_features(
+        self, rows: Sequence[Mapping[str, Any]], *, progress: Callable[[float], None] | None = None
+    ) -> Replied:
         """Raise DataError: nobody replies to features."""
         raise DataError("this service replies to clips; send one as multipart/form-data, field clip")
 
