@@ -134,3 +134,27 @@ def test_a_signal_ends_a_command_with_one_sentence(tmp_path: Path, sign: signal.
     assert process.wait(timeout=5) == {signal.SIGTERM: 143, signal.SIGINT: 130}[sign]
     time.sleep(0.2)
     assert said[-1].startswith("stopped; the same command goes on")
+
+
+def test_threads_of_a_cell_do_not_depend_on_how_many_work_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    from polymodal.bench import run
+
+    asked = []
+
+    class Fake:
+        def __init__(self, function: object, workers: int, died: object, threads: int = 1, **rest: object) -> None:
+            asked.append((workers, threads))
+
+        def __enter__(self) -> Fake:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            return None
+
+        def run(self, tasks: list[int]) -> list[tuple[int, int]]:
+            return [(task, task) for task in tasks]
+
+    monkeypatch.setattr(run, "Processes", Fake)
+    for workers in (1, 2, 4):
+        list(run._all(abs, [1, 2, 3, 4], workers, None, lambda error: 0, "", lambda task, result: ""))
+    assert asked == [(1, 1), (2, 1), (4, 1)]

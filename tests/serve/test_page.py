@@ -340,3 +340,16 @@ def test_everything_that_can_be_operated_has_a_name(open_page: Open, film: Path)
         .filter((e) => !(e.getAttribute("aria-label") || e.getAttribute("aria-labelledby") || e.labels?.length ||
             e.textContent.trim())).map((e) => e.outerHTML)"""
     assert page.evaluate(nameless) == []
+
+
+def test_a_transcript_goes_with_its_clip_and_not_with_the_next_one(open_page: Open, film: Path) -> None:
+    page = open_page()
+    words = {"name": "words.txt", "mimeType": "text/plain", "buffer": b"only of the first"}
+    page.locator("#transcript").set_input_files(words)
+    choose(page, film)
+    page.locator("#result").wait_for()
+    assert "only of the first" in page.locator("#timeline").inner_text()
+    page.locator("#another").click()
+    choose(page, film)
+    page.locator("#result").wait_for()
+    assert "only of the first" not in page.locator("#timeline").inner_text()

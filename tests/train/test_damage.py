@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from polymodal.core import DataError, PolymodalError, RunError
 from polymodal.data.sources import load_corpus
 from polymodal.data.store import verify, write_store
+from polymodal.predict import hub
 from polymodal.predict.predictor import Predictor
 from polymodal.report.folder import best_epochs, read_epochs, read_fused, read_run
 from polymodal.train.compare import load_scores
@@ -221,3 +222,10 @@ def test_a_split_whose_name_leads_out_of_the_store(tmp_path: Path) -> None:
     corpus.splits["../out"] = corpus.splits["test"]
     with pytest.raises(DataError, match="is to name a folder of the store"):
         write_store(corpus, tmp_path / "store")
+
+
+def test_a_run_without_statistics_is_not_handed_on(copy: Path, tmp_path: Path) -> None:
+    (copy / "normalizer.json").unlink()
+    (tmp_path / "out").mkdir()
+    with pytest.raises(RunError, match=r"normalizer\.json cannot be read"):
+        hub.export(Run.load(copy), tmp_path / "out", "a/b")

@@ -136,6 +136,8 @@ def export(run: Run, folder: Path, repo: str) -> None:
             "and fit with its name on the hub"
         )
     members, name = run.members, run.config["data"]["name"]
+    for fold in run.folds:
+        _ = run.normalizer_of(fold)  # a run without its statistics, or with others, is not to be handed on
     write_json(folder / "run.json", bare_config(run.config | {"seeds": run.seeds}))
     homes = dict.fromkeys((".", *(member.home for member in members)))
     measured = [f"{home}/{file}" for home in homes for file in ("normalizer.json", "calibration.json")]
