@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 FILE = Path(__file__).with_name("bank.yaml")
 
-NEAR = {"minilm": 0.3, "tfidf": 0.2}
-"""Cosine below which no exchange counts as near. See ``benchmarks/reply.py``."""
+NEAR = {"minilm": 0.5, "tfidf": 0.3}
+"""Cosine below which no exchange counts as near: a reply to something else is worse than a general one."""
 
 _PART = re.compile(r"\s?<([^<>]*)>")
 _SLOT = re.compile(r"\{(\w+)\}")

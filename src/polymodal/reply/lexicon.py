@@ -34,8 +34,8 @@ def named_emotion(text: str) -> Named:
     """Return the emotion that most words of ``text`` speak for: first its coarse class, then the label within.
 
     Words that the speaker says of themselves ("I feel ...") count twice. Where two classes are as strong, the one
-    that is not glad counts: cheer hurts more where it is wrong. A glad word that is denied ("not happy") counts as
-    sad, any other denied word not at all.
+    that is not glad counts: cheer hurts more where it is wrong. A glad word that is denied ("not happy") counts as sad,
+    any other denied word not at all.
     """
     said = " ".join(text.lower().replace("\u2019", "'").split())
     found: dict[str, list[str]] = defaultdict(list)
