@@ -6,10 +6,9 @@ from polymodal.cli.lists import Names
 
 EXAMPLES = {
     "deploy": """\
-  polymodal fit eo-colearning --data mosi.pkl --out runs/eo
-  polymodal deploy runs/eo --keep audio
-  polymodal evaluate runs/eo-audio
-  polymodal deploy runs/eo --keep text audio --out runs/small"""
+  polymodal deploy runs/eo --keep audio                          runs/eo of: fit eo-colearning --out runs/eo
+  polymodal deploy runs/eo --keep text audio --out runs/small
+  polymodal evaluate runs/small"""
 }
 
 
