@@ -11,7 +11,7 @@ from polymodal.core import Target
 from polymodal.core.tasks import refuse_foreign
 from polymodal.media.types import Word
 from polymodal.predict.together import Together
-from polymodal.train.novelty import Unlike
+from polymodal.train.unlike import Unlike
 
 
 @dataclass(frozen=True)
