@@ -21,7 +21,7 @@ from polymodal.predict.predictor import Predictor
 from polymodal.predict.table import line, timeline_table
 from polymodal.predict.timeline import Estimate, Moment, Timeline
 from polymodal.predict.together import Together, together
-from polymodal.train.novelty import Unlike
+from polymodal.train.unlike import Unlike
 
 ROW: dict[str, Any] = {
     "text": "so good",

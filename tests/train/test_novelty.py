@@ -12,7 +12,8 @@ from polymodal import Corpus, Run, evaluate, fit, load_corpus
 from polymodal.core import Batch, Modality, RunError, Schema, Target
 from polymodal.data.corpus import build_split
 from polymodal.train.density import Density
-from polymodal.train.novelty import ALARM, FEWEST, FILE, Novelty, Unlike, alarms
+from polymodal.train.novelty import FEWEST, FILE, Novelty, alarms
+from polymodal.train.unlike import ALARM, Unlike
 
 SCHEMA = Schema(
     (Modality("voice", "vector", 6), Modality("face", "vector", 4)), (Target("mood", "regression", (-3.0, 3.0)),)

@@ -21,8 +21,9 @@ from polymodal.predict.timeline import Estimate, Moment
 from polymodal.predict.together import together
 from polymodal.train.abstain import Abstainer
 from polymodal.train.calibration import check_level
-from polymodal.train.novelty import ALARM, Novelty
+from polymodal.train.novelty import Novelty
 from polymodal.train.run import Run
+from polymodal.train.unlike import ALARM
 
 SMALL = 10_000_000
 """Parameters up to which a few rows are judged by one thread: several would wait for each other longer than they work,

@@ -12,7 +12,7 @@ from polymodal.core.tasks import refuse_foreign
 from polymodal.core.text import cell
 from polymodal.media.types import Word
 from polymodal.predict.together import Together
-from polymodal.train.novelty import Unlike
+from polymodal.train.unlike import Unlike
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,9 @@ from polymodal.score.intervals import group_numbers
 from polymodal.train.checkpoint import load_checkpoint, save_checkpoint
 from polymodal.train.density import Density
 from polymodal.train.run import Run
+from polymodal.train.unlike import ALARM, Unlike
 
 FILE = "novelty.safetensors"
-
-ALARM = 0.05
-"""A sample with a p value up to this is called unlike the training data."""
 
 FEWEST = round(1 / ALARM) - 1
 """Groups below which no p value could be that small."""
@@ -42,18 +40,6 @@ FEWEST = round(1 / ALARM) - 1
 PARTS = 5
 BUCKETS = 128
 """Hash buckets of words."""
-
-
-class Unlike(NamedTuple):
-    """How unlike training a sample is: ``p`` value and the ``modality`` that is furthest off."""
-
-    p: float
-    modality: str
-
-    @property
-    def alarm(self) -> bool:
-        """Whether it is to be called unlike the training data."""
-        return self.p <= ALARM
 
 
 class Novelty:
