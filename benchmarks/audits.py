@@ -101,22 +101,22 @@ def page(runs: list[dict[str, Any]], plants: list[dict[str, Any]], seeds: int) -
         "# Audits of CMU-MOSI",
         "",
         f"`python benchmarks/audits.py`, {about['date']}, {about['cores']} shared cores ({about['processor']}), Python "
-        f"{about['python']}, torch {about['torch']}. Words and voice, test split (686 utterances of 93 videos as the "
-        "release cuts them); 95 % intervals over whole videos.",
+        f"{about['python']}, torch {about['torch']}. Words and voice, test split (686 utterances of 31 "
+        "videos); 95 % intervals over whole videos.",
         "",
         "## What an audit costs",
         "",
-        "Processor time, and its ratio to the training of the run with one seed.",
+        "Processor time, and its ratio to the training of the run with one seed. `-`: not measured yet; with a frozen "
+        "encoder, `dilution` reads all texts seven times more, which takes minutes.",
         "",
         "| audit | " + " | ".join(f"{n}: s | of a training" for n in RUNS) + " |",
         "| --- |" + " --: | --: |" * len(RUNS),
     ]
     for audit in AUDITS:
-        cells = [
-            f"{r['seconds']:.1f} | {r['ratio']:.2f}" for n in RUNS for r in runs if (r["run"], r["audit"]) == (n, audit)
-        ]
+        known = {r["run"]: r for r in runs if r["audit"] == audit}
+        cells = [f"{known[n]['seconds']:.1f} | {known[n]['ratio']:.2f}" if n in known else "- | -" for n in RUNS]
         lines.append(f"| `{audit}` | {' | '.join(cells)} |")
-    lines += ["", f"## `pid` on planted bits: largest error of {seeds} draws", ""]
+    lines += ["", f"## `pid` on planted bits: largest error, seeds 1 to {seeds}", ""]
     names = [n.format("1", "2") for n in NAMES]
     lines += [
         "In bits; each bit is seen as six features under noise.",

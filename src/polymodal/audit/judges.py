@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from polymodal.audit.base import Audit, Findings, Judge, Said, Unanswerable
+from polymodal.audit.base import Audit, Findings, Judge, Panel, Said, Unanswerable
 from polymodal.core import Batch, DataError, Schema
 
 MOST = 0.5
@@ -86,10 +86,6 @@ class Patient:
             raise Failed({batch.ids[i]: "no number" for i in (~finite).nonzero()[:, 0].tolist()})
         return said
 
-    def __getattr__(self, name: str) -> Any:
-        """What else the judge offers."""
-        return getattr(self.judge, name)
-
 
 def _alone(judge: Judge, batch: Batch) -> dict[str, str]:
     failed = {}
@@ -118,7 +114,8 @@ def ask(audit: Audit, judge: Judge, batches: Callable[[], Iterable[Batch]]) -> F
             if bool(kept.any()):
                 yield batch if bool(kept.all()) else batch.select(kept)
 
-    patient = Patient(judge)
+    # Audits may look into the methods of a run, which do not fail on single samples.
+    patient: Judge = judge if isinstance(judge, Panel) else Patient(judge)
     for _ in range(AGAIN):
         try:
             found = audit.run(patient, remaining)
@@ -137,7 +134,7 @@ def ask(audit: Audit, judge: Judge, batches: Callable[[], Iterable[Batch]]) -> F
     raise DataError(f"the model fails again and again, on {len(lost)} samples so far; {_first(lost)}")
 
 
-def _all_failures(judge: Patient, batches: Callable[[], Iterable[Batch]]) -> dict[str, str]:
+def _all_failures(judge: Judge, batches: Callable[[], Iterable[Batch]]) -> dict[str, str]:
     """Return what ``judge`` fails on as it is, so that an audit does not begin anew for each of them."""
     found: dict[str, str] = {}
     for batch in batches():
