@@ -88,7 +88,7 @@ def read_target(table: Table, name: str, bounds: tuple[float, float] | None, unl
     told = [(i, c, row[c]) for i, row in enumerate(table.rows) for c in (*columns, *raters.values()) if _given(row[c])]
     seen = {cell for _, column, cell in told if column in (columns or raters.values())}
     if len(seen) < 2:
-        found = f"is {seen.pop()!r}" if seen else "is missing"
+        found = f"is {str(seen.pop())[:60]!r}" if seen else "is missing"
         raise DataError(f"{table.path}: every {name} {found}, there is nothing to learn; check the column")
     target, codes = _target(table, name, told, bounds)
 
@@ -151,8 +151,8 @@ def _target(
     for i, column, cell in told:
         if cell not in numbers:
             raise DataError(
-                f"{table.where(i)}: {column} is {cell!r} where other rows have numbers; mend it, or choose another "
-                f"column with {table.words.target}"
+                f"{table.where(i)}: {column} is {cell[:60]!r} where other rows have numbers; mend it, or choose "
+                f"another column with {table.words.target}"
             )
     different = sorted(set(numbers.values()))
     if bounds is None and all(v.is_integer() for v in different) and len(different) <= SCALE:

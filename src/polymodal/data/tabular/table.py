@@ -11,6 +11,7 @@ from pathlib import Path
 
 from polymodal.core import DataError, OptionError, nearest
 from polymodal.core.files import check_regular
+from polymodal.core.text import clean
 
 DELIMITERS = ",;\t|"
 
@@ -93,7 +94,7 @@ def read_table(path: Path) -> Table:
         raise DataError(f"{path} line {reader.line_num} cannot be read as a table ({error}); mend this line") from None
     if len(found) < 2:
         raise DataError(f"{path} has no rows; it must have a header and one row per clip or utterance")
-    return _table(path, found[0][1], found[1:])
+    return _table(path, [clean(name) for name in found[0][1]], found[1:])
 
 
 def _table(path: Path, columns: list[str], found: list[tuple[int, list[str]]]) -> Table:

@@ -225,8 +225,8 @@ def _seconds(table: Table, roles: Mapping[str, str], i: int, role: str) -> float
     if math.isfinite(value) and value >= 0:
         return value
     raise DataError(
-        f"{table.where(i)}: {role} is {text!r}, not a number of seconds from 0; mend it, or ignore the column with "
-        f"--columns {role}=none"
+        f"{table.where(i)}: {role} is {text[:60]!r}, not a number of seconds from 0; mend it, or ignore the column "
+        f"with --columns {role}=none"
     )
 
 
