@@ -5,8 +5,8 @@
 
 MELD (280 test dialogues of a sitcom, text): the person who speaks last is the speaker, all others are the listener; the
 emotion of the last utterance is to be named. This is not AvaMERG, whose figures are not comparable: other dialogues,
-seven emotions, nearly half of them neutral. What emotion a near exchange may tell was set on the validation split. Voices and faces need the
-extra ``reply`` and the real data ($POLYMODAL_SHARED or ../shared).
+seven emotions, nearly half of them neutral. From when on a near exchange names the emotion was set on the validation
+split. Voices and faces need the extra ``reply`` and the real data ($POLYMODAL_SHARED or ../shared).
 """
 
 from __future__ import annotations
