@@ -141,6 +141,7 @@ def test_what_cannot_be_compared_is_said(made: tuple[Board, Path], run, tmp_path
     assert "trained on other data than the entries" in found.warnings[0]
 
 
+@pytest.mark.slow
 def test_an_entry_is_added_with_what_the_others_had(made: tuple[Board, Path], tmp_path: Path) -> None:
     board, folder = made
     published = Published.load(folder)

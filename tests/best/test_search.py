@@ -185,6 +185,7 @@ def test_slow_trees_do_not_keep_networks_from_being_tried(tmp_path: Path, monkey
     assert [t["state"] for t in tried if t["name"].startswith(("forest", "late", "early"))] == ["done"] * 4
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_ends_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     costs = {"linear": 1.0, "forest": 1.0, "late-fusion": 2.0, "early-fusion": 2.0}
     whole = _searched(tmp_path / "whole", 5.0, clock := Clock(monkeypatch, costs))

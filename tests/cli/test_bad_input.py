@@ -243,6 +243,7 @@ print(json.dumps([limited(limit, words) for limit, words in json.loads(sys.argv[
 """Runs commands in forks where no file may become larger than a limit: what a full disk does, without filling one."""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files")
 def test_a_full_disk(trained: Path, tmp_path: Path) -> None:
     done = shutil.copytree(trained, tmp_path / "done")

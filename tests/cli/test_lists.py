@@ -17,6 +17,7 @@ POSITIONAL = {
     "fit best": ["--data", "a.pkl"],
     "evaluate": ["runs/a"],
     "audit": ["runs/a"],
+    "deploy": ["runs/a"],
     "bench": [],
     "extract": ["clips.csv", "--out", "store"],
     "measure": ["clip.mp4"],
@@ -33,6 +34,8 @@ OPTIONS: dict[tuple[str, str], tuple[list[str], Any]] = {
         ["missing:rate=0.1/0.3", "noise:audio,snr=20/0"],
     ),
     ("audit", "--with"): (["shapley", "importance"], ["shapley", "importance"]),
+    ("audit", "--by"): (["sex", "age"], ["sex", "age"]),
+    ("deploy", "--keep"): (["text", "audio"], ["text", "audio"]),
     ("bench", "--methods"): (["mmcl", "mine.py:Mine"], ["mmcl", "mine.py:Mine"]),
     ("bench", "--add"): (["mmcl", "mine.py:Mine"], ["mmcl", "mine.py:Mine"]),
     ("bench", "--corpora"): (

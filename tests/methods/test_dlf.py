@@ -283,6 +283,7 @@ def identified(vectors: dict[str, Tensor]) -> float:
     return float(((x[second] @ weights).argmax(1) == names[second]).float().mean())
 
 
+@pytest.mark.slow
 def test_audio_corrects_language_through_the_attractor_and_the_split_separates() -> None:
     method = DLF(SMALL, **{**TINY, "width": 16})
     optimizer = torch.optim.Adam(method.parameters(), 5e-3)

@@ -184,6 +184,7 @@ def trained(goal: str, seed: int) -> tuple[FusionGraph, Tensor, Tensor]:
     return net, start, run()[1]
 
 
+@pytest.mark.slow
 def test_on_a_text_only_target_text_edges_end_strongest():
     net, _, after = trained("text", 0)
     mean = {n: after[[i for i, (source, _) in enumerate(net.edges) if source == (n,)]].mean() for n in "tav"}

@@ -214,6 +214,7 @@ def judged(method: Method, batch: Batch, clean: Tensor) -> tuple[float, float]:
     return float(spearmanr(said, clean).statistic), (said - batch.targets["score"]).abs().mean().item()
 
 
+@pytest.mark.slow
 def test_ranks_give_the_order_and_calibration_the_scale() -> None:
     torch.manual_seed(1)
     batch, _ = noisy(512, 1)

@@ -267,6 +267,7 @@ def bound() -> ITHP:
     return trained(400, beta=(1000.0, 1000.0))
 
 
+@pytest.mark.slow
 def test_without_prediction_codes_forget_everything_and_with_it_they_predict(bound: ITHP) -> None:
     free, (batch, _) = trained(150, beta=(0.0, 0.0)), factors(1024)
     forgot, kept = figures(free, batch), figures(bound, batch)

@@ -198,6 +198,7 @@ def explained(x: Tensor, y: Tensor, new_x: Tensor, new_y: Tensor) -> float:
     return 1 - ((guess - new_y).square().mean() / new_y.var()).item()
 
 
+@pytest.mark.slow
 def test_a_probe_finds_the_label_in_the_joint_factor_and_not_in_the_private_ones():
     method, train, test = make().train(), planted(192, 1), planted(256, 2)
     optimiser = torch.optim.Adam(method.parameters(), 0.01)

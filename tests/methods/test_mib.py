@@ -282,6 +282,7 @@ def trained(steps: int = 500, rate: float = 5e-3, **options: Any) -> tuple[dict[
     return kl, (output.predictions["sentiment"] - batch.targets["sentiment"]).abs().mean().item()
 
 
+@pytest.mark.slow
 def test_the_bottleneck_forgets_planted_noise_and_keeps_the_signal() -> None:
     kl, error = trained(beta=0.1)
     assert kl["noise"] < 0.03  # from 4.5 untrained

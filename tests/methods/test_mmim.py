@@ -250,6 +250,7 @@ def half_shared(size: int, seed: int) -> Batch:
     return Batch(streams, {"sentiment": own[:, 0, 0].sign()}, [str(i) for i in range(size)])
 
 
+@pytest.mark.slow
 def test_the_first_level_keeps_in_audio_what_text_shares_without_collapsing_it() -> None:
     schema = Schema((Modality("text", "sequence", 4), Modality("audio", "sequence", 8)), (SCORE,))
     explained = {}

@@ -173,6 +173,7 @@ def test_pooled_modalities_ignore_order_and_text_does_not():
     assert not torch.allclose(predict(turned, forward), base, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_ef_lstm_sees_what_happens_at_the_same_time_and_lf_dnn_does_not():
     torch.manual_seed(1)
     schema = Schema((Modality("text", "sequence", 1), Modality("audio", "sequence", 1)), (Target("y", "regression"),))

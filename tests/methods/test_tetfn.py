@@ -181,6 +181,7 @@ def recalled(rows: int, seed: int) -> Batch:
     return Batch(streams, {"sentiment": values[torch.arange(rows), marked]}, [f"{seed}_{i}" for i in range(rows)])
 
 
+@pytest.mark.slow
 def test_a_value_that_text_points_at_is_found_in_audio() -> None:
     schema = Schema((Modality("text", "sequence", 1), Modality("audio", "sequence", 1)), (SCORE,))
     method = method_of(schema)

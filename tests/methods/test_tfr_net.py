@@ -232,6 +232,7 @@ def test_without_rebuilding_steps_are_dropped_all_the_same(make_batch: MakeBatch
         assert torch.equal(found[0.0][f"dropped_{name}"], found[1.0][f"dropped_{name}"])
 
 
+@pytest.mark.slow
 def test_what_another_modality_determines_is_rebuilt_better_than_by_its_mean() -> None:
     torch.manual_seed(0)
     schema = Schema((Modality("text", "sequence", 2), Modality("audio", "sequence", 2)), (Target("y", "regression"),))

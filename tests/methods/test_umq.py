@@ -106,6 +106,7 @@ def test_quality_falls_with_corruption_on_held_out_data(trained: UMQ, held_out: 
     assert spearman.mean() > 0.98
 
 
+@pytest.mark.slow
 def test_both_anchors_hold_on_held_out_data(trained: UMQ, held_out: Batch) -> None:
     x = vectors(trained, held_out)
     with torch.no_grad():

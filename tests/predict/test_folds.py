@@ -100,5 +100,5 @@ def test_a_number_of_folds_that_is_none_is_not_opened(
     config = crossed.config | {"folds": crossed.config["folds"] | {"count": "../../x"}}
     (tmp_path / "run.json").write_text(json.dumps(config))
     monkeypatch.setattr("polymodal.predict.hub._download", lambda *_: tmp_path)
-    with pytest.raises(RunError, match=r"the seeds and folds .* it is not opened"):
+    with pytest.raises(RunError, match=r"folds\.count must be a whole number"):
         resolve("org/talk")

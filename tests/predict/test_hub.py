@@ -181,9 +181,9 @@ def test_a_second_push_removes_what_the_run_no_longer_has(run: Run, hub: Path, t
         ({"text_encoder": "~/bert"}, "a folder of the machine it was trained on"),
         ({"source": "evil.py:corpus?limit=3"}, "names code as its data"),
         ({"source": "evil:corpus"}, "names code as its data"),
-        ({"seeds": ["1/../.."]}, "names the seeds"),
-        ({"seeds": None}, "damaged"),
-        ({"encode": None}, "damaged"),
+        ({"seeds": ["1/../.."]}, "seeds must be different whole numbers"),
+        ({"seeds": None}, "seeds must be different whole numbers"),
+        ({"encode": None}, "data.encode must be an object"),
     ],
 )
 def test_a_run_from_a_hub_executes_no_code(
@@ -245,7 +245,7 @@ def test_what_the_hub_does_not_have_is_one_sentence(hub: Path, tmp_path: Path, m
             resolve(name)
         assert "\n" not in str(caught.value)
     (hub / "run.json").write_text("{}")
-    with pytest.raises(RunError, match="lacks method"):
+    with pytest.raises(RunError, match="method is missing"):
         resolve("org/talk")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(RunError, match="the hub cannot be reached"):

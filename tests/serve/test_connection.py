@@ -156,7 +156,7 @@ def test_an_upload_that_drips_is_given_up(start: Start) -> None:
 
 def test_of_one_kind_of_line_only_so_many_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     quiet, now = Quiet(2), 100.0
-    monkeypatch.setattr("polymodal.serve.quiet.time.monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
 
     def line(name: str = "asyncio", said: str = "socket.accept() out of system resource\nTraceback") -> str | None:
         record = logging.LogRecord(name, logging.ERROR, "", 0, said, (), None)

@@ -320,6 +320,7 @@ def test_out_of_fold_a_sample_is_held_against_the_calibration_of_its_own_fold(ru
     assert row["width"] == pytest.approx(2 * _half_width(run, None))
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_promised_share_of_labels_out_of_fold_and_of_new_ones(tmp_path: Path) -> None:
     """500 samples are looked at either way: coverage varies by 1.5 points (one standard deviation)."""
     corpus = load_corpus("synthetic:talk?n=500")

@@ -20,6 +20,7 @@ from polymodal.train.calibration import FILE
 from polymodal.train.checkpoint import load_checkpoint, save_checkpoint, write_json
 from polymodal.train.members import home_of
 from polymodal.train.opening import open_run, run_folder
+from polymodal.train.records import signed
 from polymodal.train.run import Run
 
 
@@ -110,6 +111,7 @@ def _weights(place: Path, new: Path, part: Method) -> None:
     tensors, state = load_checkpoint(place / "best.safetensors")
     names = [f"model.{name}" for name in part.state_dict()]
     save_checkpoint(new / "best.safetensors", {n: tensors[n] for n in names if n in tensors}, state)
-    for record in ("metrics.jsonl", "result.json"):  # the last one says that this training is done
-        if (place / record).is_file():
-            shutil.copyfile(place / record, new / record)
+    if (place / "metrics.jsonl").is_file():
+        shutil.copyfile(place / "metrics.jsonl", new / "metrics.jsonl")
+    if (place / "result.json").is_file():  # which says that this training is done
+        write_json(new / "result.json", signed(json.loads((place / "result.json").read_text()), new))
