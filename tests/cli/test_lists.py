@@ -93,7 +93,7 @@ def test_spaces_commas_and_repetition_mean_the_same(command: str, option: str) -
         [word for value in values for word in (option, value)],
         [f"{option}={value}" for value in values],
         [option, f"{first},", *rest],
-        [option, first, "--json", option, *rest] if command != "data convert" else [option, *values],
+        [option, first, "--json", option, *rest] if command not in ("data convert", "deploy") else [option, *values],
     ]
     for words in ways:
         assert _read(command, option, *words) == wanted, words
