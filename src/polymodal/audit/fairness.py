@@ -80,7 +80,10 @@ class Fairness:
                 whole[np.isin(values, kept)] = right
                 samples[f"{column} told"] = whole.tolist()
             elif not asked.states:
-                notes.append(f"What the model keeps of {column} was not asked: members of folds keep different things.")
+                notes.append(
+                    f"What is kept of {column} was not asked: a run of folds, or a judge that is no run, has no vector "
+                    "that is one for all samples."
+                )
         return Findings(
             "Fairness",
             "Rates and errors by whom answers are about, and probes (FairCVtest; Pena et al., CVPRW 2020).",
