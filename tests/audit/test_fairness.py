@@ -148,6 +148,9 @@ def test_mistakes_are_one_sentence() -> None:
     with pytest.raises(DataError, match="no column 'sx' about the samples; did you mean 'sex'"):
         audited(corpus, Tool(SCHEMA, 0.0), "sx")
     split = corpus["test"]
+    bare = replace(corpus, splits={"test": replace(split, about={})})
+    with pytest.raises(DataError, match=r"no column 'sex' about the samples, nor any other; bring a table"):
+        audited(bare, Tool(SCHEMA, 0.0), "sex")
     same = replace(corpus, splits={"test": replace(split, about={"sex": ["f"] * len(split)})})
     with pytest.raises(DataError, match="'sex' has 1 values with at least 10 labelled samples"):
         audited(same, Tool(SCHEMA, 0.0), "sex")

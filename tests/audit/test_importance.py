@@ -16,6 +16,7 @@ from polymodal.audit.importance import (
     CONFLICTING,
     UNANSWERED,
     Importance,
+    _needed,
     categories,
     importance,
 )
@@ -118,6 +119,12 @@ def test_an_exchanged_modality_costs_only_those_that_need_it() -> None:
     lost = {line.what: line.value for line in findings.evidence if line.what.startswith("lost")}
     assert lost["lost by exchanging v: biased to v"] > 0.2
     assert lost["lost by exchanging v: biased to t"] == pytest.approx(0)
+
+
+def test_what_is_found_is_true_of_one_modality_and_of_none_that_is_needed() -> None:
+    assert _needed({"v": np.array([0.1]), "t": np.array([-0.1])}).startswith("It needs v most: without it, 10.0 of 100")
+    assert _needed({"v": np.array([0.0]), "t": np.array([-0.1])}).startswith("It needs none of its modalities")
+    assert _needed({"v": np.array([0.8])}) == "There is only v: with it 80.0 of 100 points of being right are reached."
 
 
 def test_too_many_modalities_are_one_sentence() -> None:

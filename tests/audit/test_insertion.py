@@ -132,6 +132,7 @@ def test_a_model_that_looks_for_colours_falls_and_the_pressure_away_makes_it_fal
 def test_a_model_that_does_not_read_does_not_care() -> None:
     found = audited(Blind)
     assert all(abs(e.value) < 1e-9 for e in found.evidence if e.what.startswith("drop"))
+    assert found.found[1] == "Nothing is lost when words for what another modality shows are put into them."
 
 
 def test_a_model_that_counts_words_cares_as_much_about_any_word() -> None:

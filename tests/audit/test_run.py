@@ -67,6 +67,8 @@ def test_mistakes_are_one_sentence(run: Path, tmp_path: Path) -> None:
         audit_run(run, ["shaply"])
     with pytest.raises(OptionError, match="at least one audit"):
         audit_run(run, [])
+    with pytest.raises(OptionError, match="only fairness compares by columns"):
+        audit_run(run, ["shapley"], by=["sex"])
     with pytest.raises(RunError, match="not a run"):
         audit_run(tmp_path, ["shapley"])
     with pytest.raises(DataError, match="no split 'tets'; did you mean 'test'"):

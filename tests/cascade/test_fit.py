@@ -220,14 +220,14 @@ def test_the_command_line_fits_evaluates_and_refuses_what_is_not_for_a_cascade(
     assert "against sending the same share at random" in capsys.readouterr().err
     assert main(["evaluate", place, "--stress", "missing:rate=0.3"]) == 1
     assert "leave out --stress" in capsys.readouterr().err
-    assert main(["audit", place, "--with", "importance"]) == 0
-    assert "importance of" in capsys.readouterr().out
+    assert main(["audit", place, "--with", "shapley"]) == 0
+    assert (Path(place) / "audit" / "shapley.json").is_file()
 
 
 BAD = {
     "unknown spec": ("gpt", DATA, "unknown large model 'gpt'; use run:FOLDER, file:answers.jsonl or http"),
     "no run": ("run:nowhere", DATA, "nowhere is not a run"),
-    "no file": ("file:nowhere.jsonl", DATA, "nowhere.jsonl cannot be read"),
+    "no file": ("file:nowhere.jsonl", DATA, "there is no file nowhere.jsonl"),
     "unknown option": ("http?sample=3", DATA, "there is no option 'sample'"),
     "another schema": ("run:{runs}/large", "synthetic:unimodal?n=24", "has no "),
     "another target": ("run:{moods}", DATA, "does not predict 'sentiment' on the same scale"),

@@ -54,6 +54,7 @@ def test_what_cannot_be_replied_to_is_one_sentence(talk: Path, call: Any, monkey
     (talk.parent / "bad.mp4").write_bytes(b"no clip")
     for source, words in (
         ("none.mp4", "there is no file none.mp4"),
+        (".", "is a folder; name one clip"),
         ("bad.json", "bad.json is no JSON"),
         ("bad.mp4", "bad.mp4"),
     ):

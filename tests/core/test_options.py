@@ -99,7 +99,7 @@ def test_a_plain_value_is_converted_where_that_is_safe(plain: object, hint: Any,
         ((), Seeds, "different whole numbers, 0 or more and below 2^63 (such as 1111,1112)"),
         ("gru", Choice | None, "one of lstm, none or none"),
         ([1], tuple[int, str], "a list of 2: a whole number, text"),
-        ([None], list[str], "a list, each text"),
+        ([None], list[str], "a list in brackets, each text"),
         ({"a": "b"}, dict[str, int], "a mapping, each value a whole number"),
         (1, int.__class__ | str, "type or text"),
     ],
@@ -175,7 +175,7 @@ def test_a_source_is_split_unless_a_file_has_that_name(tmp_path: Path) -> None:
 
 def test_a_hint_without_words_keeps_its_name() -> None:
     assert describe(Record) == "Record"
-    assert describe(list[Any]) == "a list, each any value"
+    assert describe(list[Any]) == "a list in brackets, each any value"
 
 
 def test_importing_costs_no_torch() -> None:

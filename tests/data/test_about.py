@@ -89,7 +89,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
         (tmp_path / name).write_text(content)
         with pytest.raises(DataError, match=said):
             load_corpus(f"{folder}?about={tmp_path / name}")
-    with pytest.raises(DataError, match="cannot be read as a table"):
+    with pytest.raises(DataError, match=r"there is no table .*nothing\.csv; check the path"):
         load_corpus(f"{folder}?about={tmp_path / 'nothing.csv'}")
     (tmp_path / "same.csv").write_text("group,n\n" + "".join(f"speaker{i},7\n" for i in range(3)))
     with pytest.raises(DataError, match="is '7' throughout"):

@@ -52,6 +52,7 @@ class Trained:
     folder: Path
     weights: list[dict[str, Tensor]]
     records: list[dict[str, Any]] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
 
 
 def _fabric(precision: str = "32") -> Fabric:
@@ -78,6 +79,12 @@ def train(tmp_path: Path) -> Callable[..., Trained]:
         place = folder or tmp_path / f"seed-{len(list(tmp_path.iterdir()))}"
         place.mkdir(exist_ok=True)
         weights, recipe = [_copy(method)], Recipe(**(PLAIN | options))
+        said: list[str] = []
+
+        def say(line: str) -> None:
+            said.append(line)
+            weights.append(_copy(method))
+
         if isinstance(problem, Corpus):
             problem = CorpusProblem(problem, recipe, seed=1)
         with progress_bar() as bar:
@@ -89,11 +96,11 @@ def train(tmp_path: Path) -> Callable[..., Trained]:
                 folder=place,
                 fabric=_fabric(recipe.precision),
                 bar=bar,
-                say=lambda line: weights.append(_copy(method)),
+                say=say,
                 checkpoint_seconds=checkpoint_seconds,
             ).fit()
         records = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
-        return Trained(result, place, weights, records)
+        return Trained(result, place, weights, records, said)
 
     return run
 

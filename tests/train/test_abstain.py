@@ -80,6 +80,12 @@ def test_a_run_of_an_older_version_loads_and_says_what_is_missing(trained: Path)
     data = json.loads((trained / FILE).read_text())
     for subset in data["subsets"]:
         for figure in subset["targets"].values():
+            figure["selective"]["steps"] = []
+    (trained / FILE).write_text(json.dumps(data))
+    with pytest.raises(OptionError, match=r"validation has too few groups .* fit on more"):
+        Abstainer(0.3).check(Run.load(trained))
+    for subset in data["subsets"]:
+        for figure in subset["targets"].values():
             del figure["selective"]
     (trained / FILE).write_text(json.dumps(data))
     assert evaluate(trained, subsets=False)["selective"] == []

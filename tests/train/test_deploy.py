@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from polymodal import Predictor, evaluate, fit
 from polymodal.cli.main import main
 from polymodal.core import DataError, OptionError, RunError
 from polymodal.train.deploy import deploy
+from polymodal.train.novelty import Novelty
 from polymodal.train.run import Run
 
 DATA = "synthetic:redundant?n=20"
@@ -54,6 +56,13 @@ def test_it_says_what_the_whole_says_without_the_others_and_as_surely(run: Run, 
         for what in ("value", "low", "high"):
             expected = getattr(whole[target], what)
             assert getattr(said, what) == (expected if expected is None else pytest.approx(expected, abs=1e-5))
+    known, kept = Novelty.read(run), Novelty.read(made)
+    assert known is not None
+    assert kept is not None
+    assert kept.distances[:, 0] == pytest.approx(known.distances[:, -1], nan_ok=True)
+    assert Predictor(made).predict_features([row]).moments[0].unlike == (
+        Predictor(run).predict_features([row]).moments[0].unlike
+    )
     with pytest.raises(DataError, match="no modality"):
         Predictor(made).predict_features([{run.schema.names[0]: row[name]}])
 
@@ -68,6 +77,15 @@ def test_it_is_evaluated_on_its_own_stream(run: Run, tmp_path: Path) -> None:
     )
     assert part == pytest.approx(whole, abs=1e-5)
     assert made.corpus().schema.names == (name,)
+
+
+def test_of_a_run_with_damaged_weights_nothing_is_written(run: Run, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(run.path, broken)
+    (broken / "seed-1/best.safetensors").write_bytes(b"x" * 64)
+    with pytest.raises(RunError, match="checksum"):
+        deploy(Run.load(broken), [run.schema.names[0]], tmp_path / "one")
+    assert not (tmp_path / "one").exists()
 
 
 def test_the_command_names_what_it_keeps(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

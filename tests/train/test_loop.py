@@ -93,7 +93,9 @@ def test_only_the_parameters_of_a_phase_move(train: Train) -> None:
 def test_phases_share_the_epochs_and_get_no_more_of_them(train: Train) -> None:
     done = train(TwoPhases(), _corpus(), epochs=5, batch_size=8)
     assert [r["phase"] for r in done.records] == ["first"] * 2 + ["second"] * 3
-    assert train(TwoPhases(), _corpus(), epochs=1, batch_size=8).result["epochs"] == 2  # each phase gets one
+    short = train(TwoPhases(), _corpus(), epochs=1, batch_size=8)
+    assert short.result["epochs"] == 2  # each phase gets one
+    assert [line.split("  ")[1] for line in short.said] == ["epoch 1/2", "epoch 2/2"]
 
 
 def test_the_best_epoch_is_one_of_the_last_phase(train: Train) -> None:

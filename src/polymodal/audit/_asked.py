@@ -123,3 +123,11 @@ def rate(values: Array, within: Array) -> Statistic:
 def difference(first: Statistic, second: Statistic) -> Statistic:
     """Return the first statistic minus the second."""
     return lambda times: first(times) - second(times)
+
+
+def cost(before: Array, after: Array) -> str:
+    """Return what is lost between how right a judge was and is, in words; points are hundredths of being right."""
+    lost = 100 * float((before - after).mean())
+    if abs(lost) < 0.05:
+        return "Nothing is lost"
+    return f"{abs(lost):.1f} of 100 points of being right are {'lost' if lost > 0 else 'won'}"

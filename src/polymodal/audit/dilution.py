@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from polymodal.audit._asked import cost
 from polymodal.audit._choices import middle, rightness, width
 from polymodal.audit._dilute import Said, longer
 from polymodal.audit._pooled import Pooled, pooled
@@ -195,7 +196,7 @@ def _findings(found: _Asked, known: Said, added: dict[str, list[list[str]]], rig
     evidence += [_in(LOST, mean_over_groups(k, right[""] - right[k], data.groups)) for k in kinds]
     if CROSS in added:
         evidence.append(_in(LOST, mean_over_groups(MORE, right[ANY] - right[CROSS], data.groups)))
-    sentences = [f"{_cost(right, kind)} when {WHEN[kind]}." for kind in kinds]
+    sentences = [f"{cost(right[''], right[kind])} when {WHEN[kind]}." for kind in kinds]
     notes = []
     for kind in kinds:
         near = np.array([known.relevance(row, phrase) for row, phrase in enumerate(added[kind])])
@@ -222,14 +223,6 @@ def _findings(found: _Asked, known: Said, added: dict[str, list[list[str]]], rig
             "The worst of four is a search: with more tries more would be lost.",
         ],
     )
-
-
-def _cost(right: dict[str, Array], kind: str) -> str:
-    """Return what is lost, in words; points are hundredths of being right."""
-    lost = 100 * float((right[""] - right[kind]).mean())
-    if abs(lost) < 0.05:
-        return "Nothing is lost"
-    return f"{abs(lost):.1f} of 100 points of being right are {'lost' if lost > 0 else 'won'}"
 
 
 def _in(part: str, line: Evidence) -> Evidence:

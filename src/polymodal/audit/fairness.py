@@ -20,6 +20,8 @@ FEWEST = 10
 FAIR = 0.8
 """Four fifths: a lower ratio of the rates of two values counts as adverse."""
 
+BRING = "bring a table with SOURCE?about=people.csv"
+
 
 class Fairness:
     """Parity, equal opportunity, and probes of what is kept (FairCVtest, Pena et al., CVPRW 2020, arXiv 2004.07173).
@@ -50,11 +52,12 @@ class Fairness:
         if not known.by:
             raise OptionError(
                 "fairness compares people; say by which column, --by COLUMN "
-                f"(available: {', '.join(sorted(known.columns)) or 'none, bring a table with SOURCE?about=people.csv'})"
+                f"(available: {', '.join(sorted(known.columns)) or f'none, {BRING}'})"
             )
         for column in known.by:
             if column not in known.columns:
-                raise DataError(f"there is no column {column!r} about the samples{nearest(column, known.columns)}")
+                there = nearest(column, known.columns) if known.columns else f", nor any other; {BRING}"
+                raise DataError(f"there is no column {column!r} about the samples{there}")
         self.known = known
 
     def run(self, judge: Judge, batches: Callable[[], Iterable[Batch]]) -> Findings:
@@ -77,7 +80,10 @@ class Fairness:
                 whole[np.isin(values, kept)] = right
                 samples[f"{column} told"] = whole.tolist()
             elif not asked.states:
-                notes.append(f"What the model keeps of {column} was not asked: members of folds keep different things.")
+                notes.append(
+                    f"What is kept of {column} was not asked: a run of folds, or a judge that is no run, has no vector "
+                    "that is one for all samples."
+                )
         return Findings(
             "Fairness",
             "Rates and errors by whom answers are about, and probes (FairCVtest; Pena et al., CVPRW 2020).",

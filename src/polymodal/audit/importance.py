@@ -59,7 +59,6 @@ class Importance:
             f"Imbalance of {target.name}: {max(means) - min(means):.3f}, between the most and the least important."
         ]
         about = "How right the model is with and without each modality, per sample (MIS; Park et al., AAAI 2025)."
-        first = max(scores, key=lambda n: float(scores[n].mean()))
         guessed = float(asked.perf[()].mean())
         return Findings(
             "Importance of modalities",
@@ -68,11 +67,7 @@ class Importance:
             samples,
             notes,
             asked="Which modality does the model need to be right?",
-            found=[
-                f"It needs {first} most: without it, {100 * scores[first].mean():.1f} of 100 points of being right are "
-                "lost, averaged over what else is there.",
-                f"With nothing at all, a guess, {100 * guessed:.1f} points are left.",
-            ],
+            found=[_needed(scores), f"With nothing at all, a guess, {100 * guessed:.1f} points are left."],
             limits=[
                 "A modality that this model does not use may still hold what is asked for.",
                 "A model that never saw a modality missing may be lost without it for that reason alone.",
@@ -142,6 +137,22 @@ def importance(perf: Mapping[Subset, Array], names: Sequence[str]) -> dict[str, 
         lacking = [p for s, p in perf.items() if s and name not in s]
         found[name] = having - (np.mean(lacking, axis=0) if lacking else 0.0)
     return found
+
+
+def _needed(scores: Mapping[str, Array]) -> str:
+    """Return in words which modality is needed most; points are hundredths of being right."""
+    first = max(scores, key=lambda n: float(scores[n].mean()))
+    points = 100 * float(scores[first].mean())
+    if len(scores) == 1:
+        return f"There is only {first}: with it {points:.1f} of 100 points of being right are reached."
+    if points < 0.05:
+        return (
+            "It needs none of its modalities: without any one of them it is as right, averaged over what else is there."
+        )
+    return (
+        f"It needs {first} most: without it, {points:.1f} of 100 points of being right are lost, averaged over what "
+        "else is there."
+    )
 
 
 def categories(perf: Mapping[Subset, Array], scores: Mapping[str, Array], slack: float = 0.0) -> list[str]:

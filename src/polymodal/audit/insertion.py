@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from polymodal.audit._asked import pooled
+from polymodal.audit._asked import cost, pooled
 from polymodal.audit._wording import Lexicon, Put, Weights, put_into, with_words, without_words, words_of
 from polymodal.audit.base import Findings, Judge, mean_over_groups
 from polymodal.audit.importance import right
@@ -16,6 +16,13 @@ from polymodal.data.ragged import Array
 
 WEIGHTS: dict[str, Weights] = {"shown": (1, 5, 5), "faithful": (1, 5, 0)}
 """Of fluency, of what is shown and of distance: the paper's, and without the pressure away from what is shown."""
+
+SAID = {
+    "shown": "words for what another modality shows",
+    "faithful": "such words, chosen without pressure away from what is shown,",
+    "random": "words at random",
+}
+"""Kinds of words, as sentences call them."""
 
 MOST = 2
 """Words put into a text at most."""
@@ -79,7 +86,10 @@ class Insertion:
             {"id": corpus.ids, "before": before.tolist(), **{f"after/{k}": v.tolist() for k, v in after.items()}}
             | {"text": corpus.texts, **{f"text/{k}": v for k, v in rewritten.items()}},
             asked="Do answers get worse when the text says what another modality shows anyway?",
-            found=[f"{e.what[0].upper()}{e.what[1:]}: {e.value:.3f}." for e in evidence[1:]],
+            found=[
+                f"{float((changed > 0).mean()):.0%} of texts have a place for such a word.",
+                *(f"{cost(before, told)} when {SAID[kind]} are put into them." for kind, told in after.items()),
+            ],
             limits=[
                 "What is shown is guessed from which words go with which features; a word may change what is meant, "
                 "and no person has read the texts (they are in the table of samples).",

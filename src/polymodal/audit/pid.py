@@ -137,7 +137,10 @@ class Pid:
 
 def _check(target: Target, labels: Array) -> None:
     if len(labels) < FEWEST:
-        raise DataError(f"{len(labels)} labelled samples are too few to count information; give at least {FEWEST}")
+        raise DataError(
+            f"{len(labels)} labelled samples are too few to count information; it takes {FEWEST}, ask about "
+            "a larger split (--split train) or another corpus (--data)"
+        )
     counts = np.bincount(labels)
     if (counts > 0).sum() < 2:
         raise DataError(f"all samples have the same {target.name}: there is nothing to know; choose another split")

@@ -102,6 +102,8 @@ def audit_subject(
     """
     if not audits:
         raise OptionError("name at least one audit; see polymodal audit --help")
+    if by and not any(name == "fairness" for name in audits):
+        raise OptionError("only fairness compares by columns; add it to the audits, or leave the columns (--by) out")
     known = Known(subject.columns, tuple(by))
     asked = audits if isinstance(audits, Mapping) else {name: find_audit(name) for name in audits}
     found: dict[str, Findings] = {}

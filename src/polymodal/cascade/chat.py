@@ -53,6 +53,8 @@ class RecordedChat:
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, path.name
         self._rows: dict[str, dict[str, Any]] = {}
+        if not path.is_file():
+            raise DataError(f"there is no file {path} of recorded answers; check the path")
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:

@@ -36,6 +36,8 @@ class Recorded:
         self.usage: dict[str, int] = {}
         self._first: dict[str, Answer] = {}
         self._second: dict[str, Answer] = {}
+        if not path.is_file():
+            raise DataError(f"there is no file {path} of recorded answers; check the path")
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:

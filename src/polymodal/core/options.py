@@ -192,7 +192,7 @@ def describe(hint: Any) -> str:
     if origin in (Union, UnionType):
         return " or ".join("none" if part is NoneType else describe(part) for part in parts)
     if origin is list or Ellipsis in parts:
-        return f"a list, each {describe(parts[0])}"
+        return f"a list in brackets, each {describe(parts[0])}"
     if origin is tuple:
         return f"a list of {len(parts)}: {', '.join(map(describe, parts))}"
     if origin is dict:

@@ -64,6 +64,8 @@ def _joined(split: Split, key: str, known: Mapping[str, Mapping[str, str]], name
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
+    if not file.is_file():
+        raise DataError(f"there is no table {file}; check the path, which is relative to where you are")
     try:
         if file.suffix == ".parquet":
             import pyarrow.parquet as pq

@@ -162,6 +162,9 @@ def _strata(split: Split, schema: Schema, balance: str) -> list[Array]:
         target = schema.joint_targets[0]
         codes.append(split.targets[target.name])
         if codes[-1].ndim != 1 or not np.issubdtype(codes[-1].dtype, np.integer):
-            raise DataError(f"balance {balance!r} needs one class per sample, {target.name!r} is a {target.task}")
+            raise DataError(
+                f"balance {balance!r} needs one class per sample, {target.name!r} is a {target.task}; "
+                "choose another balance"
+            )
     number = np.unique(np.stack(codes), axis=1, return_inverse=True)[1].ravel()
     return [np.flatnonzero(number == n) for n in range(number.max() + 1)]

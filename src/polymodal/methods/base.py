@@ -149,13 +149,15 @@ class Method(nn.Module):
                 raise DataError(f"a modality cannot be called {modality.name!r}, torch uses that name; rename it")
             if modality.kind not in self.kinds:
                 raise DataError(
-                    f"{name} cannot read {modality.kind} modality {modality.name!r}; it reads {sorted(self.kinds)}"
+                    f"{name} cannot read {modality.kind} modality {modality.name!r}; "
+                    f"it reads {', '.join(sorted(self.kinds))}"
                 )
         learned = {find_task(task).answer for task in self.tasks}
         for target in schema.joint_targets:
             if target.spec.answer not in learned:
                 raise DataError(
-                    f"{name} cannot learn {target.task} target {target.name!r}; it learns {sorted(self.tasks)}"
+                    f"{name} cannot learn {target.task} target {target.name!r}; it learns "
+                    f"{', '.join(sorted(self.tasks))}; polymodal methods says what each method learns"
                 )
         low, high = self.modality_counts
         if not low <= len(schema.modalities) <= high:

@@ -50,8 +50,8 @@ class MultiModN(Seamed):
         dropout: inside the modules.
         hidden: widths of the decoders' hidden layers; none for linear decoders.
         change: weight of the change of state.
-        order: of the modalities, for example ``text,audio``; those not named follow in the order of the corpus, those
-            that the corpus does not have are passed over: a preset also serves a subset.
+        order: of the modalities, for example ``[text, audio]``; those not named follow in the order of the corpus,
+            those that the corpus does not have are passed over: a preset also serves a subset.
         shuffle: whether every training batch draws an order of its own.
         bounded: cross entropy of classes takes sigmoid outputs for logits, as in the released code: it then lies
             between log(1 + 1/e) and log(1 + e) for two classes.

@@ -62,6 +62,8 @@ def reply(source: str | Path, out: str | Path, wanted: Wanted | None = None) -> 
         RunError: a command or a large model that failed.
     """
     wanted, path = wanted or Wanted(), Path(source)
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; name one clip, or a JSON file of dialogues")
     if not path.is_file():
         raise DataError(f"there is no file {path}; check the path")
     agreed = _agreed(wanted)

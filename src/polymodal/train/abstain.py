@@ -57,7 +57,9 @@ class Abstainer:
         why = (
             f"the lowest mean error it can promise on validation is {can}; ask for that or more"
             if can
-            else "nothing was measured for it, or on fewer groups than tell anything; fit --resume measures older runs"
+            else "validation has too few groups (speakers, videos) to promise anything; fit on more"
+            if any(known and known.silence_measured(t.name, run.schema.names) for t in targets)
+            else "nothing was measured for it; repeat its fit with --resume, which measures runs of older versions"
         )
         raise OptionError(f"{run.path} cannot promise a mean error of {self.error:g}: {why}")
 

@@ -64,6 +64,10 @@ class Calibration:
         """Return what is promised where only the surest answers are given and exactly ``present`` is there."""
         return [Step(*step) for step in self._figure(target, present).get("selective", {}).get("steps", ())]
 
+    def silence_measured(self, target: str, present: Collection[str]) -> bool:
+        """Return whether ``steps`` were looked for, though there may be none; older versions did not."""
+        return "selective" in self._figure(target, present)
+
     def expected(self, target: str, present: Collection[str]) -> Sequence[float]:
         """Return the coefficients of a number's error (see ``score.selective.confidence``); empty for classes."""
         found: Sequence[float] = self._figure(target, present).get("selective", {}).get("expected", ())

@@ -19,6 +19,7 @@ from polymodal.methods.base import Method
 from polymodal.train.calibration import FILE
 from polymodal.train.checkpoint import load_checkpoint, save_checkpoint, write_json
 from polymodal.train.members import home_of
+from polymodal.train.novelty import Novelty
 from polymodal.train.opening import open_run, run_folder
 from polymodal.train.records import signed
 from polymodal.train.run import Run
@@ -27,8 +28,9 @@ from polymodal.train.run import Run
 def deploy(run: Run, keep: Collection[str], out: str | Path | None = None) -> Run:
     """Write what ``run`` is on the modalities ``keep`` as a run of its own, and return it.
 
-    Its schema, statistics, calibration and weights hold nothing of the other modalities; what it says is what ``run``
-    says of samples without them. Its corpus is that of ``run`` with ``?modalities=``.
+    Its schema, statistics, calibration, novelty and weights hold nothing of the other modalities; what it says is what
+    ``run`` says of samples without them. Its corpus is that of ``run`` with ``?modalities=``. All that is taken over is
+    read before anything is written.
 
     Args:
         run: of a method that is ``modular``, with finished seeds.
@@ -53,6 +55,9 @@ def deploy(run: Run, keep: Collection[str], out: str | Path | None = None) -> Ru
             f"{', '.join(whole.names)}; fit on {source}, or fit a method that does, such as eo-colearning"
         )
     part = build(cls, whole.only(kept), run.config["options"])
+    novelty = Novelty.read(run)
+    for member in run.members:
+        run.method(member.seed, member.fold)  # which says if its weights are missing, damaged or others
     folder = run_folder(out, f"{run.path.resolve().name}-{'-'.join(kept)}", resume=False)
     open_run(folder, _config(run, kept, source, part), resume=False)
     for fold in run.folds:
@@ -62,6 +67,8 @@ def deploy(run: Run, keep: Collection[str], out: str | Path | None = None) -> Ru
         write_json(home / "normalizer.json", Normalizer(_only(known.mean, kept), _only(known.std, kept)).to_dict())
         _calibration(run.path / home_of(fold), home, kept)
     _calibration(run.path, folder, kept)
+    if novelty:
+        novelty.only(kept).write(folder)
     for member in run.members:
         _weights(run.path / member.place, folder / member.place, part)
     return Run.load(folder)
@@ -113,5 +120,5 @@ def _weights(place: Path, new: Path, part: Method) -> None:
     save_checkpoint(new / "best.safetensors", {n: tensors[n] for n in names if n in tensors}, state)
     if (place / "metrics.jsonl").is_file():
         shutil.copyfile(place / "metrics.jsonl", new / "metrics.jsonl")
-    if (place / "result.json").is_file():  # which says that this training is done
-        write_json(new / "result.json", signed(json.loads((place / "result.json").read_text()), new))
+    # Last, as it says that this training is done; its checksums are those of what was written above.
+    write_json(new / "result.json", signed(json.loads((place / "result.json").read_text()), new))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,7 @@ class Trainer:
         if recipe.batch_size < fabric.world_size:
             raise OptionError(f"batch_size {recipe.batch_size} is below the number of processes {fabric.world_size}")
         self.at = Progressed()
+        self._last = recipe.epochs
         self.tracker = Tracker(folder, enabled=fabric.global_rank == 0)
         self.watch = Watch()
         self._cuda = fabric.device.type == "cuda"
@@ -146,12 +147,12 @@ class Trainer:
             load_weights(self.method, self.folder / "best.safetensors")
             # The best epoch is the best of the last phase: earlier ones minimise another loss.
             self.at = Progressed(phase=number, epoch=self.at.epoch)
-        # Rounded where phases meet, so that all of them together get the epochs asked for.
-        until, after = (round(self.recipe.epochs * sum(p.share for p in phases[:n])) for n in (number, number + 1))
         # The phase before may have switched off what this one trains.
         for parameter in self._trainable:
             parameter.requires_grad_(True)
-        stage = Stage(self.method, phases[number], max(1, after - until), self.recipe, self.fabric)
+        planned = self._planned(phases)
+        stage = Stage(self.method, phases[number], planned[number], self.recipe, self.fabric)
+        self._last = sum(planned)
         if tensors is not None:
             self._restore(stage, tensors)
         if begins:
@@ -162,6 +163,12 @@ class Trainer:
                 return f"no better validation loss for {self.recipe.patience} epochs"
             self._epoch(stage)
         return "all epochs done"
+
+    def _planned(self, phases: list[Phase]) -> list[int]:
+        """Return the epochs of each phase, one at least: rounded where phases meet, so that all of them together get
+        the epochs asked for, where these are enough."""
+        ends = [round(self.recipe.epochs * sum(p.share for p in phases[:n])) for n in range(len(phases) + 1)]
+        return [max(1, after - until) for until, after in pairwise(ends)]
 
     def _epoch(self, stage: Stage) -> None:
         started, plan, at = time.monotonic(), self.problem.plan(self.at.epoch), self.at
@@ -228,7 +235,7 @@ class Trainer:
             self.watched(at.epoch, line["valid"]["loss"])
         figures = "".join(f"{n} {v:.3f}  " for n, v in list(next(iter(line["figures"].values()), {}).items())[:3])
         self.say(
-            f"{self.name}  epoch {at.epoch}/{self.recipe.epochs}  train {sum(means.values()):.4f}  "
+            f"{self.name}  epoch {at.epoch}/{self._last}  train {sum(means.values()):.4f}  "
             f"valid {line['valid']['loss']:.4f}  {figures}{seconds:.1f}s{'  best' if line['best'] else ''}"
         )
 

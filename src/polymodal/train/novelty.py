@@ -85,6 +85,12 @@ class Novelty:
         tensors = {n: torch.from_numpy(a.astype(np.float32) if a.dtype.kind == "f" else a) for n, a in arrays.items()}
         save_checkpoint(folder / FILE, tensors, {"held_out": self.held_out})
 
+    def only(self, names: Collection[str]) -> Novelty:
+        """Return what was measured of the modalities ``names``, as of a run that reads no others."""
+        columns = [i for i, n in enumerate(self.schema.names) if n in names]
+        kept = [self.densities[i] for i in columns]
+        return Novelty(self.schema.only(names), kept, self.distances[:, columns], self.groups, self.held_out)
+
     def told(self, batch: Batch) -> list[Unlike | None]:
         """Return how unlike training each sample of ``batch`` is, which is as ``run.loader`` makes it without a fold.
 
