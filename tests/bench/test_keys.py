@@ -91,6 +91,7 @@ def changed(told: dict[str, Any], step: str) -> set[str]:
     return {name for name, key in told[step].items() if key != told[before][name]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["comment", "docstring", "reader", "another method"])
 def test_what_makes_no_difference_runs_nothing_again(told: dict[str, Any], step: str) -> None:
     assert changed(told, step) == set()

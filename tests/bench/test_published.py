@@ -57,6 +57,7 @@ def figure(board: Board, entry: str, condition: str) -> float:
     return next(f.mean for f in board.figures if f.main and (f.entry, f.condition) == (entry, condition))
 
 
+@pytest.mark.slow
 def test_published_predictions_give_the_boards_figures_to_the_last_digit(made: tuple[Board, Path]) -> None:
     board, folder = made
     published = Published.load(folder)

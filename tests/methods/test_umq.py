@@ -161,6 +161,7 @@ def falls(levels: list[Tensor]) -> float:
 STRENGTHS = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["uniform", "laplace", "zero-mean", "impulses"])
 def test_quality_falls_with_noise_that_no_training_has_seen(kind: str, trained: UMQ, held_out: Batch) -> None:
     x = vectors(trained, held_out)

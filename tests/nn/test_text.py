@@ -124,6 +124,7 @@ def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_hub_name_without_network_is_one_sentence(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     code = (

@@ -180,6 +180,7 @@ def test_the_verdict_ranks_several_targets(make_run: MakeRun) -> None:
     assert "Of 4 targets, confident is predicted best (0.700) and 100% calm worst (0.820)." in page.text
 
 
+@pytest.mark.slow
 def test_a_seed_that_was_still_improving_is_said_to_want_more_epochs(make_run: MakeRun) -> None:
     run = make_run()
     assert "still improving" not in Page(write_report(run)).text  # epoch 12 of 20 was the best

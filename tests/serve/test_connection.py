@@ -113,6 +113,7 @@ def test_head_is_get_without_a_body(url: str, path: str) -> None:
     assert (head.status_code, head.content) == (get.status_code, b"")
 
 
+@pytest.mark.slow
 def test_silent_connections_beyond_the_file_descriptors_neither_stop_it_nor_fill_its_log(tmp_path: Path) -> None:
     def few() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
@@ -140,6 +141,7 @@ def test_silent_connections_beyond_the_file_descriptors_neither_stop_it_nor_fill
     assert log.stat().st_size < 20_000
 
 
+@pytest.mark.slow
 def test_an_upload_that_drips_is_given_up(start: Start) -> None:
     _, address = start("upload_time=1", "stall=5")
     with connect(address) as drip:

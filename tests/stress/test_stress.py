@@ -370,6 +370,7 @@ def test_a_curve_begins_with_complete_input_and_ends_where_one_modality_is_left(
         assert curve_places(series, [0.1, 0.2], 3) is None
 
 
+@pytest.mark.slow
 def test_masks_are_the_same_in_another_process(tmp_path):
     from subprocess import run
     from sys import executable

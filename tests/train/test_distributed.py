@@ -50,6 +50,7 @@ def folders(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return place / "one", place / "two"
 
 
+@pytest.mark.slow
 def test_weights_of_two_processes_are_those_of_one(folders: tuple[Path, Path]) -> None:
     for file in ("best.safetensors", "last.safetensors"):
         one, two = (load_checkpoint(f / "seed-1111" / file)[0] for f in folders)

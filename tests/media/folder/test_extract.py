@@ -182,6 +182,7 @@ def test_a_process_that_dies_costs_only_its_clip(run: Run, tmp_path: Path) -> No
     assert (read.count("d.wav"), read.count("e.wav")) == (2, 2)
 
 
+@pytest.mark.slow
 def test_a_defect_stops_the_job_and_keeps_what_is_done(run: Run, tmp_path: Path) -> None:
     write_clips(tmp_path / "clips", {**plain(4), "z.wav": {"defect": True}})
     with pytest.raises(TypeError, match="defect"):
@@ -309,6 +310,7 @@ def test_text_of_the_table_is_text_of_the_utterance(run: Run, tmp_path: Path) ->
     assert corpus.schema.names == ("text",)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_parts_stay(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_clips(tmp_path / "clips", plain(4))
 
