@@ -22,7 +22,7 @@ CHANGE_UNIT = 0.01
 
 class MultiModN(Seamed):
     """MultiModN (Swamy et al., NeurIPS 2023, arXiv 2309.14118): a state of fixed size passes through one module per
-    modality, and decoders of all targets read it after each,
+    modality; decoders of all targets read it after each.
 
         s_0 learned,   s_m = W_m [h_m(x_m); s_(m-1)] + b_m where x_m is there, else s_(m-1),   y_(t,m) = d_t(s_m).
 
