@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from polymodal.cli.data import LAYOUTS
+from polymodal.cli.methods import _flowing
 from polymodal.data.synthetic import names
 from polymodal.methods import method_ids
 
@@ -35,6 +36,11 @@ def test_methods_lists_all_and_describes_one(call: Call) -> None:
     described = call("methods", "mmcl").out
     assert all(option["name"] in described for option in one["options"])
     assert one["paper"].split(",")[0] in described
+
+
+def test_a_description_flows_and_its_lists_and_formulas_stay() -> None:
+    text = "A first line\n2022, joined.\n\n1. one,\n   and on;\n2. two.\n\n    x = 1\n    y = 2\n\n- a\n- b"
+    assert _flowing(text) == text.replace("line\n2022", "line 2022")
 
 
 def test_data_list_names_embedded_corpora_and_layouts(call: Call) -> None:

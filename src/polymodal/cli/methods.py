@@ -78,7 +78,7 @@ def _print_one(info: Any, presets: tuple[str, ...]) -> None:
 
     out = screen()
     # The options have a table of their own below.
-    about = info.summary.split("\nArgs:")[0].rstrip()
+    about = _flowing(info.summary.split("\nArgs:")[0].rstrip())
     out.print(f"[bold]{escape(info.id)}[/bold]\n{escape(about)}\n")
     low, high = info.modality_counts
     facts = {
@@ -98,3 +98,10 @@ def _print_one(info: Any, presets: tuple[str, ...]) -> None:
     for option in method_options(info.id):
         table.add_row(*(escape(str(v)) for v in (option.name, option.type, option.default, option.description)))
     out.print(table)
+
+
+def _flowing(text: str) -> str:
+    """Return ``text`` with the lines of plain paragraphs joined, as terminals are narrower; lists and formulas stay."""
+    paragraphs = [part.split("\n") for part in text.split("\n\n")]
+    plain = [not any(line.startswith((" ", "- ", "1. ")) for line in lines) for lines in paragraphs]
+    return "\n\n".join((" " if own else "\n").join(lines) for lines, own in zip(paragraphs, plain, strict=True))
