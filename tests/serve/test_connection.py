@@ -96,6 +96,24 @@ def test_a_body_that_nobody_reads_does_not_keep_its_connection(url: str, monkeyp
         assert time.monotonic() - began < 8
 
 
+@pytest.mark.slow
+def test_a_body_that_ends_after_its_answer_does_not_end_the_connection(url: str) -> None:
+    def status(connection: socket.socket) -> int:
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        response.read()
+        return response.status
+
+    with connect(url) as late:
+        late.sendall(NO_BODY + b"Content-Length: 4\r\n\r\n")
+        assert status(late) == 200
+        late.sendall(b"body")
+        for _ in range(3):  # longer than LINGER in all
+            time.sleep(2)
+            late.sendall(NO_BODY + b"\r\n")
+            assert status(late) == 200
+
+
 def test_a_kept_connection_answers_without_waiting_for_the_clients_system(url: str) -> None:
     connection = http.client.HTTPConnection(urlsplit(url).netloc)
     took = []

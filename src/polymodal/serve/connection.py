@@ -33,6 +33,7 @@ class Connection(H11Protocol):
         self._settings, self._most = settings, most
         self._header: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
+        self._linger: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a header, or refuse what is one too many."""
@@ -45,21 +46,29 @@ class Connection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Count the time that a header takes, from its first byte on."""
         super().data_received(data)
+        if self.conn.our_state is not h11.DONE:  # the body that nobody read has ended: the connection is as any other
+            self._linger = _cancelled(self._linger)
         if self.conn.their_state is not h11.IDLE:
             self._header = _cancelled(self._header)
-        elif self._header is None and not self.transport.is_closing():
+        elif self.transport.is_closing():
+            return
+        elif self._header is None and self.conn.trailing_data[0]:
             self._await_header()
+        elif self.timeout_keep_alive_task is None:  # uvicorn forgets it where a body ends after its answer
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers."""
-        self._header, self._stall = _cancelled(self._header), _cancelled(self._stall)
+        self._header, self._stall, self._linger = map(_cancelled, (self._header, self._stall, self._linger))
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
         """Close soon where a body goes on that nobody reads."""
         super().on_response_complete()
-        if self.conn.their_state is h11.SEND_BODY:
-            self.loop.call_later(LINGER, self.transport.close)
+        if self.conn.their_state is h11.SEND_BODY and self.conn.our_state is h11.DONE:
+            self._linger = self.loop.call_later(LINGER, self.transport.close)
 
     def pause_writing(self) -> None:
         """Give up a client that does not read."""
