@@ -1,4 +1,5 @@
-"""What every method promises: registered means tested, on one schema that fits; on the others, and in full, slowly."""
+"""What every method promises: registered means tested, on one schema that fits; on that in full, slowly; on the others a
+share slowly, and all of it with ``make test PYTEST="-m exhaustive tests/methods/test_contract.py"``."""
 
 from __future__ import annotations
 
@@ -31,26 +32,36 @@ ALWAYS = {
 OTHERS = 400
 """How many of the other checks, of all methods together, are quick."""
 
+ELSEWHERE = 2500
+"""How many of the checks on the other schemas, of all methods together, are slow; the rest is exhaustive."""
+
 
 @lru_cache(maxsize=1)
 def subject(name: str, schema: str) -> Subject:
     return Subject(find_method(name), SCHEMAS[schema])
 
 
-def is_quick(name: str, check: Check) -> bool:
-    share = OTHERS / (len(method_ids()) * (len(CHECKS) - len(ALWAYS)))
-    return check.__name__ in ALWAYS or crc32(f"{name} {check.__name__}".encode()) / 2**32 < share
+def of_the_share(wanted: float, *what: str) -> bool:
+    """Whether a case, drawn by what it is called, is of a share between 0 and 1 of all."""
+    return crc32(" ".join(what).encode()) / 2**32 < wanted
 
 
 def cases() -> Iterator[object]:
-    for name in method_ids():
-        fitting = [schema for schema in SCHEMAS if fits(find_method(name), SCHEMAS[schema])]
-        first = [schema for schema in QUICK if schema in fitting][:2]
-        quick = first[crc32(name.encode()) % len(first)]
-        for schema in fitting:
+    fitting = {name: [s for s in SCHEMAS if fits(find_method(name), SCHEMAS[s])] for name in method_ids()}
+    others = OTHERS / (len(fitting) * (len(CHECKS) - len(ALWAYS)))
+    elsewhere = ELSEWHERE / (sum(len(schemas) - 1 for schemas in fitting.values()) * len(CHECKS))
+    for name, schemas in fitting.items():
+        first = [schema for schema in QUICK if schema in schemas][:2]
+        own = first[crc32(name.encode()) % len(first)]
+        for schema in schemas:
             for check in CHECKS:
-                marks = () if schema == quick and is_quick(name, check) else pytest.mark.slow
-                yield pytest.param(name, schema, check, marks=marks, id=f"{name}-{schema}-{check.__name__}")
+                said = check.__name__
+                if schema == own:
+                    quick = said in ALWAYS or of_the_share(others, name, said)
+                    marks = () if quick else pytest.mark.slow
+                else:
+                    marks = pytest.mark.slow if of_the_share(elsewhere, name, schema, said) else pytest.mark.exhaustive
+                yield pytest.param(name, schema, check, marks=marks, id=f"{name}-{schema}-{said}")
 
 
 @pytest.mark.parametrize(("name", "schema", "check"), cases())
