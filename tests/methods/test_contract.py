@@ -1,5 +1,5 @@
-"""What every method promises: registered means tested, on one schema that fits; on that in full, slowly; on the others a
-share slowly, and all of it with ``make test PYTEST="-m exhaustive tests/methods/test_contract.py"``."""
+"""What every method promises: registered means tested, on one schema that fits; in full, and a share on the others, slowly;
+all of it with ``make test PYTEST="-m exhaustive"``."""
 
 from __future__ import annotations
 
