@@ -1,5 +1,5 @@
-"""What every method promises: registered means tested, on one schema that fits; in full, and a share on others, slowly; all of
-it with ``make test PYTEST="-m exhaustive"``."""
+"""What every method promises: registered means tested, on one schema that fits; in full, and a share on others, slowly;
+the rest is exhaustive."""
 
 from __future__ import annotations
 
