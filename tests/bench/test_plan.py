@@ -132,6 +132,9 @@ def test_contrasts_are_what_differs_in_stress_alone_and_all_against_the_floor_un
     assert found == (("trained", "late-fusion"), ("late-fusion", "linear"), ("trained", "linear"), ("mult", "linear"))
     assert read_plan(None, {**asked, "contrasts": [["mult", "trained"]]}).contrasts == (("mult", "trained"),)
     assert read_plan(None, {**asked, "contrasts": []}).contrasts == ()
+    wrapped = {**asked, "methods": ["late-fusion", "mcr", {"method": "agm", "set": {"base": "mult"}}]}
+    assert read_plan(None, wrapped).contrasts[0] == ("mcr", "late-fusion")
+    assert ("agm", "late-fusion") not in read_plan(None, wrapped).contrasts
     with pytest.raises(OptionError, match="contrasts names 'mlt', which is no entry; did you mean 'mult'"):
         read_plan(None, {**asked, "contrasts": [["mlt", "trained"]]})
     with pytest.raises(OptionError, match=r"pairs of entries, \[first, second\]"):

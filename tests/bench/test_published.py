@@ -194,6 +194,7 @@ def test_pairs_that_a_plan_declares_are_not_asked_of_an_added_entry(made: tuple[
     published = Published.load(made[1])
     published.asked["contrasts"] = [["late-fusion", "early-fusion"]]
     assert added(published, ["lf-dnn"]).contrasts == (("lf-dnn", "linear"),)
+    assert added(published, ["mcr"]).contrasts == (("mcr", "late-fusion"), ("mcr", "linear"))
 
 
 def test_adding_takes_nothing_else(capsys) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,14 +84,24 @@ def _tests(place: str, stress: str | tuple[str, ...] | None, subsets: bool | Non
 
 def _declared(place: str, entries: Sequence[EntryPlan]) -> tuple[tuple[str, str], ...]:
     """Return the pairs that are compared where the plan names none: what differs in a stress on the training data
-    alone, and every entry against the floor."""
+    alone, what is around a method against this, and every entry against the floor."""
     pairs = []
     for one in entries:
         plain = {n: v for n, v in one.options.items() if n != "train_stress"}
         same = [replace(one, name=o.name, options=plain) == o for o in entries]
         pairs += [(one.name, o.name) for o, alike in zip(entries, same, strict=True) if alike and o is not one]
+        pairs += [(one.name, o.name) for o in entries if o.name == base_of(one)]
     floors = [e.name for e in entries if e.method == FLOOR]
     return (*pairs, *((e.name, floors[0]) for e in entries if floors and e.method != FLOOR))
+
+
+def base_of(entry: EntryPlan) -> str:
+    """Return the method that the one of ``entry`` is around; empty where it stands alone."""
+    kind = find_method(entry.method)
+    if "base" not in options_of(kind, skip=1):
+        return ""
+    preset = load_preset(method_id(kind), entry.preset)["method"] if entry.preset else {}
+    return str({"base": signature(kind).parameters["base"].default, **preset, **entry.options}["base"])
 
 
 def _checked(place: str, pairs: list[list[str]], entries: Sequence[EntryPlan]) -> tuple[tuple[str, str], ...]:

@@ -18,7 +18,7 @@ from polymodal.bench.job import Cell, Outcome, broken, run_cell
 from polymodal.bench.plan import BenchPlan, Search
 from polymodal.bench.published import Published, joined
 from polymodal.bench.published import publish as write_published
-from polymodal.bench.read import read_plan
+from polymodal.bench.read import base_of, read_plan
 from polymodal.bench.results import Results
 from polymodal.bench.search import Found, check_optuna, run_search
 from polymodal.core import OptionError, RunError
@@ -85,7 +85,7 @@ def bench(
 
 def added(published: Published, methods: Sequence[str]) -> BenchPlan:
     """Return the plan that puts ``methods`` on a published board: its corpora, seeds, search and conditions, and each
-    against its floor.
+    against its floor and, where it is around a method that is on the board, against this.
 
     Raises:
         OptionError: as ``read_plan``; a method that is on the board under the same name.
@@ -97,7 +97,8 @@ def added(published: Published, methods: Sequence[str]) -> BenchPlan:
     for entry in own:
         if entry.name in known:
             raise OptionError(f"{entry.name} is on the board already; give yours another name, or leave it out")
-    return replace(plan, entries=own, contrasts=tuple((e.name, published.floor) for e in own if published.floor))
+    around = [(e.name, base_of(e)) for e in own if base_of(e) in known]
+    return replace(plan, entries=own, contrasts=(*around, *((e.name, published.floor) for e in own if published.floor)))
 
 
 def _bench(
