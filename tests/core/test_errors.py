@@ -16,6 +16,13 @@ def test_every_error_of_a_user_has_one_base() -> None:
     assert issubclass(OptionError, ValueError)
 
 
+def test_a_message_commands_no_terminal_and_has_an_end() -> None:
+    said = str(DataError(f"x.json holds '\x1b[2J\ud800' and {'a' * 9000}; mend it"))
+    assert said.startswith("x.json holds '\\x1b[2J\\ud800' and aaa")
+    assert said.endswith("aaa; mend it")
+    assert len(said) < 2100
+
+
 def test_nearest_suggests_a_close_name_and_lists_all() -> None:
     assert nearest("epoch", ["lr", "epochs"]) == "; did you mean 'epochs'? (available: epochs, lr)"
     assert nearest("zzz", ["lr"]) == " (available: lr)"

@@ -20,9 +20,11 @@ from polymodal.data.store import verify, write_store
 from polymodal.predict import hub
 from polymodal.predict.predictor import Predictor
 from polymodal.report.folder import best_epochs, read_epochs, read_fused, read_run
+from polymodal.train.checkpoint import load_checkpoint, save_checkpoint
 from polymodal.train.compare import load_scores
 from polymodal.train.evaluate import evaluate
 from polymodal.train.fit import fit
+from polymodal.train.novelty import Novelty
 from polymodal.train.run import Run
 
 Change = Callable[[Any], Any]
@@ -79,7 +81,7 @@ EDITS: dict[str, tuple[str, Change, str]] = {
     "data of nothing": ("run.json", _set("data", None), "data must be an object"),
     "no hash": ("run.json", lambda held: held["data"].pop("hash") and held, "data.hash is missing"),
     "a schema of text": ("run.json", _set("data", "schema", "x"), "data.schema must be an object"),
-    "a schema of nothing": ("run.json", _set("data", "schema", {}), "data.schema is damaged"),
+    "a schema of nothing": ("run.json", _set("data", "schema", {}), "data.schema.modalities is missing"),
     "a batch of -1": ("run.json", _set("recipe", "batch_size", -1), "recipe.batch_size must be a whole number above 0"),
     "statistics of nothing": ("normalizer.json", lambda _: {}, "is missing"),
     "statistics of text": ("normalizer.json", _set("audio", "mean", ["a"]), "audio.mean[0] must be a number"),
@@ -95,6 +97,16 @@ EDITS: dict[str, tuple[str, Change, str]] = {
     "an epoch of text": ("seed-1111/result.json", _set("best_epoch", "1"), "best_epoch must be a whole number"),
     "seeds nowhere": ("calibration.json", lambda h: h.pop("seeds") and h, "seeds is missing"),
     "a count of text": ("calibration.json", _set("subsets", 0, "targets", {"a": {"count": "x"}}), "targets.a.count"),
+    "another temperature": (
+        "calibration.json",
+        lambda h: _set("subsets", 0, "targets", "agreement", "temperature", 2.5)(h),
+        "is not what was written: its checksum differs",
+    ),
+    "a class that is a number": (
+        "run.json",
+        _set("data", "schema", "targets", 0, "classes", [1, 2]),
+        "data.schema.targets[0].classes[0] must be text",
+    ),
     "scores of a list": ("evaluation/scores.json", lambda _: [], "its content must be an object"),
     "rows of nothing": ("evaluation/scores.json", _set("rows", None), "rows must be a list"),
 }
@@ -194,6 +206,33 @@ def test_overwritten_floats_of_a_store_are_found(store: Path) -> None:
         fit("linear", str(store), out=store.parent / "run")
 
 
+def test_offsets_of_a_store_that_lead_out_of_it_end_no_process(store: Path) -> None:
+    ids = load_corpus(store)["test"].ids
+    offsets = np.cumsum([0, *map(len, ids)]).astype("<i4")
+    (file,) = (store / "test").glob("*.arrow")
+    held = file.read_bytes()
+    at = held.index(offsets.tobytes()) + 4 * (len(offsets) // 2)
+    file.write_bytes(held[:at] + b"\xff\xff\xff\x7f" + held[at + 4 :])
+    with pytest.raises(DataError, match=r"store .* is damaged"):
+        load_corpus(store)
+
+
+def test_other_statistics_or_splits_of_a_store_are_found(store: Path) -> None:
+    edit(store / "polymodal.json", _set("normalizer", "audio", "mean", 0, 0.25))
+    with pytest.raises(DataError, match="the checksum of its normalizer differs"):
+        verify(load_corpus(store))
+    edit(store / "dataset_dict.json", _set("splits", ["train", "valid"]))
+    with pytest.raises(DataError, match="it has the splits train, valid, not train, valid, test"):
+        load_corpus(store)
+
+
+def test_an_alarm_from_other_numbers_is_refused(copy: Path) -> None:
+    tensors, state = load_checkpoint(copy / "novelty.safetensors")
+    save_checkpoint(copy / "novelty.safetensors", {n: t + 1 for n, t in tensors.items()}, state)
+    with pytest.raises(RunError, match=r"novelty.safetensors cannot be read \(its checksum differs\)"):
+        Novelty.read(Run.load(copy))
+
+
 def test_a_store_of_an_earlier_version_has_no_checksums_and_is_read(store: Path) -> None:
     edit(store / "polymodal.json", lambda held: {n: v for n, v in held.items() if n != "checksums"})
     verify(load_corpus(store))
@@ -205,7 +244,9 @@ def test_a_store_of_an_earlier_version_has_no_checksums_and_is_read(store: Path)
         (_set("normalizer", {}), "normalizer: audio is missing"),
         (_set("normalizer", "audio", "std", 0, -1.0), "normalizer.audio.std[0] must be a number above 0"),
         (_set("hash", 5), "hash must be text"),
-        (_set("schema", "modalities", 7), "is damaged"),
+        (_set("schema", "modalities", 7), "schema.modalities must be a list"),
+        (_set("schema", "targets", 0, "name", None), "schema.targets[0].name must be text"),
+        (_set("normalizer", "audio", "mean", 0, 1e300), "normalizer.audio.mean[0] must be a number that single"),
         (lambda held: list(held), "must be an object"),
     ],
 )

@@ -20,6 +20,7 @@ def real_array(values: Any, dtype: type[np.generic] = np.float32) -> Array:
     if given.dtype.kind in "cMm" or (given.dtype.kind == "O" and any(map(np.iscomplexobj, given.flat))):
         raise TypeError("no real numbers")
     try:
-        return given.astype(dtype, copy=False)
+        with np.errstate(over="ignore"):  # it becomes infinite, which readers look for
+            return given.astype(dtype, copy=False)
     except OverflowError:
         raise ValueError("a number beyond every float") from None

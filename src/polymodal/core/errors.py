@@ -5,9 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from polymodal.core.text import printable
+
+LONGEST = 2000
+"""Characters of a message: what it quotes may be of any length."""
+
 
 class PolymodalError(Exception):
-    """Base of every error caused by input rather than by a defect; the command line prints it without a traceback."""
+    """Base of every error caused by input rather than by a defect; the command line prints it without a traceback.
+
+    What a message quotes is strangers' text: what a terminal would obey is written out, and of a message that is too
+    long the middle is left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        whole = printable(message)
+        super().__init__(whole if len(whole) <= LONGEST else f"{whole[: LONGEST // 2]} ... {whole[-LONGEST // 2 :]}")
 
 
 class DataError(PolymodalError):

@@ -7,20 +7,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, NotRequired, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import (
+    Any,
+    NotRequired,
+    TypedDict,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 from polymodal.core.errors import PolymodalError, RunError
 from polymodal.core.files import check_regular
-from polymodal.core.options import convert, describe
+from polymodal.core.options import Count, Natural, convert, describe
 from polymodal.core.text import printable
 
 T = TypeVar("T")
 
 BYTES = 2**30
 """Of the largest file that is read."""
+
+
+SEAL = "checksum"
 
 
 class _FaultError(ValueError):
@@ -36,9 +49,24 @@ def read_record(file: Path, kind: type[T], remedy: str, error: type[PolymodalErr
         error: to raise.
 
     Raises:
-        PolymodalError: of type ``error``; names the file, the field, what it must be, and the remedy.
+        PolymodalError: of type ``error``; names the file, the field, what it must be, and the remedy; an object that
+            was ``sealed`` and is not what it was.
     """
-    return checked(file, read_json(file, remedy, error), kind, remedy, error)
+    held = checked(file, read_json(file, remedy, error), kind, remedy, error)
+    if isinstance(held, dict) and held.get(SEAL, seal_of(held)) != seal_of(held):
+        raise error(f"{file} is not what was written: its checksum differs; {remedy}")
+    return held
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object for a JSON file with its own checksum, which ``read_record`` checks."""
+    return {**content, SEAL: seal_of(content)}
+
+
+def seal_of(content: Mapping[str, Any]) -> str:
+    """Return a digest of a JSON object, but for its checksum."""
+    plain = json.loads(json.dumps({name: value for name, value in content.items() if name != SEAL}))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_json(file: Path, remedy: str, error: type[PolymodalError] = RunError) -> Any:
@@ -125,3 +153,33 @@ def digest_of(file: Path) -> str:
     """
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class ModalityRecord(TypedDict):
+    """A ``core.Modality`` in a JSON file."""
+
+    name: str
+    kind: str
+    width: NotRequired[Natural]
+    normalize: NotRequired[bool]
+    shape: NotRequired[list[Count]]
+    encoder: NotRequired[str]
+    tuning: NotRequired[str]
+
+
+class TargetRecord(TypedDict):
+    """A ``core.Target`` in a JSON file."""
+
+    name: str
+    task: str
+    range: NotRequired[list[float] | None]
+    classes: NotRequired[list[str]]
+    modality: NotRequired[str | None]
+
+
+class SchemaRecord(TypedDict):
+    """A ``core.Schema`` in a JSON file."""
+
+    modalities: list[ModalityRecord]
+    targets: list[TargetRecord]
+    domains: NotRequired[list[str]]

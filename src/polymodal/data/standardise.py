@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import numpy as np
 
 from polymodal.core.errors import PolymodalError
-from polymodal.core.options import Positive
+from polymodal.core.options import Rule
 from polymodal.data.ragged import Array
 
 if TYPE_CHECKING:
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 CLIP = 10.0
 """Standardised features are clipped to +-CLIP: a single absurd reading must not decide a prediction."""
+
+MOST, LEAST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
+
+Mean = Annotated[float, Rule("a number that single precision holds", lambda mean: abs(mean) <= MOST)]
+Deviation = Annotated[
+    float, Rule("a number above 0 that single precision holds", lambda deviation: LEAST <= deviation <= MOST)
+]
 
 
 @dataclass(frozen=True)
@@ -60,8 +67,8 @@ class Normalizer:
 class StatisticsRecord(TypedDict):
     """Of one modality, as JSON holds it."""
 
-    mean: list[float]
-    std: list[Positive]
+    mean: list[Mean]
+    std: list[Deviation]
 
 
 def check_statistics(

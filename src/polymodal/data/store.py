@@ -17,7 +17,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from polymodal.core import DataError, Modality, Schema, Target
-from polymodal.core.records import digest_of, read_record
+from polymodal.core.records import SchemaRecord, digest_of, read_record
 from polymodal.core.tasks import refuse_foreign
 from polymodal.data.corpus import Column, Corpus, Split
 from polymodal.data.pixels import at_rest
@@ -70,6 +70,7 @@ def write_store(corpus: Corpus, destination: str | Path) -> Path:
             "extraction": corpus.extraction,
             "checksums": {name: _checksum(partial / name) for name in tables},
         }
+        about["statistics"] = _statistics(about)
         (partial / MARK).write_text(json.dumps(about))
         partial.rename(folder)
     except OSError as error:
@@ -82,7 +83,7 @@ def write_store(corpus: Corpus, destination: str | Path) -> Path:
 
 
 def verify(corpus: Corpus) -> Corpus:
-    """Return ``corpus`` if the store it was opened from is as it was written; one without checksums is believed.
+    """Return ``corpus`` if the store it was opened from is as it was written; what has no checksums is believed.
 
     Reads every file of the store once.
 
@@ -92,7 +93,13 @@ def verify(corpus: Corpus) -> Corpus:
     if corpus.stored_in is None:
         return corpus
     folder = corpus.stored_in
-    for name, wanted in (_state(folder).get("checksums") or {}).items():
+    about = _state(folder)
+    if about.get("statistics", _statistics(about)) != _statistics(about):
+        raise DataError(
+            f"{folder / MARK} is not what was written: the checksum of its normalizer differs; convert or extract the "
+            "corpus again"
+        )
+    for name, wanted in (about.get("checksums") or {}).items():
         if _checksum(folder / name) != wanted:
             raise DataError(
                 f"split {name!r} of the store {folder} is not what was written: its checksum differs; convert or "
@@ -112,16 +119,22 @@ def _checksum(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def _statistics(about: dict[str, Any]) -> str:
+    """Return a digest of the statistics of a store."""
+    return hashlib.sha256(json.dumps(about["normalizer"]).encode()).hexdigest()
+
+
 class _StateRecord(TypedDict):
     """``polymodal.json``."""
 
     name: str
-    schema: dict[str, Any]
+    schema: SchemaRecord
     hash: str
     normalizer: dict[str, StatisticsRecord] | None
     notes: list[str]
     extraction: NotRequired[dict[str, Any] | None]
     checksums: NotRequired[dict[str, str]]
+    statistics: NotRequired[str]
 
 
 def _state(folder: Path) -> dict[str, Any]:
@@ -181,6 +194,8 @@ def read_store(path: str | Path) -> Corpus:
     about = _state(folder)
     try:
         tables = datasets.load_from_disk(str(folder))
+        if set(tables) != set(about.get("checksums", tables)):
+            raise ValueError(f"it has the splits {', '.join(tables) or 'none'}, not {', '.join(about['checksums'])}")
         refuse_foreign([target["task"] for target in about["schema"]["targets"]], f"store {folder}")
         schema = Schema.from_dict(about["schema"])
         splits = {name: _split(schema, table.data) for name, table in tables.items()}
@@ -199,11 +214,17 @@ def read_store(path: str | Path) -> Corpus:
             stored_normalizer=normalizer,
             stored_in=folder,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
-        raise DataError(f"store {folder} is damaged ({error}); convert the corpus again") from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"store {folder} is damaged ({reason}); convert the corpus again") from None
 
 
 def _split(schema: Schema, table: Any) -> Split:
+    features = {m.name for m in schema.modalities if m.kind != "text"}
+    for name in table.column_names:
+        # Arrow believes a file: an offset out of its buffer ends the process. Of features, which may be larger than
+        # memory, only the ends are looked at; nothing below follows an offset of theirs outside of NumPy.
+        table.column(name).validate(full=name not in features)
     columns: dict[str, Column] = {}
     for modality in schema.modalities:
         column = table.column(modality.name)

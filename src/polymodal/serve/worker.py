@@ -123,15 +123,21 @@ def _read_rows(predictor: Predicts, task: Task, connection: Connection) -> dict[
     def progress(_: float) -> None:
         _heed(connection)
 
+    rows = rows_of(task.rows.read_bytes())
+    result: dict[str, Any] = predictor.predict_features(rows, progress=progress).to_dict()
+    return result
+
+
+def rows_of(body: bytes) -> list[dict[str, Any]]:
+    """Return the rows of a request; DataError for what is no JSON, or holds no rows."""
     try:
-        content = json.loads(task.rows.read_bytes(), parse_int=float)  # a whole number of any length is a number
+        content = json.loads(body, parse_int=float)  # a whole number of any length is a number
     except (ValueError, RecursionError) as error:
         raise DataError(f'the body is no JSON that can be read ({error}); send {{"rows": [...]}}') from None
     rows = content.get("rows") if isinstance(content, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError('the body must be {"rows": [{"MODALITY": values, ...}, ...]}; see /openapi.json')
-    result: dict[str, Any] = predictor.predict_features(rows, progress=progress).to_dict()
-    return result
+    return rows
 
 
 def _heed(connection: Connection) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polymodal.core import Target
+from polymodal.core.records import sealed
 from polymodal.data.corpus import Corpus, Split
 from polymodal.data.progress import progress_bar
 from polymodal.data.ragged import Array
@@ -106,7 +107,8 @@ def _write(
     targets: Sequence[Target],
 ) -> None:
     measured = [_measure(kept, columns, split, targets) for kept, columns in by_subset.items()]
-    write_json(folder / FILE, {"split": split_name, "seeds": seeds, "levels": LEVELS, "subsets": measured})
+    about = {"split": split_name, "seeds": seeds, "levels": LEVELS, "subsets": measured}
+    write_json(folder / FILE, sealed(about))
 
 
 def _calibrated(run: Run) -> list[Target]:

@@ -15,12 +15,14 @@ together, dealt into parts of whole groups, each of which is judged by the rest.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from polymodal.core import Batch, RunError, Schema
 from polymodal.data.corpus import Corpus, Split
@@ -71,6 +73,8 @@ class Novelty:
             return None
         try:
             tensors, state = load_checkpoint(file)
+            if state.get("checksum", _checksum(tensors)) != _checksum(tensors):
+                raise RunError("its checksum differs")
             parts = {name: values.double().numpy() for name, values in tensors.items()}
             densities = [Density.from_arrays(parts, n) for n in run.schema.names]
             return cls(run.schema, densities, parts["distances"], parts["groups"].astype(int), state["held_out"])
@@ -83,7 +87,7 @@ class Novelty:
         for name, density in zip(self.schema.names, self.densities, strict=True):
             arrays |= density.arrays(name)
         tensors = {n: torch.from_numpy(a.astype(np.float32) if a.dtype.kind == "f" else a) for n, a in arrays.items()}
-        save_checkpoint(folder / FILE, tensors, {"held_out": self.held_out})
+        save_checkpoint(folder / FILE, tensors, {"held_out": self.held_out, "checksum": _checksum(tensors)})
 
     def only(self, names: Collection[str]) -> Novelty:
         """Return what was measured of the modalities ``names``, as of a run that reads no others."""
@@ -110,6 +114,13 @@ class Novelty:
         as_far = known[rows].max(axis=1) >= np.float32(far[there].max())
         p = (1 + (as_far / sizes[number]).sum()) / (1 + len(sizes))
         return Unlike(float(p), self.schema.names[there[far[there].argmax()]])
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name} {tuple(tensors[name].shape)} ".encode() + tensors[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def measure(run: Run, corpus: Corpus) -> Novelty:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
 from polymodal.core.errors import PolymodalError, RunError
 from polymodal.core.options import Count, Natural, Positive, Rule, Seeds
-from polymodal.core.records import digest_of, read_record
+from polymodal.core.records import SchemaRecord, digest_of, read_record
 from polymodal.data.standardise import StatisticsRecord, check_statistics
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class DataRecord(TypedDict):
     source: str
     name: str
     hash: str
-    schema: dict[str, Any]
+    schema: SchemaRecord
     encode: dict[str, str]
     warnings: NotRequired[list[str]]
     extraction: NotRequired[dict[str, Any] | None]
