@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -66,11 +67,9 @@ class _Search:
 
     def find(self, name: str) -> str | None:
         """Return the path of the one clip that ``name`` can mean."""
-        try:
+        with suppress(OSError):  # no file can have such a name
             if (self._folder / name).is_file():
                 return name
-        except OSError:  # no file can have such a name
-            return None
         fits = self._fitting(name)
         return fits[0] if len(fits) == 1 else None
 
