@@ -198,6 +198,29 @@ def test_an_upload_that_drips_is_given_up(start: Start) -> None:
         assert answer(drip) == (408, "the upload was not over within 1 s")
 
 
+@pytest.mark.slow
+def test_slow_uploads_do_not_keep_others_out(start: Start, wav: bytes) -> None:
+    _, address = start("queue=0")  # four places for uploads
+    head = NO_BODY.replace(b"GET /healthz", b"POST /predict")
+    with ExitStack() as held:
+        fast = held.enter_context(connect(address))
+        fast.sendall(head + UPLOAD.replace(b"9999", b"9999999") + b" " * 1_000_000)
+        drips = [held.enter_context(connect(address)) for _ in range(3)]
+        for drip in drips:
+            drip.sendall(head + UPLOAD + b" ")
+        time.sleep(0.5)
+        assert httpx.post(f"{address}predict", files={"clip": ("a.wav", wav)}).status_code == 200
+        assert answer(drips[0]) == (408, "the upload came with less than 16 KiB per second while others waited")
+        for late in (connect(address) for _ in range(3)):
+            held.enter_context(late).sendall(head + UPLOAD.replace(b"9999", b"9999999") + b" " * 1_000_000)
+        time.sleep(0.5)
+        refused = httpx.post(f"{address}predict", files={"clip": ("a.wav", wav)})
+        assert (refused.status_code, refused.json()["error"]) == (429, "too many uploads are coming in")
+        fast.settimeout(0.1)
+        with pytest.raises(TimeoutError):  # no answer: it goes on
+            fast.recv(1)
+
+
 def test_of_one_kind_of_line_only_so_many_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     quiet, now = Quiet(2), 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
