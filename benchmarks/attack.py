@@ -31,33 +31,14 @@ OPTIONS = ["--header-time", "2", "--connections", "64", "--upload-time", "20", "
 ODD: list[Any] = [None, True, -1, 1e308, "", "x" * 40_000, "\ud800\x1b[2J", [], {}, [[]], 2**70, "../../etc/passwd"]
 
 Attack = Callable[["Service"], str]
+Bomb = Callable[["Door"], str]
 
 
-class Service:
-    """``polymodal serve`` in a process of its own, watched."""
+class Door:
+    """Where a service is knocked at."""
 
-    def __init__(self, run: str, folder: Path, seconds: float) -> None:
-        self.seconds, self.log = seconds, folder / "log"
-        command = [sys.executable, "-m", "polymodal", "serve", run, "--port", "0", *OPTIONS]
-        environment = os.environ | {"TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
-        assert self.process.stdout is not None
-        self.mutations = 0
-        self.port = int(self.process.stdout.readline().split()[-1].rstrip("/").rpartition(":")[2])
-        self.peak, self._done = 0.0, threading.Event()
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.05):
-            told = subprocess.run(["ps", "--ppid", str(self.process.pid), "-o", "rss="], capture_output=True, text=True)
-            self.peak = max([self.peak, *(int(line) / 1024 for line in told.stdout.split())])
-
-    def end(self) -> None:
-        """End it."""
-        self._done.set()
-        self.process.terminate()
-        self.process.wait(timeout=60)
+    def __init__(self, port: int) -> None:
+        self.port = port
 
     def open(self) -> socket.socket:
         """Return a connection to it."""
@@ -81,6 +62,33 @@ class Service:
         """Send a clip in a form, with other parts before its end."""
         part = f'--x\r\nContent-Disposition: form-data; name="clip"; filename="{name}"\r\n\r\n'.encode()
         return self.ask(part + content + b"\r\n" + extra + b"--x--\r\n", "multipart/form-data; boundary=x")
+
+
+class Service(Door):
+    """``polymodal serve`` in a process of its own, watched."""
+
+    def __init__(self, run: str, folder: Path, seconds: float) -> None:
+        self.seconds, self.log = seconds, folder / "log"
+        command = [sys.executable, "-m", "polymodal", "serve", run, "--port", "0", *OPTIONS]
+        environment = os.environ | {"TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+        assert self.process.stdout is not None
+        self.mutations = 0
+        super().__init__(int(self.process.stdout.readline().split()[-1].rstrip("/").rpartition(":")[2]))
+        self.peak, self._done = 0.0, threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.05):
+            told = subprocess.run(["ps", "--ppid", str(self.process.pid), "-o", "rss="], capture_output=True, text=True)
+            self.peak = max([self.peak, *(int(line) / 1024 for line in told.stdout.split())])
+
+    def end(self) -> None:
+        """End it."""
+        self._done.set()
+        self.process.terminate()
+        self.process.wait(timeout=60)
 
 
 def rows(*values: Any) -> bytes:
@@ -188,11 +196,16 @@ def mutated(service: Service) -> str:
     return "/".join(sorted(seen))
 
 
-ATTACKS: dict[str, tuple[Attack, set[str]]] = {
+BOMBS: dict[str, tuple[Bomb, set[str]]] = {
     "23 MB of short words": (lambda s: s.ask(rows({"text": "ab " * 7_600_000})), {"413"}),
     "nine million rows": (lambda s: s.ask(b'{"rows":[' + b"{}," * 9_000_000 + b"{}]}"), {"413"}),
     "a table of 89 million samples": (lambda s: s.form(mp4(1)), {"413"}),
     "12 such tables": (lambda s: s.form(mp4(12)), {"413"}),
+}
+"""Small to send, or large to read: the answer, and which ones are right."""
+
+ATTACKS: dict[str, tuple[Attack, set[str]]] = {
+    **BOMBS,
     "60 tracks": (lambda s: s.form(mp4(60)), {"413"}),
     "20,000 segments": (
         lambda s: s.form(b"RIFF", extra=transcript("a.json", segments(20_000))),

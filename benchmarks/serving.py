@@ -9,6 +9,7 @@ lets the clients loose, measures memory again, ends the service and looks for wh
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -41,6 +42,7 @@ class Tally:
     statuses: dict[str, Counter[int]] = field(default_factory=lambda: {"good": Counter(), "bad": Counter()})
     latencies: list[float] = field(default_factory=list)
     compared: int = 0
+    wrong: int = 0
     left: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -54,6 +56,7 @@ class Tally:
         elif status == 200:
             self.compared += 1
             if comparable(body) != expected:
+                self.wrong += 1
                 self.problems.append(f"{name}: {difference(comparable(body), expected)}")
 
 
@@ -89,23 +92,42 @@ def bad_uploads(clips: dict[str, bytes]) -> list[tuple[str, bytes]]:
 
 
 class Service:
-    """The service as a process; ``memory`` counts it and its workers."""
+    """The service as a process; ``memory`` counts it and its workers, ``log`` is what it said."""
 
     def __init__(self, command: Sequence[str], folder: Path) -> None:
         environment = os.environ | {"TMPDIR": str(folder), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        self.log = folder / "log"
+        with self.log.open("w") as log:
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if "http" not in line:
-            raise SystemExit("the service did not start")
+            raise SystemExit(f"the service did not start: {self.log.read_text()[-500:]}")
         self.url = line[line.index("http") :].strip()
 
     @property
     def memory(self) -> float:
         """Private memory of the process and its children in MiB."""
+        return sum(_status(pid).get("RssAnon", 0.0) for pid in (self._process.pid, *self._children()))
+
+    def workers(self) -> dict[int, dict[str, float]]:
+        """Return, by process, the MiB that a worker has counted against its limit, the limit, and the resident peak."""
+        found = {}
+        for pid in self._children():
+            with contextlib.suppress(OSError):
+                soft = Path(f"/proc/{pid}/limits").read_text().partition("Max data size")[2].split()[0]
+                if soft != "unlimited" and (told := _status(pid)):
+                    limit = round(int(soft) / 2**20, 1)
+                    found[pid] = {
+                        "counted_mib": told["VmData"],
+                        "limit_mib": limit,
+                        "resident_peak_mib": told["VmHWM"],
+                    }
+        return found
+
+    def _children(self) -> list[int]:
         pid = self._process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return sum(_private(int(p)) for p in (pid, *children))
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def end(self) -> int:
         """Ask it to end and return its exit code."""
@@ -113,12 +135,14 @@ class Service:
         return self._process.wait(120)
 
 
-def _private(pid: int) -> float:
+def _status(pid: int) -> dict[str, float]:
+    """Return what the system says of a process, in MiB; nothing of one that has gone."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except FileNotFoundError:
-        return 0.0
-    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
+    except OSError:
+        return {}
+    pairs = (line.split(":") for line in lines if line.endswith(" kB"))
+    return {name: round(int(value.split()[0]) / 1024, 1) for name, value in pairs}
 
 
 def client(url: str, seed: int, until: float, clips: dict[str, bytes], offline: dict[str, Any], tally: Tally) -> None:

@@ -24,6 +24,7 @@ from fake_service import Start
 from polymodal.serve.quiet import Quiet
 
 NO_BODY = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+UPLOAD = b"Content-Type: application/json\r\nContent-Length: 9999\r\n\r\n"
 
 
 def connect(url: str) -> socket.socket:
@@ -37,6 +38,14 @@ def answer(connection: socket.socket) -> tuple[int, str]:
         while piece := connection.recv(65536):
             held += piece
     return int(held.split()[1]), json.loads(held.partition(b"\r\n\r\n")[2])["error"]
+
+
+def status(connection: socket.socket) -> int:
+    """Read one answer, and no more, and return its status."""
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    response.read()
+    return response.status
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +84,33 @@ def test_what_is_no_http(url: str) -> None:
         assert answer(noise)[0] == 400
 
 
-def test_one_connection_too_many(url: str) -> None:
+def test_one_connection_too_many_takes_the_place_of_the_one_that_is_silent_longest(url: str) -> None:
     with ExitStack() as held:
+        silent = [held.enter_context(connect(url)) for _ in range(20)]
+        with connect(url) as late:
+            late.sendall(NO_BODY + b"\r\n")
+            assert status(late) == 200
+            assert answer(silent[0]) == (503, "there are 20 connections already")
+        silent[1].sendall(NO_BODY + b"\r\n")
+        assert status(silent[1]) == 200
+
+
+def test_one_that_was_answered_gives_way_without_a_word(url: str) -> None:
+    with ExitStack() as held:
+        kept = held.enter_context(connect(url))
+        kept.sendall(NO_BODY + b"\r\n")
+        assert status(kept) == 200
         for _ in range(20):
             held.enter_context(connect(url))
-        with connect(url) as late:
-            assert answer(late) == (503, "there are 20 connections already")
+        assert kept.recv(65536) == b""
+
+
+def test_requests_do_not_give_way(url: str) -> None:
+    with ExitStack() as held:
+        for _ in range(20):
+            held.enter_context(connect(url)).sendall(NO_BODY.replace(b"GET /healthz", b"POST /predict") + UPLOAD)
+        time.sleep(0.3)  # all headers are read
+        assert httpx.get(f"{url}healthz").json()["error"] == "there are 20 connections already"
     assert httpx.get(f"{url}healthz").status_code == 200
 
 
@@ -98,12 +128,6 @@ def test_a_body_that_nobody_reads_does_not_keep_its_connection(url: str, monkeyp
 
 @pytest.mark.slow
 def test_a_body_that_ends_after_its_answer_does_not_end_the_connection(url: str) -> None:
-    def status(connection: socket.socket) -> int:
-        response = http.client.HTTPResponse(connection)
-        response.begin()
-        response.read()
-        return response.status
-
     with connect(url) as late:
         late.sendall(NO_BODY + b"Content-Length: 4\r\n\r\n")
         assert status(late) == 200
@@ -172,6 +196,29 @@ def test_an_upload_that_drips_is_given_up(start: Start) -> None:
                 drip.sendall(b" ")
             time.sleep(0.1)
         assert answer(drip) == (408, "the upload was not over within 1 s")
+
+
+@pytest.mark.slow
+def test_slow_uploads_do_not_keep_others_out(start: Start, wav: bytes) -> None:
+    _, address = start("queue=0")  # four places for uploads
+    head = NO_BODY.replace(b"GET /healthz", b"POST /predict")
+    with ExitStack() as held:
+        fast = held.enter_context(connect(address))
+        fast.sendall(head + UPLOAD.replace(b"9999", b"9999999") + b" " * 1_000_000)
+        drips = [held.enter_context(connect(address)) for _ in range(3)]
+        for drip in drips:
+            drip.sendall(head + UPLOAD + b" ")
+        time.sleep(0.5)
+        assert httpx.post(f"{address}predict", files={"clip": ("a.wav", wav)}).status_code == 200
+        assert answer(drips[0]) == (408, "the upload came with less than 16 KiB per second while others waited")
+        for late in (connect(address) for _ in range(3)):
+            held.enter_context(late).sendall(head + UPLOAD.replace(b"9999", b"9999999") + b" " * 1_000_000)
+        time.sleep(0.5)
+        refused = httpx.post(f"{address}predict", files={"clip": ("a.wav", wav)})
+        assert (refused.status_code, refused.json()["error"]) == (429, "too many uploads are coming in")
+        fast.settimeout(0.1)
+        with pytest.raises(TimeoutError):  # no answer: it goes on
+            fast.recv(1)
 
 
 def test_of_one_kind_of_line_only_so_many_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ import pytest
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from polymodal.serve import upload
+from polymodal.serve import arrival, upload
+from polymodal.serve.arrival import Arrival
 from polymodal.serve.messages import Task
 from polymodal.serve.refusal import Refusal
 from polymodal.serve.settings import Settings
@@ -40,7 +41,8 @@ def received(
 
     headers = [(b"content-type", b"multipart/form-data; boundary=x")]
     request = Request({"type": "http", "method": "POST", "headers": headers}, next_message)
-    return asyncio.run(upload.receive(request, folder, Settings("fake", **settings)))  # type: ignore[arg-type]
+    limits = Settings("fake", **settings)  # type: ignore[arg-type]
+    return asyncio.run(upload.receive(request, folder, limits, Arrival(limits)))
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
@@ -71,7 +73,7 @@ def test_an_upload_that_stalls_is_given_up(tmp_path: Path) -> None:
 
 
 def test_an_upload_that_drips_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upload, "PATIENCE", 0.05)
+    monkeypatch.setattr(arrival, "PATIENCE", 0.05)
     sent = 0
 
     async def byte() -> dict[str, Any]:
@@ -84,6 +86,44 @@ def test_an_upload_that_drips_is_given_up(tmp_path: Path, monkeypatch: pytest.Mo
         received(tmp_path, [FORM[:50]], byte)
     assert caught.value.status == 408
     assert sent < 100
+
+
+async def _first_piece_and_what_follows(then: Callable[[Arrival], Awaitable[dict[str, Any]]]) -> tuple[bytes, bool]:
+    """Return the first KiB of a body and whether it is slow by then; ``then`` is asked for the rest."""
+    coming, first = Arrival(Settings("fake")), True
+
+    async def next_message() -> dict[str, Any]:
+        nonlocal first
+        if not first:
+            return await then(coming)
+        first = False
+        return {"type": "http.request", "body": b"z" * 1024, "more_body": True}
+
+    pieces = coming.pieces(Request({"type": "http", "method": "POST", "headers": []}, next_message), 10_000)
+    content, slow = await anext(pieces), coming.slow
+    async for piece in pieces:
+        content += piece
+    return content, slow
+
+
+def test_one_that_gives_way_ends_at_once_with_the_reason() -> None:
+    async def wait(coming: Arrival) -> dict[str, Any]:
+        await asyncio.sleep(0.15)
+        assert coming.slow  # a KiB in more than a sixteenth of a second
+        asyncio.get_running_loop().call_later(0.01, coming.give_way)
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    with pytest.raises(Refusal, match="came with less than 16 KiB per second while others waited") as caught:
+        asyncio.run(_first_piece_and_what_follows(wait))
+    assert caught.value.status == 408
+
+
+def test_an_upload_that_is_fast_is_not_slow() -> None:
+    async def end(_: Arrival) -> dict[str, Any]:
+        return {"type": "http.request", "body": b"z", "more_body": False}
+
+    assert asyncio.run(_first_piece_and_what_follows(end)) == (b"z" * 1024 + b"z", False)
 
 
 def test_a_client_that_leaves_is_no_defect(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def serve(
         max_text: characters of a row, or of a segment of a transcript
         max_segments: segments of a transcript
         max_words: words of a transcript
-        connections: open at the same time before one more is refused with 503
+        connections: open at the same time before one more closes an idle one, or is refused with 503
         max_header: KiB of a request's header
         header_time: seconds in which a whole header must have come
         stall: seconds without a byte, in either direction, after which a client is given up

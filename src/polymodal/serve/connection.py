@@ -26,19 +26,21 @@ RESERVE = 4 * BACKLOG
 
 class Connection(H11Protocol):
     """As uvicorn's, but no client holds it for ever: neither by silence, nor by a header without an end, nor by not
-    reading what it asked for."""
+    reading what it asked for; and where all are taken, one that asks for nothing gives way to a new one."""
 
     def __init__(self, settings: Settings, most: int, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
         self._settings, self._most = settings, most
+        self._since = 0.0
         self._header: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a header, or refuse what is one too many."""
+        """Wait for a header; what is one too many takes the place of the one that waits longest, or is refused."""
         super().connection_made(transport)
-        if len(self.connections) > self._most:
+        self._since = self.loop.time()
+        if len(self.connections) > self._most and not self._displace():
             self._refuse(503, f"there are {self._most} connections already", "try again later", "Retry-After: 10\r\n")
         else:
             self._await_header()
@@ -67,6 +69,7 @@ class Connection(H11Protocol):
     def on_response_complete(self) -> None:
         """Close soon where a body goes on that nobody reads."""
         super().on_response_complete()
+        self._since = self.loop.time()
         if self.conn.their_state is h11.SEND_BODY and self.conn.our_state is h11.DONE:
             self._linger = self.loop.call_later(LINGER, self.transport.close)
 
@@ -87,6 +90,25 @@ class Connection(H11Protocol):
             self._refuse(431, f"the header is larger than {self._settings.max_header:g} KiB", "send less of it")
         else:
             self._refuse(400, "this is no HTTP request", "see /openapi.json for what there is")
+
+    def _displace(self) -> bool:
+        """Close the connection that has been without a request for the longest time; return whether there was one.
+
+        The newest is the last to go: silence, however much of it, costs those who ask at once no place.
+        """
+        others = (c for c in self.connections if isinstance(c, Connection) and c is not self)
+        longest = min((c for c in others if c._asks_nothing), key=lambda c: c._since, default=None)
+        if longest is None:
+            return False
+        if longest.cycle is None:
+            longest._refuse(503, f"there are {self._most} connections already", "send a header at once")
+        else:  # answered before: what comes now would be taken for the answer to the next request
+            longest.transport.close()
+        return True
+
+    @property
+    def _asks_nothing(self) -> bool:
+        return (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing()
 
     def _await_header(self) -> None:
         seconds = self._settings.header_time

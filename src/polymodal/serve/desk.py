@@ -17,13 +17,14 @@ from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 
+from polymodal.serve.arrival import Arrival, check_declared
 from polymodal.serve.messages import Answer, Crash, Failure, Progress, Task
 from polymodal.serve.metrics import Metrics
 from polymodal.serve.pool import Pool
 from polymodal.serve.refusal import Refusal, unexpected
 from polymodal.serve.scratch import Scratch
 from polymodal.serve.settings import Settings
-from polymodal.serve.upload import check_declared, receive
+from polymodal.serve.upload import receive
 
 UPLOADS = 4
 """Uploads received at the same time per prediction that may run or wait: clients are slower than disks."""
@@ -50,6 +51,7 @@ class Desk:
         self.draining = False
         self.in_flight = 0
         self._jobs: set[asyncio.Task[Answer]] = set()
+        self._arrivals: list[Arrival] = []  # oldest first
         self._pace = 1.0  # seconds per prediction lately
         self.metrics = Metrics(lambda: self.in_flight, lambda: self.waiting)
 
@@ -118,11 +120,11 @@ class Desk:
             raise _ending()
         check_declared(request, self.settings.max_bytes)
         self._check_room()
-        if self.in_flight - len(self._jobs) > UPLOADS * self.settings.places:
+        if self.in_flight - len(self._jobs) > UPLOADS * self.settings.places and not self._displace():
             raise self._busy("too many uploads are coming in")
         folder = self._scratch.folder()
         try:
-            task = await receive(request, folder, self.settings)
+            task = await self._receive(request, folder)
             self._check_room()
         except BaseException:
             _remove(folder)
@@ -138,6 +140,21 @@ class Desk:
 
         job.add_done_callback(done)
         return job
+
+    async def _receive(self, request: Request, folder: Path) -> Task:
+        arrival = Arrival(self.settings)
+        self._arrivals.append(arrival)
+        try:
+            return await receive(request, folder, self.settings, arrival)
+        finally:
+            self._arrivals.remove(arrival)
+
+    def _displace(self) -> bool:
+        """Let the oldest of the slow uploads give way to a new one; return whether there was one."""
+        slow = next((arrival for arrival in self._arrivals if arrival.slow), None)
+        if slow is not None:
+            slow.give_way()
+        return slow is not None
 
     def _check_room(self) -> None:
         if len(self._jobs) >= self.settings.places:

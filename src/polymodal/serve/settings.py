@@ -30,7 +30,8 @@ class Settings:
         max_text: characters of a row, or of a segment of a transcript.
         max_segments: segments of a transcript.
         max_words: words of a transcript.
-        connections: that are open at the same time; one more is refused with 503.
+        connections: that are open at the same time; one more closes the one that has been without a request
+            for longest, or is refused with 503 where all have one.
         max_header: KiB of a request's header.
         header_time: seconds in which a whole header must have come.
         stall: seconds without a byte, in either direction, after which a client is given up.

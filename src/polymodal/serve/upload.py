@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -14,15 +13,13 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from polymodal.core import nearest
+from polymodal.serve.arrival import Arrival, check_declared
 from polymodal.serve.messages import Task
 from polymodal.serve.refusal import Refusal
 from polymodal.serve.settings import MIB, Settings
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
-
-PATIENCE = 10.0
-"""Seconds after which an upload must have its least rate."""
 
 JSON_BYTES = 32 * MIB
 """Largest JSON body: numbers take many times their text in memory."""
@@ -37,8 +34,8 @@ FIELDS = ("clip", "transcript", "utterances")
 EXAMPLE = "curl -F clip=@clip.mp4 .../predict"
 
 
-async def receive(request: Request, folder: Path, settings: Settings) -> Task:
-    """Write the body of ``request`` into ``folder`` and return what it asks for.
+async def receive(request: Request, folder: Path, settings: Settings, arrival: Arrival) -> Task:
+    """Write the body of ``request``, which comes as ``arrival``, into ``folder`` and return what it asks for.
 
     Raises:
         Refusal: too large, too slow, not a form with a clip nor JSON, no room on disk.
@@ -50,7 +47,7 @@ async def receive(request: Request, folder: Path, settings: Settings) -> Task:
         raise Refusal(415, "the body must be a form with a file called clip, or JSON", EXAMPLE)
     limit = settings.max_bytes if form else min(settings.max_bytes, JSON_BYTES)
     check_declared(request, limit)
-    body = _body(request, limit, settings)
+    body = arrival.pieces(request, limit)
     try:
         if not form:
             rows = folder / "rows.json"
@@ -63,44 +60,6 @@ async def receive(request: Request, folder: Path, settings: Settings) -> Task:
         raise Refusal(
             503, f"the upload cannot be stored now ({error.strerror})", "try again later", {"Retry-After": "60"}
         ) from error
-
-
-def check_declared(request: Request, limit: int) -> None:
-    """Refuse a body that declares more than ``limit`` bytes before any of it is read."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise _too_large(limit)
-
-
-def _too_large(limit: int) -> Refusal:
-    return Refusal(413, f"the upload is larger than the {limit / MIB:g} MiB that are taken", "cut or compress the clip")
-
-
-async def _body(request: Request, limit: int, settings: Settings) -> AsyncIterator[bytes]:
-    """Yield the body as it comes, at least as fast as it must."""
-    stream, total, began = request.stream(), 0, time.monotonic()
-    while True:
-        left = began + settings.upload_time - time.monotonic()
-        try:
-            async with asyncio.timeout(min(settings.stall, left)):
-                chunk = await anext(stream, None)
-        except TimeoutError:
-            if left <= settings.stall:
-                raise _too_slow(f"was not over within {settings.upload_time:g} s") from None
-            raise Refusal(408, f"no byte of the upload came for {settings.stall:g} seconds", "send it again") from None
-        if chunk is None:
-            return
-        total += len(chunk)
-        if total > limit:
-            raise _too_large(limit)
-        took = time.monotonic() - began
-        if took > PATIENCE and total < settings.min_rate * 1024 * took:
-            raise _too_slow(f"came with less than {settings.min_rate:g} KiB per second")
-        yield chunk
-
-
-def _too_slow(how: str) -> Refusal:
-    return Refusal(408, f"the upload {how}", "send a smaller clip, or from a faster place")
 
 
 async def _blocks(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
