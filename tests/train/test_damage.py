@@ -102,6 +102,8 @@ EDITS: dict[str, tuple[str, Change, str]] = {
         lambda h: _set("subsets", 0, "targets", "agreement", "temperature", 2.5)(h),
         "is not what was written: its checksum differs",
     ),
+    "no checksum": ("calibration.json", lambda h: h.pop("checksum") and h, "is not what was written"),
+    "a method of 5000 letters": ("run.json", lambda h: _set("method_source", "x" * 5000)(h), "no method 'xxx"),
     "a class that is a number": (
         "run.json",
         _set("data", "schema", "targets", 0, "classes", [1, 2]),
@@ -224,6 +226,12 @@ def test_other_statistics_or_splits_of_a_store_are_found(store: Path) -> None:
     edit(store / "dataset_dict.json", _set("splits", ["train", "valid"]))
     with pytest.raises(DataError, match="it has the splits train, valid, not train, valid, test"):
         load_corpus(store)
+
+
+def test_a_calibration_of_another_target_is_refused(copy: Path) -> None:
+    edit(copy / "run.json", _set("data", "schema", "targets", 0, "name", "mood"))
+    with pytest.raises(RunError, match="is of agreement, which the run does not predict"):
+        _ = Run.load(copy).calibration
 
 
 def test_an_alarm_from_other_numbers_is_refused(copy: Path) -> None:

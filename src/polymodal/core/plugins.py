@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +29,7 @@ def locate(what: str, name: str) -> tuple[str, str]:
     if not place.endswith(".py"):
         return place, wanted
     file = Path(place).expanduser().resolve()
-    if not file.is_file():
+    if not os.path.isfile(file):  # not file.is_file(), which raises for a name that is too long for a file
         raise OptionError(f"{what} {name!r}: there is no file {place}; give path/to/file.py:Class")
     return str(file), wanted
 

@@ -33,7 +33,8 @@ BYTES = 2**30
 """Of the largest file that is read."""
 
 
-SEAL = "checksum"
+SEAL, SEALED = "checksum", "sealed"
+"""The field of a file's own checksum, and the one that says that there must be one."""
 
 
 class _FaultError(ValueError):
@@ -53,14 +54,15 @@ def read_record(file: Path, kind: type[T], remedy: str, error: type[PolymodalErr
             was ``sealed`` and is not what it was.
     """
     held = checked(file, read_json(file, remedy, error), kind, remedy, error)
-    if isinstance(held, dict) and held.get(SEAL, seal_of(held)) != seal_of(held):
+    if isinstance(held, dict) and (SEAL in held or SEALED in held) and held.get(SEAL) != seal_of(held):
         raise error(f"{file} is not what was written: its checksum differs; {remedy}")
     return held
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return an object for a JSON file with its own checksum, which ``read_record`` checks."""
-    return {**content, SEAL: seal_of(content)}
+    whole = {SEALED: True, **content}
+    return {**whole, SEAL: seal_of(whole)}
 
 
 def seal_of(content: Mapping[str, Any]) -> str:

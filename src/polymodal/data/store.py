@@ -24,7 +24,7 @@ from polymodal.data.pixels import at_rest
 from polymodal.data.ragged import Ragged
 from polymodal.data.standardise import Normalizer, StatisticsRecord, check_statistics
 
-MARK = "polymodal.json"
+MARK, FORMAT = "polymodal.json", 2
 ABOUT = "about/"
 """What names of columns about samples begin with."""
 
@@ -60,7 +60,7 @@ def write_store(corpus: Corpus, destination: str | Path) -> Path:
         }
         datasets.DatasetDict(tables).save_to_disk(str(partial))
         about = {
-            "format": 1,
+            "format": FORMAT,
             "name": corpus.name,
             "source": corpus.source,
             "schema": corpus.schema.to_dict(),
@@ -94,7 +94,8 @@ def verify(corpus: Corpus) -> Corpus:
         return corpus
     folder = corpus.stored_in
     about = _state(folder)
-    if about.get("statistics", _statistics(about)) != _statistics(about):
+    told = "statistics" in about or about.get("format") == FORMAT
+    if told and about.get("statistics") != _statistics(about):
         raise DataError(
             f"{folder / MARK} is not what was written: the checksum of its normalizer differs; convert or extract the "
             "corpus again"
@@ -131,6 +132,7 @@ class _StateRecord(TypedDict):
     schema: SchemaRecord
     hash: str
     normalizer: dict[str, StatisticsRecord] | None
+    format: NotRequired[int]
     notes: list[str]
     extraction: NotRequired[dict[str, Any] | None]
     checksums: NotRequired[dict[str, str]]
@@ -214,7 +216,7 @@ def read_store(path: str | Path) -> Corpus:
             stored_normalizer=normalizer,
             stored_in=folder,
         )
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"store {folder} is damaged ({reason}); convert the corpus again") from None
 

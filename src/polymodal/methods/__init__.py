@@ -125,7 +125,7 @@ def _source(name: str, *, whole: bool = False) -> tuple[Path, ast.ClassDef]:
 
 def _shipped(name: str, *, whole: bool = False) -> tuple[Path, ast.ClassDef]:
     path = _FOLDER / f"{name.replace('-', '_')}.py"
-    if not re.fullmatch("[a-z][a-z0-9-]*", name) or name == "base" or not path.is_file():
+    if not re.fullmatch("[a-z][a-z0-9-]{,99}", name) or name == "base" or not path.is_file():
         raise OptionError(f"no method {name!r}{nearest(name, method_ids())}")
     classes = list(method_classes(path, whole=whole).values())
     if len(classes) != 1:

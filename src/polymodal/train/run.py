@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from polymodal.core import DataError, PolymodalError, RunError, Schema
+from polymodal.core import DataError, OptionError, PolymodalError, RunError, Schema
 from polymodal.core.records import digest_of, read_record
 from polymodal.data.corpus import Corpus, Split
 from polymodal.data.encode import encode_corpus, is_plugin
@@ -18,6 +18,7 @@ from polymodal.data.store import verify
 from polymodal.methods import build, find_method
 from polymodal.methods.base import Method
 from polymodal.train.answers import Answers
+from polymodal.train.calibration import FILE as CALIBRATION
 from polymodal.train.calibration import Calibration
 from polymodal.train.checkpoint import load_weights
 from polymodal.train.encoders import with_own_encoders
@@ -122,7 +123,11 @@ class Run:
 
     def _built(self) -> Method:
         """Return the method without its weights; RunError where its options or schema make none."""
-        method_class, schema = find_method(self.config["method_source"]), self.schema
+        schema = self.schema
+        try:
+            method_class = find_method(self.config["method_source"])
+        except OptionError as error:
+            raise OptionError(f"{self.path / 'run.json'}: {error}") from None
         try:
             return build(method_class, schema, self.config["options"])
         except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError, MemoryError) as error:
@@ -137,11 +142,20 @@ class Run:
     @property
     def calibration(self) -> Calibration | None:
         """How sure the mean of the finished members is; None where that was not, or could not be measured."""
-        return Calibration.read(self.path, self.seeds)
+        return self._calibrated(self.path)
 
     def calibration_of(self, fold: int) -> Calibration | None:
         """How sure the mean of the seeds of ``fold`` is, by the fold's own validation part."""
-        return Calibration.read(self.path / home_of(fold), self.seeds)
+        return self._calibrated(self.path / home_of(fold))
+
+    def _calibrated(self, folder: Path) -> Calibration | None:
+        found, known = Calibration.read(folder, self.seeds), {target.name for target in self.schema.targets}
+        if found and (others := {name for targets in found.figures.values() for name in targets} - known):
+            raise RunError(
+                f"{folder / CALIBRATION} is of {', '.join(sorted(others))}, which the run does not predict; delete it, "
+                "or make it again with fit --resume"
+            )
+        return found
 
     @property
     def normalizer(self) -> Normalizer:
