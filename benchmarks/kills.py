@@ -15,7 +15,7 @@ import json
 import random
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -46,8 +46,8 @@ JOBS = {
 IN_A_FOLDER = 6
 """Kills before a command is let through."""
 
-TWO = ("fit late-fusion", "extract", "bench")
-"""Those of which two start in one folder."""
+TWO: dict[str, tuple[float, ...]] = {"fit late-fusion": (0, 1 / 3), "extract": (0, 1 / 3), "bench": (0,)}
+"""Those of which two start in one folder -> shares of its work after which the first one holds still for the other."""
 
 PLAN = """
 methods: [{method: late-fusion, set: {width: 8, epochs: 3, batch_size: 8}}]
@@ -71,9 +71,14 @@ def make_material(root: Path) -> None:
     (root / "plan.yaml").write_text(PLAN)
 
 
-def kill_and_compare(words: list[str], kills: int, dice: random.Random, root: Path, two: bool) -> Row:
-    """Kill a command that writes a folder ``kills`` times, let it through, compare; then have ``two`` write there."""
-    row, whole = Row(), root / "whole"
+def kill_and_compare(
+    words: list[str], kills: int, dice: random.Random, root: Path, *, two: Sequence[float] = (), minutes: float = 60
+) -> Row:
+    """Kill a command that writes a folder ``kills`` times, let it through, compare; then have two write there (see TWO).
+
+    After ``minutes`` no folder is begun.
+    """
+    row, whole, end = Row(), root / "whole", time.monotonic() + 60 * minutes
     start = Start(words, whole)
     start.until_work()
     began = time.monotonic()
@@ -81,15 +86,15 @@ def kill_and_compare(words: list[str], kills: int, dice: random.Random, root: Pa
         row.problems.append(f"it does not work: {start.said()}")
         return row
     row.seconds_of_work = round(time.monotonic() - began, 1)
-    while row.kills < kills:
+    while row.kills < kills and time.monotonic() < end:
         place = root / f"killed-{row.folders}"
         row.folders += 1
         row.problems += _killed(words, place, row, kills, dice)
         problems = difference(whole, place)
         row.equal += not problems
         row.problems += problems
-    for delay in (0.0, row.seconds_of_work / 3) if two else ():
-        row.problems += _two_writers(words, root / f"two-{delay:.1f}", whole, delay)
+    for share in two:
+        row.problems += _two_writers(words, root / f"two-{share:.1f}", whole, share * row.seconds_of_work)
     return row
 
 
@@ -147,6 +152,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="what the names of the commands begin with")
     parser.add_argument("--forked", action="store_true", help="share what is imported; not the service")
+    parser.add_argument("--minutes", type=float, default=60, help="after which a command is begun in no other folder")
     parser.add_argument("--save", action="store_true")
     asked = parser.parse_args()
     rows: dict[str, Any] = {}
@@ -158,7 +164,8 @@ def main() -> None:
                 continue
             kills, dice = max(1, round(share * asked.count / 100)), random.Random(f"{asked.seed} {job}")
             Start.forked = asked.forked and job != "serve"
-            way: Callable[..., Row] = serve_and_kill if job == "serve" else partial(kill_and_compare, two=job in TWO)
+            way: Callable[..., Row] = partial(kill_and_compare, two=TWO.get(job, ()), minutes=asked.minutes)
+            way = serve_and_kill if job == "serve" else way
             row = way(line.split(), kills, dice, Path(name) / job.replace(" ", "-"))
             rows[job] = {
                 **asdict(row),
