@@ -74,7 +74,7 @@ def make_material(root: Path) -> None:
 def kill_and_compare(
     words: list[str], kills: int, dice: random.Random, root: Path, *, two: Sequence[float] = (), minutes: float = 60
 ) -> Row:
-    """Kill a command that writes a folder ``kills`` times, let it through, compare; then have two write there (see TWO).
+    """Kill a command that writes a folder ``kills`` times, let it through, compare; then two write there (see TWO).
 
     After ``minutes`` no folder is begun.
     """
