@@ -46,7 +46,7 @@ JOBS = {
 IN_A_FOLDER = 6
 """Kills before a command is let through."""
 
-TWO: dict[str, tuple[float, ...]] = {"fit late-fusion": (0, 1 / 3), "extract": (0, 1 / 3), "bench": (0,)}
+TWO: dict[str, tuple[float, ...]] = {"fit late-fusion": (0, 1 / 3), "extract": (0, 1 / 3), "bench": (1 / 3,)}
 """Those of which two start in one folder -> shares of its work after which the first one holds still for the other."""
 
 PLAN = """
