@@ -202,14 +202,15 @@ def run(folder: Path, seed: int, count: int) -> Iterator[dict[str, Any]]:
         worker.communicate()
 
 
-def make_seeds(folder: Path) -> None:
+def write_clips(folder: Path, wanted: dict[str, dict[str, Any]]) -> None:
+    """Write a clip per name into ``folder``, with the options of ``write_clip`` of the tests."""
     place = Path(__file__).parents[1] / "tests/media/clips.py"
     specification = importlib.util.spec_from_file_location("media_clips", place)
     assert specification is not None
     assert specification.loader is not None
     clips: ModuleType = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(clips)
-    for name, options in SEEDS.items():
+    for name, options in wanted.items():
         clips.write_clip(folder / name, **options)
 
 
@@ -223,7 +224,7 @@ def main() -> None:
         return work(options.worker, options.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_seeds(folder)
+        write_clips(folder, SEEDS)
         results = list(run(folder, options.seed, options.count))
     report(results, options.seed)
     return None

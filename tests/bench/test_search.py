@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """What was trained with; its loss is the distance of the rate from 2e-3."""
     seen: list[dict] = []
 
-    def loss(plan, cell, trial):
+    def loss(plan, cell, trial, place):
         seen.append({"lr": plan.recipe.lr, "width": plan.config["options"]["width"]})
         return abs(plan.recipe.lr - 2e-3)
 
@@ -58,6 +59,35 @@ def test_a_search_is_not_repeated_and_can_be_continued(tmp_path: Path, tried: li
     assert len(tried) == 4
 
 
+def test_a_search_that_is_killed_ends_where_another_does(
+    tmp_path: Path, tried: list[dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, whole = search.run_search((cell(tmp_path / "whole"), Search(5, SPACE))), list(tried)
+    tried.clear()
+    loss, kills = search.trained_loss, [0, 0, 2, 4]  # how many trials have ended when it is killed
+
+    def killed(plan, cell, trial, place):
+        if kills and kills[0] == len(tried):
+            kills.pop(0)
+            raise SystemExit  # Optuna lets it pass, as it would a kill: the trial is said to be running
+        assert not list(place.iterdir())
+        return loss(plan, cell, trial, place)
+
+    monkeypatch.setattr(search, "trained_loss", killed)
+    for _ in range(4):
+        with pytest.raises(SystemExit):
+            search.run_search((cell(tmp_path), Search(5, SPACE)))
+        (log,) = (tmp_path / "search").glob("*.log")
+        log.with_name(f"{log.name}.lock").symlink_to(log)  # as if Optuna had been writing
+        (trial := log.with_suffix(".trial")).mkdir()
+        (trial / "best.safetensors").write_text("of the trial that was killed")
+    began = time.monotonic()
+    assert search.run_search((cell(tmp_path), Search(5, SPACE))) == wanted
+    assert time.monotonic() - began < 15
+    assert tried == whole
+    assert not [p.name for p in (tmp_path / "search").iterdir() if p.suffix not in (".log", ".lock")]
+
+
 def test_settings_that_do_not_go_together_are_a_lost_trial(tmp_path: Path, tried: list[dict]) -> None:
     best = search.run_search((cell(tmp_path), Search(4, {"width": {"choices": [-1, 8]}})))
     assert best.options == {"width": 8}
@@ -83,7 +113,7 @@ def test_the_space_of_every_method_has_its_dropouts_that_are_numbers(tmp_path: P
 def test_every_method_can_be_searched_with_its_own_space(
     tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "trained_loss", lambda plan, cell, trial: plan.recipe.lr)
+    monkeypatch.setattr(search, "trained_loss", lambda plan, cell, trial, place: plan.recipe.lr)
     entry = EntryPlan(method, method, preset="cpu", options={"epochs": 1}, encode={"text": "none"})
     found = search.run_search((cell(tmp_path, entry=entry), Search(trials=3)))
     assert found.options["lr"] > 0

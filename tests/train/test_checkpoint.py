@@ -77,6 +77,24 @@ def test_half_a_checkpoint_and_none_are_one_sentence(tmp_path: Path) -> None:
             load_checkpoint(tmp_path / name)
 
 
+def test_what_a_kill_leaves_of_a_checkpoint_is_gone_after_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(tensors: object, file: Path, metadata: object) -> None:
+        file.with_name(".tmp1a2b3c").write_bytes(b"half")  # as safetensors does: its own name, beside the file
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr("polymodal.train.checkpoint.save_file", killed)
+        with pytest.raises(SystemExit):
+            save_checkpoint(tmp_path / "x", {"a": torch.ones(2)}, {})
+    assert next(tmp_path.rglob(".tmp1a2b3c"))
+    save_checkpoint(tmp_path / "x", {"a": torch.ones(2)}, {})
+    (tmp_path / ".x.partial").write_bytes(b"half of an older version's")
+    save_checkpoint(tmp_path / "x", {"a": torch.ones(2)}, {})
+    assert [path.name for path in tmp_path.rglob("*")] == ["x"]
+
+
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "x", {"model.weight": torch.zeros(2, 2), "model.bias": torch.zeros(2)}, {"epoch": 4})
     linear = nn.Linear(2, 2)

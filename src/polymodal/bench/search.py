@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import tempfile
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from polymodal.bench.job import Cell, prepared
 from polymodal.bench.keys import content_key
 from polymodal.bench.plan import Search
 from polymodal.core import DataError, OptionError, PolymodalError
+from polymodal.core.locks import locked
 from polymodal.data.progress import console
 from polymodal.train.fit import open_fabric, train_member
 from polymodal.train.members import Member
@@ -41,7 +42,7 @@ class Found:
 
     Attributes:
         options: the best, over those of the entry; empty where there was nothing to search.
-        trials: trainings that were begun.
+        trials: trainings that ended, given up and failed ones among them.
         epochs: that they took, all together.
     """
 
@@ -55,16 +56,11 @@ def run_search(task: tuple[Cell, Search]) -> Found:
 
     The first trial has the entry's own settings, so that a search cannot end worse on validation. A trial whose best
     validation loss so far is worse than the median of those before it, at the same epoch, is given up. Trials that are
-    given up or fail (options that do not go together, a loss that becomes infinite) count. A search goes on where it
-    was stopped.
+    given up or fail (options that do not go together, a loss that becomes infinite) count. A search that was stopped,
+    or killed, goes on and ends where one that was not would have ended.
     """
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
     cell, search = task
     console.quiet = True
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         plan, method = prepared(cell)
     except (DataError, OptionError):
@@ -76,30 +72,54 @@ def run_search(task: tuple[Cell, Search]) -> Found:
     digest = hashlib.sha256(json.dumps([content_key(plan, method, cell.device), space], sort_keys=True).encode())
     place = cell.folder / "search"
     place.mkdir(parents=True, exist_ok=True)
-    log = place / f"{plan.config['method']}-{cell.corpus}-{digest.hexdigest()[:12]}.log"
+    name = f"{plan.config['method']}-{cell.corpus}-{digest.hexdigest()[:12]}"
+    with locked(place / f".{name}.lock"):  # two entries with equal settings are one search
+        return _searched(cell, search.trials, {option: own[option] for option in space}, space, place / f"{name}.log")
+
+
+def _searched(cell: Cell, trials: int, own: dict[str, Any], space: dict[str, Any], log: Path) -> Found:
+    """Return what the search with the journal ``log`` finds in ``trials``; no other process uses this journal."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+    from optuna.trial import TrialState
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    for left in log.parent.glob(f"{log.name}.lock*"):  # of a process that was killed: Optuna would wait half a minute
+        left.unlink()
     study = optuna.create_study(
         study_name="search",
         storage=JournalStorage(JournalFileBackend(str(log))),
-        sampler=optuna.samplers.TPESampler(seed=cell.seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=WARM),
         load_if_exists=True,
     )
-    done = len(study.get_trials(deepcopy=False, states=tuple(s for s in optuna.trial.TrialState if s.is_finished())))
-    if not study.trials:
-        study.enqueue_trial({name: own[name] for name in space})
-    study.optimize(
-        lambda trial: _try(trial, cell, space),
-        n_trials=max(0, search.trials - done),
-        catch=(PolymodalError, RuntimeError),
-    )
-    finished = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
+    # A trial that was killed is still said to be running: it counts for nothing, and another takes its place.
+    ends = tuple(state for state in TrialState if state.is_finished())
+    done = len(study.get_trials(deepcopy=False, states=ends))
+    if not done and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        study.enqueue_trial(own)
+    for number in range(done, trials):
+        # Of its own seed: what a trial draws depends on those that have ended, not on where a process began.
+        study.sampler = optuna.samplers.TPESampler(seed=cell.seed + number)
+        study.optimize(
+            lambda trial: _try(trial, cell, space, log.with_suffix(".trial")),
+            n_trials=1,
+            catch=(PolymodalError, RuntimeError),
+        )
+    ended = study.get_trials(deepcopy=False, states=ends)
+    finished = [t for t in ended if t.state == TrialState.COMPLETE]
     best = min(finished, key=lambda t: t.value or 0.0).params if finished else {}
-    return Found(best, len(study.trials), sum(len(t.intermediate_values) for t in study.trials))
+    return Found(best, len(ended), sum(len(t.intermediate_values) for t in ended))
 
 
-def _try(trial: Trial, cell: Cell, space: dict[str, Any]) -> float:
+def _try(trial: Trial, cell: Cell, space: dict[str, Any], place: Path) -> float:
     plan, _ = prepared(replace(cell, tuned={name: suggest(trial, name, what) for name, what in space.items()}))
-    return trained_loss(plan, cell, trial)
+    shutil.rmtree(place, ignore_errors=True)  # of a trial that was killed
+    place.mkdir()
+    try:
+        return trained_loss(plan, cell, trial, place)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def suggest(trial: Trial, name: str, what: Any) -> Any:
@@ -112,8 +132,8 @@ def suggest(trial: Trial, name: str, what: Any) -> Any:
     return trial.suggest_float(name, low, high, log=logarithmic(low, high))
 
 
-def trained_loss(plan: Plan, cell: Cell, trial: Trial) -> float:
-    """Train once and return the best validation loss; nothing is kept.
+def trained_loss(plan: Plan, cell: Cell, trial: Trial, place: Path) -> float:
+    """Train once, in the empty folder ``place``, and return the best validation loss.
 
     Raises:
         TrialPruned: it is not worth going on.
@@ -126,6 +146,5 @@ def trained_loss(plan: Plan, cell: Cell, trial: Trial) -> float:
             raise optuna.TrialPruned
 
     fabric = open_fabric(cell.device, plan.recipe.precision)
-    with tempfile.TemporaryDirectory(dir=cell.folder) as place:
-        found = train_member(plan, Member(cell.seed), Path(place), fabric, lambda line: None, math.inf, judge)
+    found = train_member(plan, Member(cell.seed), place, fabric, lambda line: None, math.inf, judge)
     return float(found["valid_loss"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -28,8 +29,12 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any
     # Cloned: safetensors refuses tensors that share memory (tied weights, views of one buffer).
     whole = {n: t.detach().cpu().clone().contiguous() for n, t in tensors.items()}
     try:
-        save_file(whole, partial, metadata={"state": json.dumps(state)})
-        os.replace(partial, path)
+        # A folder, for safetensors writes under a random name first: what a kill leaves, the next one clears away.
+        _discard(partial)
+        partial.mkdir()
+        save_file(whole, partial / path.name, metadata={"state": json.dumps(state)})
+        os.replace(partial / path.name, path)
+        _discard(partial)
     except (OSError, SafetensorError) as error:
         _discard(partial)
         raise RunError(f"cannot write {path}: {error}; free space or choose another --out") from None
@@ -38,7 +43,7 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any
 def _discard(partial: Path) -> None:
     # The disk that failed the write may fail this too; the first error is the one to report.
     with suppress(OSError):
-        partial.unlink()
+        shutil.rmtree(partial) if partial.is_dir() else partial.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -296,9 +296,40 @@ def test_options_that_do_not_fit_the_table_are_one_sentence(run: Run, tmp_path: 
     with pytest.raises(OptionError, match="workers must be at least 1, got 0"):
         run(workers=0)
     (tmp_path / "store.partial").mkdir()
+    (tmp_path / "store.partial" / "mine.txt").touch()
     with pytest.raises(DataError, match="is not an unfinished extraction"):
         run()
-    assert list((tmp_path / "store.partial").iterdir()) == []
+    assert [path.name for path in (tmp_path / "store.partial").iterdir()] == ["mine.txt"]
+
+
+def test_what_a_killed_extraction_leaves_is_in_nobodys_way(run: Run, tmp_path: Path) -> None:
+    write_clips(tmp_path / "clips", {**plain(3), "bad.wav": {"bad": True}})
+    partial = tmp_path / "store.partial"
+    (partial / "parts").mkdir(parents=True)  # killed before it said whose this is
+    run()
+    (tmp_path / "store").rename(tmp_path / "whole")
+    (partial / ".store.partial-77").mkdir()  # killed while it wrote the store, and a part
+    (partial / "parts" / f"{'0' * 32}.safetensors.77").write_bytes(b"half")
+    run()
+    assert content(tmp_path / "store") == content(tmp_path / "whole")
+    assert sorted(path.name for path in partial.iterdir()) == [".lock", "extract.json", "failed.csv", "parts"]
+    assert {path.suffix for path in (partial / "parts").iterdir()} == {".safetensors"}
+
+
+def test_another_that_has_just_finished_is_found_out(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_clips(tmp_path / "clips", plain(3))
+    opened = module._open_partial
+
+    def and_another_is_quicker(*arguments: Any) -> Path:
+        found = opened(*arguments)
+        monkeypatch.setattr(module, "_open_partial", opened)
+        run()
+        return found
+
+    monkeypatch.setattr(module, "_open_partial", and_another_is_quicker)
+    with pytest.raises(DataError, match="exists already"):
+        run()
+    assert not (tmp_path / "store.partial").exists()
 
 
 def test_text_of_the_table_is_text_of_the_utterance(run: Run, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,9 +79,11 @@ def extract(
         asr_device,
         0 if ray else memory,
     )
-    with locked(
-        partial / ".lock", busy=f"another process extracts into {folder}; wait for it, or choose another --out"
-    ):
+    busy = f"another process extracts into {folder}; wait for it, or choose another --out"
+    with ExitStack() as held:
+        with suppress(FileNotFoundError):  # another process has finished since: `_check_free` says so
+            held.enter_context(locked(partial / ".lock", busy=busy))
+        _check_free(folder)
         return _extracted(manifest, folder, partial, job, workers, ray)
 
 
@@ -131,10 +134,11 @@ def _check(manifest: Manifest, extraction: Extraction, workers: int) -> None:
 
 def _open_partial(folder: Path, manifest: Manifest) -> Path:
     """Return the folder for what is not finished, made or found."""
-    if folder.exists():
-        raise DataError(f"{folder} exists already; choose another folder or remove it first")
+    _check_free(folder)
     partial = folder.with_name(f"{folder.name}.partial").absolute()
-    if partial.exists() and not (partial / MARK).is_file():
+    # One that was killed before it made its mark, or while it removed all, has left folders and a lock at most.
+    foreign = (path for path in partial.rglob("*") if not path.is_dir() and path.name != ".lock")
+    if not (partial / MARK).is_file() and any(foreign):
         raise DataError(f"{partial} exists and is not an unfinished extraction; move it away or choose another folder")
     try:
         (partial / "parts").mkdir(parents=True, exist_ok=True)
@@ -142,6 +146,11 @@ def _open_partial(folder: Path, manifest: Manifest) -> Path:
     except OSError as error:
         raise cannot_write(partial, error) from None
     return partial
+
+
+def _check_free(folder: Path) -> None:
+    if folder.exists():
+        raise DataError(f"{folder} exists already; choose another folder or remove it first")
 
 
 def _tasks(manifest: Manifest, found: Facts, parts: Path) -> list[Task]:
@@ -191,6 +200,7 @@ def _write(
             _write_failures(store, failures)
         store.rename(folder)
         if not failures:
+            shutil.rmtree(partial / "parts")  # before the mark, without which nobody would know whose they are
             shutil.rmtree(partial)
     except OSError as error:
         raise cannot_write(partial, error) from None
@@ -200,6 +210,8 @@ def _write(
 
 
 def _clear(partial: Path) -> None:
-    """Remove all but the parts."""
-    for name in ("raw", "store"):
-        shutil.rmtree(partial / name, ignore_errors=True)
+    """Remove all but whole parts; what a killed process was writing bears its number."""
+    for folder in (partial / "raw", partial / "store", *partial.glob(".store.partial-*")):
+        shutil.rmtree(folder, ignore_errors=True)
+    for half in partial.glob("parts/*.safetensors.*"):
+        half.unlink(missing_ok=True)
