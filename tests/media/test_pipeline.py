@@ -230,6 +230,22 @@ def test_a_recogniser_that_is_gone_ends_the_reading_with_its_sentence(monkeypatc
         read(pipeline, pauses(monkeypatch), utterances="clip")
 
 
+def test_who_has_gone_is_noticed_between_utterances_that_end_together(make_clip):
+    pipeline = Pipeline(Extraction(**FAST, vision="none"))
+    clip = make_clip("clip.wav", samples=np.zeros((1, RATE), np.float32))
+    segments = [Segment(0.0, 1.0, f"number {i}") for i in range(200)]
+    told = []
+
+    def gone(seconds: float) -> None:
+        told.append(seconds)
+        if len(told) == 60:
+            raise InterruptedError
+
+    with pipeline.read(clip, segments=segments, progress=gone) as reading, pytest.raises(InterruptedError):
+        list(reading)
+    assert len(set(told[-30:])) == 1  # the clip had been read: only utterances were left
+
+
 def test_a_microphone_that_dies_is_absent_from_then_on(make_clip):
     sound = np.concatenate([np.sin(np.arange(2 * RATE) / 10) / 2, np.zeros(4 * RATE)]).astype(np.float32)[None]
     pipeline = Pipeline(Extraction(**FAST, vision="none", utterances="windows", window=2.0))
