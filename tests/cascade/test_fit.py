@@ -298,7 +298,8 @@ def test_what_has_changed_or_is_damaged_is_said(runs: Path, tmp_path: Path) -> N
     for changed, error, words in (
         ({**stored, "data": {**stored["data"], "hash": "other"}}, DataError, "has changed since"),
         ({**stored, "small": {**stored["small"], "digest": "other"}}, RunError, "has been trained anew"),
-        ({"small": {}}, RunError, "is damaged: it lacks large"),
+        ({"small": {}}, RunError, r"cascade.json: small.run is missing; fit the cascade again"),
+        ({**stored, "rule": {**stored["rule"], "small": "x"}}, RunError, r"rule.small must be a number, got 'x'"),
     ):
         (place / "cascade.json").write_text(json.dumps(changed))
         with pytest.raises(error, match=words):

@@ -3,15 +3,66 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
-from polymodal.core.errors import RunError
+from polymodal.core.options import Positive
+from polymodal.core.records import read_record
 
 FILE = "cascade.json"
-_NEEDED = ("small", "large", "target", "rule", "data", "fitted")
+
+
+class SurenessRecord(TypedDict):
+    """A ``Sureness`` in a JSON file."""
+
+    basis: Literal["classes", "bins", "members"]
+    temperature: Positive
+    scale: Positive
+
+
+class RuleRecord(TypedDict):
+    """A ``routing.Rule`` in a JSON file."""
+
+    small: float
+    large: float
+    agreed: Literal["average", "large"]
+    middle: float | None
+
+
+class SmallRecord(TypedDict):
+    """``small`` of ``cascade.json``: a run."""
+
+    run: str
+    digest: str
+    sureness: SurenessRecord
+
+
+class LargeRecord(TypedDict):
+    """``large`` of ``cascade.json``: a judge."""
+
+    spec: str
+    name: str
+    sureness: SurenessRecord | None
+
+
+class CascadeDataRecord(TypedDict):
+    """``data`` of ``cascade.json``: what it was fitted on."""
+
+    source: str
+    name: str
+    hash: str
+
+
+class CascadeRecord(TypedDict):
+    """``cascade.json``."""
+
+    small: SmallRecord
+    large: LargeRecord
+    target: str
+    rule: RuleRecord
+    data: CascadeDataRecord
+    fitted: dict[str, Any]
 
 
 def is_cascade(folder: str | Path) -> bool:
@@ -21,15 +72,7 @@ def is_cascade(folder: str | Path) -> bool:
 
 def read_cascade(folder: Path) -> dict[str, Any]:
     """Return what ``cascade.json`` says; RunError where it is missing or damaged."""
-    file = folder / FILE
-    try:
-        stored = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file} cannot be read ({error}); fit the cascade again") from None
-    missing = [key for key in _NEEDED if not isinstance(stored, dict) or key not in stored]
-    if missing:
-        raise RunError(f"{file} is damaged: it lacks {', '.join(missing)}; fit the cascade again")
-    return dict(stored)
+    return dict(read_record(folder / FILE, CascadeRecord, "fit the cascade again"))
 
 
 def relative(spec: str, home: Path) -> str:

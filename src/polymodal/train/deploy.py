@@ -11,6 +11,7 @@ from typing import Any
 
 from polymodal.core import OptionError
 from polymodal.core.options import split_source
+from polymodal.core.records import read_record, sealed
 from polymodal.data.encode import encode_corpus
 from polymodal.data.sources import load_corpus
 from polymodal.data.standardise import Normalizer
@@ -21,7 +22,7 @@ from polymodal.train.checkpoint import load_checkpoint, save_checkpoint, write_j
 from polymodal.train.members import home_of
 from polymodal.train.novelty import Novelty
 from polymodal.train.opening import open_run, run_folder
-from polymodal.train.records import signed
+from polymodal.train.records import CalibrationRecord, signed
 from polymodal.train.run import Run
 
 
@@ -107,9 +108,9 @@ def _config(run: Run, kept: tuple[str, ...], source: str, part: Method) -> dict[
 def _calibration(home: Path, new: Path, kept: tuple[str, ...]) -> None:
     """Take over what was measured with nothing but ``kept``: the predictions are the same."""
     if (home / FILE).is_file():
-        measured = json.loads((home / FILE).read_text())
-        measured["subsets"] = [s for s in measured["subsets"] if set(s["present"]) <= set(kept)]
-        write_json(new / FILE, measured)
+        measured: dict[str, Any] = dict(read_record(home / FILE, CalibrationRecord, "make it again with fit --resume"))
+        subsets = [s for s in measured["subsets"] if set(s["present"]) <= set(kept)]
+        write_json(new / FILE, sealed(measured | {"subsets": subsets}))
 
 
 def _weights(place: Path, new: Path, part: Method) -> None:
