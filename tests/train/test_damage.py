@@ -221,7 +221,7 @@ def test_offsets_of_a_store_that_lead_out_of_it_end_no_process(store: Path) -> N
 
 def test_other_statistics_or_splits_of_a_store_are_found(store: Path) -> None:
     edit(store / "polymodal.json", _set("normalizer", "audio", "mean", 0, 0.25))
-    with pytest.raises(DataError, match="the checksum of its normalizer differs"):
+    with pytest.raises(DataError, match="the checksum of its schema and normalizer differs"):
         verify(load_corpus(store))
     edit(store / "dataset_dict.json", _set("splits", ["train", "valid"]))
     with pytest.raises(DataError, match="it has the splits train, valid, not train, valid, test"):

@@ -70,7 +70,7 @@ def write_store(corpus: Corpus, destination: str | Path) -> Path:
             "extraction": corpus.extraction,
             "checksums": {name: _checksum(partial / name) for name in tables},
         }
-        about["statistics"] = _statistics(about)
+        about["described"] = _described(about)
         (partial / MARK).write_text(json.dumps(about))
         partial.rename(folder)
     except OSError as error:
@@ -94,10 +94,10 @@ def verify(corpus: Corpus) -> Corpus:
         return corpus
     folder = corpus.stored_in
     about = _state(folder)
-    told = "statistics" in about or about.get("format") == FORMAT
-    if told and about.get("statistics") != _statistics(about):
+    told = "described" in about or about.get("format") == FORMAT
+    if told and about.get("described") != _described(about):
         raise DataError(
-            f"{folder / MARK} is not what was written: the checksum of its normalizer differs; convert or extract the "
+            f"{folder / MARK} is not what was written: the checksum of its schema and normalizer differs; convert or extract the "
             "corpus again"
         )
     for name, wanted in (about.get("checksums") or {}).items():
@@ -120,9 +120,9 @@ def _checksum(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _statistics(about: dict[str, Any]) -> str:
-    """Return a digest of the statistics of a store."""
-    return hashlib.sha256(json.dumps(about["normalizer"]).encode()).hexdigest()
+def _described(about: dict[str, Any]) -> str:
+    """Return a digest of the schema and the statistics of a store."""
+    return hashlib.sha256(json.dumps([about["schema"], about["normalizer"]]).encode()).hexdigest()
 
 
 class _StateRecord(TypedDict):
@@ -136,7 +136,7 @@ class _StateRecord(TypedDict):
     notes: list[str]
     extraction: NotRequired[dict[str, Any] | None]
     checksums: NotRequired[dict[str, str]]
-    statistics: NotRequired[str]
+    described: NotRequired[str]
 
 
 def _state(folder: Path) -> dict[str, Any]:
