@@ -97,8 +97,8 @@ def verify(corpus: Corpus) -> Corpus:
     told = "described" in about or about.get("format") == FORMAT
     if told and about.get("described") != _described(about):
         raise DataError(
-            f"{folder / MARK} is not what was written: the checksum of its schema and normalizer differs; convert or extract the "
-            "corpus again"
+            f"{folder / MARK} is not what was written: the checksum of its schema and normalizer differs; convert or "
+            "extract the corpus again"
         )
     for name, wanted in (about.get("checksums") or {}).items():
         if _checksum(folder / name) != wanted:
