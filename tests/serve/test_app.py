@@ -124,6 +124,14 @@ def test_a_wrong_way_to_cut_is_refused_by_the_predictor(client: TestClient, wav:
     assert "utterances must be speech, windows or clip" in sentence(response, 422)
 
 
+def test_rows_beyond_the_most_are_refused_before_all_are_read(make_client: Any) -> None:
+    client = make_client(max_rows=1000)
+    assert client.post("/predict", json={"rows": [{"text": "fine"}] * 1000}).status_code == 200
+    rows = b'{"rows":[' + b"{}," * 1002 + b" this is no JSON any more"
+    response = client.post("/predict", content=rows, headers={"content-type": "application/json"})
+    assert "more than the 1,000 rows that are taken" in sentence(response, 413)
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from polymodal.core.limits import Limits
+
 
 @dataclass(frozen=True)
 class Task:
@@ -16,6 +18,7 @@ class Task:
         clip, rows: file with a clip, or with JSON features; one of them.
         transcript, utterances: as ``Predictor.predict``.
         longest: seconds that a clip may last.
+        most: rows that there may be.
     """
 
     run: str
@@ -25,6 +28,7 @@ class Task:
     transcript: Path | None = None
     utterances: str | None = None
     longest: float = float("inf")
+    most: int = Limits.rows
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ async def receive(request: Request, folder: Path, settings: Settings, arrival: A
             with rows.open("wb") as file:
                 async for block in _blocks(body):
                     await asyncio.to_thread(file.write, block)
-            return Task(settings.name, "the JSON body", rows=rows)
+            return Task(settings.name, "the JSON body", rows=rows, most=settings.max_rows)
         return await _read_form(body, options.get(b"boundary", b""), folder, settings)
     except OSError as error:
         raise Refusal(

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from polymodal.core import DataError, PolymodalError
-from polymodal.core.limits import TooMuchError, out_of_memory
+from polymodal.core.limits import Limits, TooMuchError, out_of_memory
 from polymodal.serve.messages import Answer, Crash, Failure, Progress, Ready, Task
 
 EVERY = 0.2
@@ -123,15 +123,30 @@ def _read_rows(predictor: Predicts, task: Task, connection: Connection) -> dict[
     def progress(_: float) -> None:
         _heed(connection)
 
-    rows = rows_of(task.rows.read_bytes())
+    rows = rows_of(task.rows.read_bytes(), task.most)
     result: dict[str, Any] = predictor.predict_features(rows, progress=progress).to_dict()
     return result
 
 
-def rows_of(body: bytes) -> list[dict[str, Any]]:
-    """Return the rows of a request; DataError for what is no JSON, or holds no rows."""
+def rows_of(body: bytes, most: int = Limits.rows) -> list[dict[str, Any]]:
+    """Return the rows of a request.
+
+    Raises:
+        DataError: it is no JSON, or holds no rows.
+        TooMuchError: it holds more than ``most``; said while it is read, for millions take a worker seconds.
+    """
+    left = most + 1  # the object around them is one too
+
+    def counted(row: dict[str, Any]) -> dict[str, Any]:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise TooMuchError(f"there are more than the {most:,} rows that are taken; send fewer")
+        return row
+
     try:
-        content = json.loads(body, parse_int=float)  # a whole number of any length is a number
+        # A whole number of any length is a number.
+        content = json.loads(body, parse_int=float, object_hook=counted)
     except (ValueError, RecursionError) as error:
         raise DataError(f'the body is no JSON that can be read ({error}); send {{"rows": [...]}}') from None
     rows = content.get("rows") if isinstance(content, dict) else None
