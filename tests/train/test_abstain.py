@@ -10,6 +10,7 @@ import pytest
 
 from polymodal import Corpus, Run, evaluate, fit
 from polymodal.core import Modality, OptionError, Schema, Target
+from polymodal.core.records import sealed
 from polymodal.data.corpus import build_split
 from polymodal.train.abstain import Abstainer
 from polymodal.train.calibration import FILE
@@ -81,12 +82,13 @@ def test_a_run_of_an_older_version_loads_and_says_what_is_missing(trained: Path)
     for subset in data["subsets"]:
         for figure in subset["targets"].values():
             figure["selective"]["steps"] = []
-    (trained / FILE).write_text(json.dumps(data))
+    (trained / FILE).write_text(json.dumps(sealed(data)))
     with pytest.raises(OptionError, match=r"validation has too few groups .* fit on more"):
         Abstainer(0.3).check(Run.load(trained))
     for subset in data["subsets"]:
         for figure in subset["targets"].values():
             del figure["selective"]
+    del data["sealed"], data["checksum"]
     (trained / FILE).write_text(json.dumps(data))
     assert evaluate(trained, subsets=False)["selective"] == []
     with pytest.raises(OptionError, match="nothing was measured for it"):

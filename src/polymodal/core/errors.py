@@ -18,7 +18,7 @@ class PolymodalError(Exception):
     long the middle is left out.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str = "") -> None:
         whole = printable(message)
         super().__init__(whole if len(whole) <= LONGEST else f"{whole[: LONGEST // 2]} ... {whole[-LONGEST // 2 :]}")
 
