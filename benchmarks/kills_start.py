@@ -44,7 +44,7 @@ class Row:
 
 
 class Start:
-    """``python -m polymodal WORDS`` in ``place/work``, a process group whose processes all carry a mark.
+    """``python -m polymodal WORDS`` in ``place/there``, a process group whose processes all carry a mark.
 
     Temporary files go to ``place/tmp``, caches beside ``place``. Where ``forked`` is set, it is no new interpreter.
     """
@@ -53,19 +53,19 @@ class Start:
 
     def __init__(self, words: list[str], place: Path) -> None:
         self.place, self.mark, self.began = place, uuid.uuid4().hex, time.time()
-        for name in ("work", "tmp"):
+        for name in ("there", "tmp"):
             (place / name).mkdir(parents=True, exist_ok=True)
         self.told = place / f"told-{self.mark}"
         settings = {MARK: self.mark, "TMPDIR": str(place / "tmp"), "POLYMODAL_CACHE": str(place.parent / "cache")}
         self.told.touch()
         self.process: Forked | subprocess.Popen[bytes]
         if self.forked:
-            self.process = Forked(words, place / "work", settings, self.told)
+            self.process = Forked(words, place / "there", settings, self.told)
             return
         with self.told.open("w") as told:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "polymodal", *words],
-                cwd=place / "work",
+                cwd=place / "there",
                 env={"OMP_NUM_THREADS": "1", **os.environ, **settings},
                 stdout=told,
                 stderr=subprocess.STDOUT,
@@ -74,7 +74,7 @@ class Start:
 
     def until_work(self) -> None:
         """Wait until it has written something, or has ended."""
-        while self.process.poll() is None and not any(self._new(path) for path in self.place.glob("work/**/*")):
+        while self.process.poll() is None and not any(self._new(path) for path in self.place.glob("there/**/*")):
             time.sleep(0.02)
 
     def _new(self, path: Path) -> bool:
@@ -139,7 +139,7 @@ def outlived(start: Start) -> float:
 
 def difference(whole: Path, place: Path) -> list[str]:
     """Return what two folders do not share: names of files, and of what is in them what depends on no clock."""
-    one, other = contents(whole / "work"), contents(place / "work")
+    one, other = contents(whole / "there"), contents(place / "there")
     return [
         f"{place.name}: {name} {'is missing' if name not in other else 'is too much' if name not in one else 'differs'}"
         for name in sorted(one.keys() | other.keys())

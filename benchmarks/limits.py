@@ -95,6 +95,8 @@ def main() -> None:
     asked = parser.parse_args()
     if not GRID.is_dir():
         raise SystemExit(f"no clips at {GRID}; set POLYMODAL_SHARED")
+    if not (asked.earlier / "src/polymodal").is_dir():
+        raise SystemExit(f"{asked.earlier} is no checkout of polymodal; make one by `git worktree add`")
     commit = subprocess.run(
         ["git", "-C", asked.earlier, "rev-parse", "--short", "HEAD"], capture_output=True, text=True
     )

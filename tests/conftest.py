@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests import planted_people by its name
 
@@ -17,6 +18,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 import torch
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object | None) -> None:
+    """Say how a lost worker ended: a signal leaves no other trace."""
+    if error is not None:
+        print(f"\n{node.gateway.id} ended with status {node.gateway._io.wait()}, negative for a signal")
 
 
 @pytest.fixture(scope="session")

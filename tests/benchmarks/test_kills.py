@@ -37,12 +37,12 @@ def test_files_that_differ_are_missing_or_too_many_are_found_and_times_are_not(
         "less": None,
         "more": {},
     }.items():
-        folder = tmp_path / name / "work" / "out"
+        folder = tmp_path / name / "there" / "out"
         folder.mkdir(parents=True)
         (folder / "last.safetensors").write_bytes(b"1" if name == "other" else b"0")
         if changed is not None:
             (folder / "result.json").write_text(json.dumps(result | changed))
-    (tmp_path / "more/work/out/.last.safetensors.partial").touch()
+    (tmp_path / "more/there/out/.last.safetensors.partial").touch()
 
     def found(name: str) -> list[str]:
         return kills.difference(tmp_path / "whole", tmp_path / name)
@@ -60,7 +60,7 @@ def test_a_training_that_is_killed_ends_as_another_and_other_weights_would_be_no
     row = kills.kill_and_compare([*FIT.split(), "--resume"], 1, random.Random(1), tmp_path)
     assert (row.kills, row.problems) == (1, [])
     assert row.equal == row.folders
-    weights = tmp_path / "killed-0/work/out/seed-1111/best.safetensors"
+    weights = tmp_path / "killed-0/there/out/seed-1111/best.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)

@@ -16,6 +16,7 @@ import pytest
 
 from polymodal.core import DataError, Modality, Schema, Target
 from polymodal.core.arrays import real_array
+from polymodal.core.records import sealed
 from polymodal.data import magbert, mmsa
 from polymodal.data.corpus import Corpus, Split, build_split
 from polymodal.data.ragged import Ragged
@@ -156,7 +157,7 @@ def test_a_store_whose_numbers_are_said_to_be_classes(tmp_path: Path) -> None:
     place = write_store(Corpus("made", "made", schema, splits), tmp_path / "store")
     about = json.loads((place / "polymodal.json").read_text())
     about["schema"]["targets"] = Schema(SCHEMA.modalities, (CLASSES,)).to_dict()["targets"]
-    (place / "polymodal.json").write_text(json.dumps(about))
+    (place / "polymodal.json").write_text(json.dumps(sealed(about)))
     with pytest.raises(DataError, match=r"label 'emotion'.*is 1.5, expected a class number") as caught:
         load_corpus(str(place))
     assert str(place) in str(caught.value)

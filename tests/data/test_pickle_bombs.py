@@ -24,7 +24,7 @@ for path in sys.argv[1:]:
     source, sink = os.pipe()
     child = os.fork()
     if not child:
-        signal.setitimer(signal.ITIMER_PROF, 10)  # of computing: the machine may be busy
+        signal.setitimer(signal.ITIMER_VIRTUAL, 10)  # of computing: the machine may be busy
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         try:
             told = f"read: {type(read_pickle(path)).__name__}"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from polymodal.core import DataError, Modality, Schema, Target
+from polymodal.core.records import sealed
 from polymodal.data.corpus import Corpus, build_split
 from polymodal.data.loader import Loader
 from polymodal.data.ragged import Ragged
@@ -192,13 +193,13 @@ def _drop_tables(folder: Path) -> None:
 def _other_schema(folder: Path) -> None:
     about = json.loads((folder / "polymodal.json").read_text())
     about["schema"]["modalities"][1]["name"] = "video"
-    (folder / "polymodal.json").write_text(json.dumps(about))
+    (folder / "polymodal.json").write_text(json.dumps(sealed(about)))
 
 
 def _no_statistics(folder: Path) -> None:
     about = json.loads((folder / "polymodal.json").read_text())
     del about["normalizer"]
-    (folder / "polymodal.json").write_text(json.dumps(about))
+    (folder / "polymodal.json").write_text(json.dumps(sealed(about)))
 
 
 DAMAGES = {
@@ -229,7 +230,7 @@ def test_a_store_that_names_a_task_of_its_own_runs_no_code(tmp_path: Path, monke
     task.write_text(f"open({str(marker)!r}, 'w').close()")
     about = json.loads((folder / "polymodal.json").read_text())
     about["schema"]["targets"][0]["task"] = f"{task}:Evil"
-    (folder / "polymodal.json").write_text(json.dumps(about))
+    (folder / "polymodal.json").write_text(json.dumps(sealed(about)))
     with pytest.raises(
         DataError, match="code that does not come with polymodal; if you trust it, set POLYMODAL_TASKS="
     ):

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from polymodal.core import DataError, PolymodalError, RunError
+from polymodal.core.records import sealed
 from polymodal.data.sources import load_corpus
 from polymodal.data.store import verify, write_store
 from polymodal.predict import hub
@@ -219,10 +220,17 @@ def test_offsets_of_a_store_that_lead_out_of_it_end_no_process(store: Path) -> N
         load_corpus(store)
 
 
-def test_other_statistics_or_splits_of_a_store_are_found(store: Path) -> None:
-    edit(store / "polymodal.json", _set("normalizer", "audio", "mean", 0, 0.25))
-    with pytest.raises(DataError, match="the checksum of its schema and normalizer differs"):
-        verify(load_corpus(store))
+def test_other_statistics_classes_or_splits_of_a_store_are_found(store: Path) -> None:
+    told = (store / "polymodal.json").read_text()
+    for change in (
+        _set("normalizer", "audio", "mean", 0, 0.25),
+        _set("schema", "targets", 0, "classes", ["match", "clash"]),
+        lambda held: held.pop("checksum") and held,
+    ):
+        edit(store / "polymodal.json", change)
+        with pytest.raises(DataError, match="is not what was written: its checksum differs"):
+            load_corpus(store)
+        (store / "polymodal.json").write_text(told)
     edit(store / "dataset_dict.json", _set("splits", ["train", "valid"]))
     with pytest.raises(DataError, match="it has the splits train, valid, not train, valid, test"):
         load_corpus(store)
@@ -242,7 +250,10 @@ def test_an_alarm_from_other_numbers_is_refused(copy: Path) -> None:
 
 
 def test_a_store_of_an_earlier_version_has_no_checksums_and_is_read(store: Path) -> None:
-    edit(store / "polymodal.json", lambda held: {n: v for n, v in held.items() if n != "checksums"})
+    edit(
+        store / "polymodal.json",
+        lambda held: {n: v for n, v in held.items() if n not in ("checksums", "checksum", "sealed")},
+    )
     verify(load_corpus(store))
 
 
@@ -259,7 +270,7 @@ def test_a_store_of_an_earlier_version_has_no_checksums_and_is_read(store: Path)
     ],
 )
 def test_the_state_of_a_store(store: Path, change: Change, said: str) -> None:
-    edit(store / "polymodal.json", change)
+    edit(store / "polymodal.json", lambda held: sealed(found) if isinstance(found := change(held), dict) else found)
     with pytest.raises(DataError) as caught:
         load_corpus(store)
     assert said in str(caught.value)

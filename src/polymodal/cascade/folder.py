@@ -12,11 +12,14 @@ from polymodal.core.records import read_record
 
 FILE = "cascade.json"
 
+Agreed = Literal["average", "large"]
+Basis = Literal["classes", "bins", "members"]
+
 
 class SurenessRecord(TypedDict):
     """A ``Sureness`` in a JSON file."""
 
-    basis: Literal["classes", "bins", "members"]
+    basis: Basis
     temperature: Positive
     scale: Positive
 
@@ -26,7 +29,7 @@ class RuleRecord(TypedDict):
 
     small: float
     large: float
-    agreed: Literal["average", "large"]
+    agreed: Agreed
     middle: float | None
 
 

@@ -9,14 +9,14 @@ answer leaves the sample to the small one (``failed``).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
+from polymodal.cascade.folder import Agreed
 from polymodal.core import OptionError
 
 Array = np.ndarray[Any, Any]
-Agreed = Literal["average", "large"]
 STAGES = ("1", "2a", "2b", "3", "failed")
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from polymodal.cascade.folder import Basis
 from polymodal.cascade.routing import Answers, Array
 from polymodal.cascade.uncertainty import entropy, sharpened, soft_temperature, spread
 from polymodal.core import DataError, OptionError, Target
@@ -15,8 +16,6 @@ from polymodal.nn.bins import OrderedBins, bins_of
 from polymodal.score.calibration import temperature
 from polymodal.train.infer import infer
 from polymodal.train.run import Run
-
-Basis = Literal["classes", "bins", "members"]
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from polymodal.core import DataError, Modality, Schema, Target
-from polymodal.core.records import SchemaRecord, digest_of, read_record
+from polymodal.core.records import SchemaRecord, digest_of, read_record, sealed
 from polymodal.core.tasks import refuse_foreign
 from polymodal.data.corpus import Column, Corpus, Split
 from polymodal.data.pixels import at_rest
 from polymodal.data.ragged import Ragged
 from polymodal.data.standardise import Normalizer, StatisticsRecord, check_statistics
 
-MARK, FORMAT = "polymodal.json", 2
+MARK = "polymodal.json"
 ABOUT = "about/"
 """What names of columns about samples begin with."""
 
@@ -60,7 +60,7 @@ def write_store(corpus: Corpus, destination: str | Path) -> Path:
         }
         datasets.DatasetDict(tables).save_to_disk(str(partial))
         about = {
-            "format": FORMAT,
+            "format": 1,
             "name": corpus.name,
             "source": corpus.source,
             "schema": corpus.schema.to_dict(),
@@ -70,8 +70,7 @@ def write_store(corpus: Corpus, destination: str | Path) -> Path:
             "extraction": corpus.extraction,
             "checksums": {name: _checksum(partial / name) for name in tables},
         }
-        about["described"] = _described(about)
-        (partial / MARK).write_text(json.dumps(about))
+        (partial / MARK).write_text(json.dumps(sealed(about)))
         partial.rename(folder)
     except OSError as error:
         raise DataError(
@@ -83,7 +82,7 @@ def write_store(corpus: Corpus, destination: str | Path) -> Path:
 
 
 def verify(corpus: Corpus) -> Corpus:
-    """Return ``corpus`` if the store it was opened from is as it was written; what has no checksums is believed.
+    """Return ``corpus`` if the store it was opened from is as it was written; one without checksums is believed.
 
     Reads every file of the store once.
 
@@ -93,14 +92,7 @@ def verify(corpus: Corpus) -> Corpus:
     if corpus.stored_in is None:
         return corpus
     folder = corpus.stored_in
-    about = _state(folder)
-    told = "described" in about or about.get("format") == FORMAT
-    if told and about.get("described") != _described(about):
-        raise DataError(
-            f"{folder / MARK} is not what was written: the checksum of its schema and normalizer differs; convert or "
-            "extract the corpus again"
-        )
-    for name, wanted in (about.get("checksums") or {}).items():
+    for name, wanted in (_state(folder).get("checksums") or {}).items():
         if _checksum(folder / name) != wanted:
             raise DataError(
                 f"split {name!r} of the store {folder} is not what was written: its checksum differs; convert or "
@@ -120,11 +112,6 @@ def _checksum(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _described(about: dict[str, Any]) -> str:
-    """Return a digest of the schema and the statistics of a store."""
-    return hashlib.sha256(json.dumps([about["schema"], about["normalizer"]]).encode()).hexdigest()
-
-
 class _StateRecord(TypedDict):
     """``polymodal.json``."""
 
@@ -132,11 +119,9 @@ class _StateRecord(TypedDict):
     schema: SchemaRecord
     hash: str
     normalizer: dict[str, StatisticsRecord] | None
-    format: NotRequired[int]
     notes: list[str]
     extraction: NotRequired[dict[str, Any] | None]
     checksums: NotRequired[dict[str, str]]
-    described: NotRequired[str]
 
 
 def _state(folder: Path) -> dict[str, Any]:
