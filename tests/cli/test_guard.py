@@ -57,6 +57,7 @@ def test_a_corpus_whose_name_leads_out_of_the_folder(name: str) -> None:
         (("--plot", "x.docx"), "--plot x.docx must end in .png, .svg, .pdf"),
         (("--html", "."), "--html . is a folder"),
         (("--plot", "/"), "--plot / must end in"),
+        (("--out", f"{__file__}/new"), "is a file; name another folder"),
     ],
 )
 def test_outputs_are_checked_before_the_run_is_even_looked_for(call: Call, words: tuple[str, ...], said: str) -> None:
