@@ -11,12 +11,16 @@ import math
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from polymodal.core import DataError, Modality, Schema, Target
+from polymodal.core.locks import locked
 from polymodal.core.records import SchemaRecord, digest_of, read_record, sealed
 from polymodal.core.tasks import refuse_foreign
 from polymodal.data.corpus import Column, Corpus, Split
@@ -45,8 +49,7 @@ def write_store(corpus: Corpus, destination: str | Path) -> Path:
     import datasets
 
     folder = Path(destination)
-    if folder.exists():
-        raise DataError(f"{folder} exists already; choose another folder or remove it first")
+    refuse_taken(folder)
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     datasets.disable_progress_bars()
     for name in corpus.splits:
@@ -79,6 +82,40 @@ def write_store(corpus: Corpus, destination: str | Path) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+@contextmanager
+def reserved(destination: str | Path) -> Iterator[None]:
+    """Be the one process that makes the store ``destination`` while the block runs.
+
+    The lock lies beside the store, which is not there yet, and is gone afterwards. Who came by it in that moment finds
+    the store, or writes one of its own: half a store never gets the name.
+
+    Raises:
+        DataError: the folder exists, or the place cannot be written.
+        RunError: another process makes it.
+    """
+    folder = Path(destination)
+    lock = folder.with_name(f".{folder.name}.lock")
+    refuse_taken(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot write {folder}: {error.strerror or error}; choose another folder") from None
+    with locked(lock, busy=f"another process makes {folder}; wait for it, or choose another folder"):
+        try:
+            refuse_taken(folder)
+            for left in folder.parent.glob(f".{escape(folder.name)}.partial-*"):  # by a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def refuse_taken(folder: Path) -> None:
+    """Raise DataError where ``folder`` exists."""
+    if folder.exists():
+        raise DataError(f"{folder} exists already; choose another folder or remove it first")
 
 
 def verify(corpus: Corpus) -> Corpus:

@@ -17,7 +17,7 @@ from polymodal.core.locks import locked
 from polymodal.core.text import cell
 from polymodal.data.corpus import Corpus
 from polymodal.data.progress import progress_bar
-from polymodal.data.store import write_store
+from polymodal.data.store import refuse_taken, write_store
 from polymodal.media.extraction import Extraction
 from polymodal.media.folder.assemble import Made, assemble, collect, write_tables
 from polymodal.media.folder.manifest import Manifest
@@ -81,9 +81,9 @@ def extract(
     )
     busy = f"another process extracts into {folder}; wait for it, or choose another --out"
     with ExitStack() as held:
-        with suppress(FileNotFoundError):  # another process has finished since: `_check_free` says so
+        with suppress(FileNotFoundError):  # another process has finished since: `refuse_taken` says so
             held.enter_context(locked(partial / ".lock", busy=busy))
-        _check_free(folder)
+        refuse_taken(folder)
         return _extracted(manifest, folder, partial, job, workers, ray)
 
 
@@ -134,7 +134,7 @@ def _check(manifest: Manifest, extraction: Extraction, workers: int) -> None:
 
 def _open_partial(folder: Path, manifest: Manifest) -> Path:
     """Return the folder for what is not finished, made or found."""
-    _check_free(folder)
+    refuse_taken(folder)
     partial = folder.with_name(f"{folder.name}.partial").absolute()
     # One that was killed before it made its mark, or while it removed all, has left folders and a lock at most.
     foreign = (path for path in partial.rglob("*") if not path.is_dir() and path.name != ".lock")
@@ -146,11 +146,6 @@ def _open_partial(folder: Path, manifest: Manifest) -> Path:
     except OSError as error:
         raise cannot_write(partial, error) from None
     return partial
-
-
-def _check_free(folder: Path) -> None:
-    if folder.exists():
-        raise DataError(f"{folder} exists already; choose another folder or remove it first")
 
 
 def _tasks(manifest: Manifest, found: Facts, parts: Path) -> list[Task]:
