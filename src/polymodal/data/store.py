@@ -119,22 +119,20 @@ def refuse_taken(folder: Path) -> None:
 
 
 def verify(corpus: Corpus) -> Corpus:
-    """Return ``corpus`` if the store it was opened from is as it was written; one without checksums is believed.
+    """Return ``corpus`` if the stores it was opened from are as they were written; one without checksums is believed.
 
-    Reads every file of the store once.
+    Reads every file of a store once.
 
     Raises:
         DataError: a split whose files have changed.
     """
-    if corpus.stored_in is None:
-        return corpus
-    folder = corpus.stored_in
-    for name, wanted in (_state(folder).get("checksums") or {}).items():
-        if _checksum(folder / name) != wanted:
-            raise DataError(
-                f"split {name!r} of the store {folder} is not what was written: its checksum differs; convert or "
-                "extract the corpus again"
-            )
+    for folder in corpus.stored_in:
+        for name, wanted in (_state(folder).get("checksums") or {}).items():
+            if _checksum(folder / name) != wanted:
+                raise DataError(
+                    f"split {name!r} of the store {folder} is not what was written: its checksum differs; convert or "
+                    "extract the corpus again"
+                )
     return corpus
 
 
@@ -236,7 +234,7 @@ def read_store(path: str | Path) -> Corpus:
             extraction=about.get("extraction"),
             stored_hash=about["hash"],
             stored_normalizer=normalizer,
-            stored_in=folder,
+            stored_in=(folder,),
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         reason = " ".join(str(error).split())
