@@ -14,7 +14,7 @@ from polymodal.core.options import Count, settle
 
 MIB = 2**20
 
-_SAID = ("allocate memory", "bad_alloc", "bad allocation", "out of memory", "cannot allocate")
+_SAID = ("allocate memory", "bad_alloc", "bad allocation", "out of memory", "not enough memory", "cannot allocate")
 """What libraries say where Python would raise MemoryError."""
 
 
