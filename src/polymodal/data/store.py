@@ -127,7 +127,7 @@ def verify(corpus: Corpus) -> Corpus:
         DataError: a split whose files have changed.
     """
     for folder in corpus.stored_in:
-        for name, wanted in (_state(folder).get("checksums") or {}).items():
+        for name, wanted in (described(folder).get("checksums") or {}).items():
             if _checksum(folder / name) != wanted:
                 raise DataError(
                     f"split {name!r} of the store {folder} is not what was written: its checksum differs; convert or "
@@ -151,6 +151,7 @@ class _StateRecord(TypedDict):
     """``polymodal.json``."""
 
     name: str
+    source: NotRequired[str]
     schema: SchemaRecord
     hash: str
     normalizer: dict[str, StatisticsRecord] | None
@@ -159,7 +160,8 @@ class _StateRecord(TypedDict):
     checksums: NotRequired[dict[str, str]]
 
 
-def _state(folder: Path) -> dict[str, Any]:
+def described(folder: Path) -> dict[str, Any]:
+    """Return what ``polymodal.json`` says of the store in ``folder``; DataError where it cannot be read."""
     return dict(read_record(folder / MARK, _StateRecord, "convert the corpus again", DataError))
 
 
@@ -213,7 +215,7 @@ def read_store(path: str | Path) -> Corpus:
         raise DataError(
             f"{folder} is not a polymodal store (no {MARK}); make one with: polymodal data convert SRC {folder}"
         )
-    about = _state(folder)
+    about = described(folder)
     try:
         tables = datasets.load_from_disk(str(folder))
         if set(tables) != set(about.get("checksums", tables)):
