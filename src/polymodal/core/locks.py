@@ -59,7 +59,9 @@ def locked(file: Path, *, busy: str = "") -> Iterator[None]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise RunError(f"cannot write {file.parent}: {error.strerror or error}; free space, or mend who may") from None
+        raise RunError(
+            f"cannot write {file.parent}: {error.strerror or error}; free space or mend its rights"
+        ) from None
     with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))

@@ -96,8 +96,8 @@ def reserved(destination: str | Path) -> Iterator[None]:
         RunError: another process makes it.
     """
     folder = Path(destination)
-    lock = folder.with_name(f".{folder.name}.lock")
     refuse_taken(folder)
+    lock = folder.with_name(f".{folder.name}.lock")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
