@@ -21,6 +21,7 @@ from polymodal.best.search import Search
 from polymodal.best.setting import settle
 from polymodal.best.student import Taught, distance
 from polymodal.core import DataError, OptionError, RunError, Schema, Target
+from polymodal.core.locks import locked
 from polymodal.data.corpus import Corpus
 from polymodal.predict import hub
 from polymodal.report import write_report
@@ -300,6 +301,14 @@ def test_labels_that_nobody_knows_are_refused(tmp_path: Path) -> None:
         split.targets["arousal"][:] = np.nan
     with pytest.raises(DataError, match=r"no label 'arousal' is known|has a label 'arousal'"):
         fit_best(corpus, out=tmp_path / "run")
+
+
+def test_two_searches_do_not_write_into_one_folder(made: Run) -> None:
+    with (
+        locked(made.path / ".lock"),
+        pytest.raises(RunError, match=r"another process fits .*, or choose another --out"),
+    ):
+        fit_best(DATA, minutes=5, folds=3, seed=1, out=made.path)
 
 
 def test_a_folder_of_something_else_is_left_alone(made: Run, tmp_path: Path) -> None:

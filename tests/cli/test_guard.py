@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,11 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from polymodal import Predictor, Run
 from polymodal.bench.plan import BenchPlan, EntryPlan
 from polymodal.core import DataError, OptionError, RunError
-from polymodal.core.locks import locked
+from polymodal.core.locks import locked, one_writer
 from polymodal.data.processes import Processes, joined_cluster
 from polymodal.data.sources import load_corpus
 from polymodal.media.words.transcripts import read_transcript
@@ -57,6 +60,7 @@ def test_a_corpus_whose_name_leads_out_of_the_folder(name: str) -> None:
         (("--plot", "x.docx"), "--plot x.docx must end in .png, .svg, .pdf"),
         (("--html", "."), "--html . is a folder"),
         (("--plot", "/"), "--plot / must end in"),
+        (("--out", f"{__file__}/new"), "is a file; name another folder"),
     ],
 )
 def test_outputs_are_checked_before_the_run_is_even_looked_for(call: Call, words: tuple[str, ...], said: str) -> None:
@@ -70,9 +74,78 @@ def test_equal_runs_are_not_better() -> None:
 
 def test_two_fits_do_not_write_into_one_folder(tmp_path: Path) -> None:
     run = fit("linear", XOR, out=tmp_path / "run")
-    with locked(run.path / ".lock"), pytest.raises(RunError, match="another process trains in"):
+    with locked(run.path / ".lock"), pytest.raises(RunError, match=r"another process fits .*, or choose another --out"):
         fit("linear", XOR, out=tmp_path / "run", resume=True)
     fit("linear", XOR, out=tmp_path / "run", resume=True)
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_an_evaluation_does_not_write_beside_another_process_and_readers_are_free(
+    trained: Path, tmp_path: Path, call: Call
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    before, loaded = _content(run), Run.load(run)
+    with locked(run / ".lock"):
+        for words in (["evaluate", run], ["evaluate", run, "--stress", "missing:rate=0.3"]):
+            assert call(*words).sentence == f"error: another process fits or evaluates {run}; wait for it"
+        assert call("compare", run, trained).code == 0
+        assert Predictor.load(run).predict_features([{"audio": np.zeros((2, loaded.schema.modality("audio").width))}])
+    assert _content(run) == before
+
+
+def test_an_evaluation_and_its_report_are_one_piece_of_work(
+    trained: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    said: list[str] = []
+
+    def other_process(folder: Path, **rest: Any) -> Path:
+        with pytest.raises(RunError, match="another process") as refused, locked(run / ".lock", busy="another process"):
+            pass
+        said.append(str(refused.value))
+        return folder
+
+    monkeypatch.setattr("polymodal.report.write_report", other_process)
+    assert call("evaluate", run).code == 0
+    assert said == ["another process"]
+
+
+def test_another_thread_is_another_writer(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def other() -> None:
+        with pytest.raises(RunError) as refused, one_writer(tmp_path):
+            pass
+        said.append(str(refused.value))
+
+    with one_writer(tmp_path), one_writer(tmp_path):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert said == [f"another process fits or evaluates {tmp_path}; wait for it"]
+
+
+def test_two_conversions_do_not_make_one_store(tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = tmp_path / "store"
+    left = tmp_path / ".store.partial-1"
+    (left / "train").mkdir(parents=True)
+    seen: list[str] = []
+    load = load_corpus
+
+    def beside(source: str) -> Any:
+        monkeypatch.setattr("polymodal.data.sources.load_corpus", load)
+        seen.append(call("data", "convert", XOR, store).sentence)
+        return load(source)
+
+    monkeypatch.setattr("polymodal.data.sources.load_corpus", beside)
+    assert call("data", "convert", XOR, store).code == 0
+    assert seen == [f"error: another process makes {store}; wait for it, or choose another folder"]
+    assert [p.name for p in tmp_path.iterdir()] == ["store"]
+    for taken in (store, "."):
+        assert "exists already" in call("data", "convert", "nowhere.pkl", taken).sentence
 
 
 def test_a_cluster_that_is_nowhere_is_told_at_once() -> None:

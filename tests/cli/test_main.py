@@ -75,9 +75,27 @@ def test_mistakes_of_a_user_are_sentences_and_defects_are_not(call: Call, monkey
     assert (call("fit").code, call("fit").sentence) == (1, "error: the file is odd; mend it")
     monkeypatch.setattr(module, "_run", _raising(OSError(28, "No space left on device", "disk")))
     assert call("fit").sentence == "error: No space left on device: disk"
-    monkeypatch.setattr(module, "_run", _raising(ZeroDivisionError()))
-    with pytest.raises(ZeroDivisionError):
-        call("fit")
+    for defect in (ZeroDivisionError(), RuntimeError("shapes do not fit")):
+        monkeypatch.setattr(module, "_run", _raising(defect))
+        with pytest.raises(type(defect)):
+            call("fit")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes. Error code 12"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:92] data. DefaultCPUAllocator: not enough memory: you tried to"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+)
+def test_a_lack_of_memory_is_one_sentence_whoever_says_it(
+    call: Call, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(module, "_run", _raising(error))
+    for command in ("reply", "predict", "fit"):
+        assert call(command).sentence.startswith("error: there is not enough memory for this; end other programs")
 
 
 def test_an_interrupt_says_how_to_go_on(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

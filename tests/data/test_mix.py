@@ -12,7 +12,7 @@ from polymodal.data.corpus import Corpus, build_split
 from polymodal.data.loader import Loader
 from polymodal.data.mix import members_of, mix
 from polymodal.data.sources import load_corpus
-from polymodal.data.store import read_store, write_store
+from polymodal.data.store import read_store, verify, write_store
 
 SCORE = Target("score", "regression", (-1.0, 1.0))
 AUDIO, TEXT = Modality("audio", "sequence", 2), Modality("text", "text")
@@ -137,6 +137,20 @@ def test_what_does_not_fit_together_is_one_sentence(make: object, named: str) ->
 def test_options_of_a_source_without_parentheses_are_explained() -> None:
     with pytest.raises(OptionError, match=r"no option 'n'; .* stands in parentheses: mix:a=\(SOURCE\?n=\.\.\.\)"):
         load_corpus("mix:a=synthetic:talk?n=60,b=(synthetic:talk?n=60)")
+
+
+@pytest.mark.parametrize("source", ["mix:a={a},b={b}", "mix:a=({a}?limit=4),b=({b}?targets=score)"])
+def test_a_store_that_has_changed_is_found_in_a_mix_as_well(tmp_path: Path, source: str) -> None:
+    a, b = (write_store(corpus(name, AUDIO), tmp_path / name) for name in "ab")
+    said = source.format(a=a, b=b)
+    assert verify(load_corpus(said)).stored_in == (a, b)
+    table = next((b / "valid").glob("*.arrow"))
+    content = bytearray(table.read_bytes())
+    content[len(content) // 2] ^= 1
+    table.write_bytes(content)
+    for damaged in (said, f"mix:x=({said}),c={a}?limit=2"):
+        with pytest.raises(DataError, match=f"split 'valid' of the store {b} is not what was written"):
+            verify(load_corpus(damaged))
 
 
 def test_balanced_batches_have_as_many_of_each_domain_and_use_every_sample() -> None:

@@ -92,11 +92,29 @@ def test_what_cannot_be_measured_is_one_sentence(
         (["a.mp4", "--gap", "0"], "--gap must be from 0.25"),
         (["a.mp4", "--window", "3", "--utterances", "clip"], "--window belongs to windows"),
         (["a.mp4", "--utterances", "transcript"], "needs --transcript FILE"),
+        (["a.mp4", "--synchrony", "loudness"], "--synchrony takes two different streams"),
+        (["a.mp4", "--plot", "x.docx"], "--plot x.docx must end in .png, .svg, .pdf"),
+        (["a.mp4", "--html", "."], "--html . is a folder"),
+        (["a.mp4", "--out", "taken.csv"], "--out taken.csv is a folder; name a file in it"),
+        (["a.mp4", "--out", "taken"], "--out taken is a file; name a folder, or end it in .csv, .json, .parquet"),
+        (["a.mp4", "--plot", "taken/x.png"], "taken is a file; name another folder"),
+        (["a.mp4", "--out", "closed/new/x.csv"], "closed takes no files of yours; name another folder"),
     ],
 )
-def test_what_does_not_go_together_is_one_sentence(
-    words: list[str], named: str, capsys: pytest.CaptureFixture[str]
+def test_what_does_not_go_together_is_one_sentence_before_anything_is_loaded(
+    words: list[str],
+    named: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    allowed = os.access
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed" and allowed(path, mode))
+    monkeypatch.setattr("polymodal.measure.signals.Reader.__init__", lambda *_, **__: pytest.fail("was loaded"))
+    Path("taken").write_text("")
+    for name in ("taken.csv", "closed"):
+        Path(name).mkdir()
     assert main(["measure", *words]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: ")
@@ -124,6 +142,28 @@ def test_several_clips_are_one_table_and_a_bad_one_does_not_stop_the_rest(
     assert main(["measure", paths[0], "--out", str(tmp_path / "folder")]) == 0
     assert sorted(p.name for p in (tmp_path / "folder").iterdir()) == ["a.csv", "a.json"]
     assert json.loads((tmp_path / "folder/a.json").read_text())["clip"] == "a.wav"
+
+
+def test_a_clip_that_needs_too_much_memory_is_one_sentence_and_the_rest_goes_on(
+    clips: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits, read = [], Reader.read
+
+    def hungry(self: Reader, clip: Any, **rest: Any) -> Any:
+        if Path(clip).name == "a.wav":
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return read(self, clip, **rest)
+
+    monkeypatch.setattr("polymodal.media.assets.find_face_model", _nothing)
+    monkeypatch.setattr("polymodal.cli.measure.limit_memory", limits.append)
+    monkeypatch.setattr(Reader, "read", hungry)
+    paths = [str(clips.write_clip(tmp_path / f"{n}.wav", samples=swelling(seconds=2.0), rate=RATE)) for n in "ab"]
+    assert main(["measure", *paths, "--csv", "--memory", "700"]) == 1
+    told = capsys.readouterr()
+    assert f"error: {paths[0]} needs more than the 700 MiB of memory that reading it may take" in told.err
+    assert told.err.count("\n") == 1
+    assert "b.wav" in told.out
+    assert limits == [700]
 
 
 @pytest.fixture(scope="module")

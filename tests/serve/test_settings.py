@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,3 +38,18 @@ def test_a_loopback_address_needs_no_token(host: str) -> None:
 
 def test_another_address_is_open_with_a_token() -> None:
     assert not Settings("run", host="0.0.0.0", token="secret").loopback
+
+
+NO_LIMITS = ("name", "host", "token", "replies")
+"""Settings that say who and what, not how much."""
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Settings) if f.name not in NO_LIMITS])
+def test_every_limit_is_stated_with_its_number_and_told_in_the_guide(name: str) -> None:
+    usual = Settings("fake")
+    other = replace(usual, **{name: 2 * getattr(usual, name)})
+    changed = {n for n, value in other.stated.items() if value != usual.stated[n]}
+    assert len(changed) == 1
+    guide = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
+    row = next(line for line in guide.splitlines() if line.startswith(f"| `--{name.replace('_', '-')}` |"))
+    assert f"`{changed.pop()}`" in row

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -203,11 +202,3 @@ class Ground:
 
 def quiet(line: str) -> None:
     """Say nothing: a search has lines of its own."""
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Return what ``file`` holds; RunError where it is damaged."""
-    try:
-        return dict(json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise RunError(f"{file} cannot be read ({error}); choose another --out") from None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 from polymodal.best.candidates import Candidate
-from polymodal.best.ground import read_json
 from polymodal.core import RunError
+from polymodal.core.records import read_record
 from polymodal.train.checkpoint import write_json
 
 FOLDER = "candidates"
@@ -43,11 +43,43 @@ class Record:
     why: str = ""
 
     @classmethod
-    def read(cls, stored: dict[str, Any]) -> Record:
-        """Inverse of ``asdict`` by way of JSON."""
+    def read(cls, stored: TriedRecord) -> Record:
+        """Inverse of ``asdict`` by way of JSON; what is not told is as for a record that does not know it either."""
         about = stored["candidate"]
         candidate = Candidate(about["method"], about["options"], tuple(about["modalities"]))
-        return cls(**{**stored, "candidate": candidate})
+        told = {f.name: stored[f.name] for f in fields(cls) if f.name in stored}  # type: ignore[literal-required]
+        return cls(**{**told, "candidate": candidate})
+
+
+class CandidateRecord(TypedDict):
+    """A ``Candidate`` in a JSON file."""
+
+    method: str
+    options: dict[str, Any]
+    modalities: list[str]
+
+
+class TriedRecord(TypedDict):
+    """A ``Record`` in a JSON file."""
+
+    candidate: CandidateRecord
+    state: State
+    seconds: float
+    asking: NotRequired[float]
+    loss: NotRequired[float | None]
+    together: NotRequired[float | None]
+    why: NotRequired[str]
+
+
+class SearchRecord(TypedDict):
+    """``search.json``."""
+
+    asked: dict[str, Any]
+    spent: float
+    encode: dict[str, str] | None
+    done: list[TriedRecord]
+    complete: NotRequired[int]
+    first: NotRequired[dict[str, float]]
 
 
 @dataclass
@@ -90,12 +122,13 @@ class Records:
             if folder.is_dir() and any(p.name != FOLDER for p in folder.iterdir()):
                 raise RunError(f"{folder} is not empty and holds no search for the best; choose another --out")
             return cls(folder, asked)
-        stored = read_json(file)
+        stored = read_record(file, SearchRecord, "choose another --out")
         for name, wanted in asked.items():
             if (was := stored["asked"].get(name)) != wanted:
                 raise RunError(f"{folder} was begun with {name} {was}, not {wanted}; choose another --out")
         done = [Record.read(record) for record in stored["done"] if record["state"] != "slow"]
-        return cls(folder, asked, stored["spent"], stored["encode"], done, stored["complete"], stored["first"])
+        complete, first = stored.get("complete", 0), stored.get("first", {})
+        return cls(folder, asked, stored["spent"], stored["encode"], done, complete, first)
 
     def save(self, spent: float) -> None:
         """Write the file; RunError where it cannot be written."""

@@ -20,6 +20,7 @@ from polymodal.best.setting import Setting, settle
 from polymodal.best.student import FOLDER as STUDENT
 from polymodal.best.student import check_teachable, pupil, teach
 from polymodal.core import OptionError, PolymodalError
+from polymodal.core.locks import one_writer
 from polymodal.core.options import FoldScheme
 from polymodal.data.corpus import Corpus
 from polymodal.data.progress import console
@@ -84,7 +85,7 @@ def fit_best(
     Raises:
         OptionError: an unknown option or device, minutes that do not even suffice for the floor.
         DataError: the corpus cannot be read or used: no labels, no such target, too few groups for folds.
-        RunError: ``out`` holds something else, or cannot be written.
+        RunError: ``out`` holds something else, or cannot be written, or another process writes into it.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise OptionError("fit best works in one process; leave torchrun out")
@@ -94,7 +95,8 @@ def fit_best(
     setting = settle(data, target=target, encode=encode, folds=folds, seed=seed, device=device, out=out, budget=budget)
     if distill:
         check_teachable(setting.corpus)
-    return Search(setting, budget, distill=distill).run()
+    with one_writer(setting.records.folder, ", or choose another --out"):
+        return Search(setting, budget, distill=distill).run()
 
 
 class Search:

@@ -18,6 +18,7 @@ from polymodal.cascade.routing import Answers, Array, Rule
 from polymodal.cascade.speaker import Speaker, Sureness, prepared, target_of
 from polymodal.core import DataError, RunError, Target
 from polymodal.core.estimate import plain
+from polymodal.core.locks import one_writer
 from polymodal.data.corpus import Corpus, Split
 from polymodal.data.sources import load_corpus
 from polymodal.report.metrics import label
@@ -59,12 +60,19 @@ def evaluate_cascade(folder: str | Path, data: str | Corpus | None = None) -> di
         and what is mended by asking the large one), ``stages`` and ``calls``; ``usage`` and ``notes``.
 
     Raises:
-        RunError, DataError: as ``fit_cascade``; a run or corpus that has changed since, a corpus without test split.
+        RunError, DataError: as ``fit_cascade``; a run or corpus that has changed since, a corpus without test split;
+            another process writes into the cascade.
     """
     home = Path(folder)
     opened = open_cascade(home, data)
     if not opened.raw.test_splits:
         raise DataError(f"{opened.raw.source} has no test split, only {', '.join(opened.raw.splits)}; name one test")
+    with one_writer(home):
+        return _evaluated(home, opened)
+
+
+def _evaluated(home: Path, opened: Opened) -> dict[str, Any]:
+    """Return what ``evaluate_cascade`` returns and writes; nobody else writes into the cascade meanwhile."""
     place = home / ("evaluation" if opened.own else f"evaluation-{opened.raw.name}-{opened.raw.hash[:8]}")
     try:
         place.mkdir(exist_ok=True)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from polymodal.cli.lists import Pairs
 from polymodal.cli.text import print_json
+from polymodal.core.errors import RunError
 from polymodal.core.options import FoldScheme, Natural, Positive, pairs
 
 EXAMPLES = {
@@ -63,7 +64,11 @@ def best(
         out=out,
         distill=distill,
     )
-    found = read_best(run.path) or {}
+    found = read_best(run.path)
+    if found is None:
+        raise RunError(
+            f"{run.path} has no best.json, which says what was tried; give it more --minutes, or another --out"
+        )
     if json:
         print_json({"path": str(run.path), **found})
         return 0

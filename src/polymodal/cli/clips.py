@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from polymodal.core.errors import OptionError
+from polymodal.core.errors import OptionError, listed
 
 T = TypeVar("T")
 
@@ -32,15 +33,34 @@ def place_of(file: str, name: str) -> Path:
     return path.with_name(f"{path.stem}-{name}{path.suffix}") if name else path
 
 
-def check_outputs(plot: str | None, html: str | None, out: str | None) -> None:
-    """Raise OptionError for files that cannot be written, before the first clip is read."""
+def check_outputs(plot: str | None, html: str | None, out: str | None, *, tables: Sequence[str] = ()) -> None:
+    """Raise OptionError for files that cannot be written, before the first clip is read.
+
+    Args:
+        tables: endings with which ``out`` is a file; with any other it is a folder.
+    """
     if plot and Path(plot).suffix.lower() not in PLOTS:
         raise OptionError(f"--plot {plot} must end in {', '.join(PLOTS)}")
-    for option, file in (("--plot", plot), ("--html", html)):
+    table = out if out and Path(out).suffix.lower() in tables else None
+    for option, file in (("--plot", plot), ("--html", html), ("--out", table)):
         if file and (not Path(file).name or Path(file).is_dir()):
             raise OptionError(f"{option} {file} is a folder; name a file in it")
-    if out and Path(out).exists() and not Path(out).is_dir():
-        raise OptionError(f"--out {out} is a file; name a folder")
+        if file:
+            _check_folder(option, file, Path(file).parent)
+    if out and not table:
+        if Path(out).exists() and not Path(out).is_dir():
+            ending = f", or end it in {listed(tables)}" if tables else ""
+            raise OptionError(f"--out {out} is a file; name a folder{ending}")
+        _check_folder("--out", out, Path(out))
+
+
+def _check_folder(option: str, named: str, folder: Path) -> None:
+    """Raise OptionError where ``folder``, which is made if it is not there, cannot take a file."""
+    above = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not above.is_dir():
+        raise OptionError(f"{option} {named} cannot be written: {above} is a file; name another folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise OptionError(f"{option} {named} cannot be written: {above} takes no files of yours; name another folder")
 
 
 def with_progress(clip: str, work: Callable[[Callable[[float], None] | None], T]) -> T:

@@ -64,10 +64,11 @@ def convert(source: str, destination: str, *, encode: Pairs = []) -> int:  # noq
     from polymodal.data.encode import encode_corpus
     from polymodal.data.progress import console
     from polymodal.data.sources import load_corpus
-    from polymodal.data.store import write_store
+    from polymodal.data.store import reserved, write_store
 
-    corpus = encode_corpus(load_corpus(source), pairs("--encode", encode))
-    folder = write_store(corpus, destination)
+    with reserved(destination):
+        corpus = encode_corpus(load_corpus(source), pairs("--encode", encode))
+        folder = write_store(corpus, destination)
     sizes = ", ".join(f"{name} {len(split)}" for name, split in corpus.splits.items())
     console.print(f"{folder}: {sizes}; next: polymodal fit mmcl --data {folder}", soft_wrap=True)
     return 0

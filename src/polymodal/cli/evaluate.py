@@ -9,6 +9,7 @@ from polymodal.cli import cascade
 from polymodal.cli.lists import Stresses
 from polymodal.cli.text import print_json
 from polymodal.core.errors import OptionError
+from polymodal.core.locks import one_writer
 from polymodal.core.options import Positive
 
 EXAMPLES = {
@@ -56,8 +57,9 @@ def evaluate(
 
     opened = Run.load(run)
     corpus = opened.corpus(data)
-    scores = score(opened, corpus if data else None, stress=stress, protocol=protocol, abstain_at=abstain_at)
-    report = write_report(opened.path, evaluation=evaluation_name(opened, corpus))
+    with one_writer(opened.path):  # the report, too, is of these scores
+        scores = score(opened, corpus if data else None, stress=stress, protocol=protocol, abstain_at=abstain_at)
+        report = write_report(opened.path, evaluation=evaluation_name(opened, corpus))
     if json:
         print_json(scores)
     else:

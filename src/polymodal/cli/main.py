@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from polymodal.core.errors import PolymodalError, nearest
+from polymodal.core.limits import out_of_memory
 from polymodal.core.text import printable
 
 COMMANDS = {
@@ -42,6 +43,11 @@ COMMANDS = {
 PARENTS = ("data", "ready")
 """First words of commands of two words."""
 
+NO_MEMORY = (
+    "there is not enough memory for this; end other programs, raise --memory where the command has it, or give it less "
+    "at a time: shorter clips, smaller batches (--set batch_size=8)"
+)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 done, 1 a problem with the input, 2 a wrong command line."""
@@ -71,8 +77,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.stderr.close()
         return 0
-    except OSError as error:
-        print(f"error: {error.strerror or error}: {printable(str(error.filename or ''))}".rstrip(": "), file=sys.stderr)
+    except (OSError, MemoryError, RuntimeError) as error:
+        if out_of_memory(error):
+            print(f"error: {NO_MEMORY}", file=sys.stderr)
+        elif isinstance(error, OSError):
+            place = printable(str(error.filename or ""))
+            print(f"error: {error.strerror or error}: {place}".rstrip(": "), file=sys.stderr)
+        else:
+            raise
         return 1
     except KeyboardInterrupt as stopped:
         print("stopped; the same command goes on where it was (a fit with --resume)", file=sys.stderr)

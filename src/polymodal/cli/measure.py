@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from polymodal.cli.clips import names_of, place_of, with_progress
+from polymodal.cli.clips import check_outputs, names_of, place_of, with_progress
 from polymodal.cli.lists import Names
 from polymodal.cli.text import print_json
 from polymodal.core.errors import DataError, OptionError
-from polymodal.core.options import Count
+from polymodal.core.limits import limit_memory, reading
+from polymodal.core.options import Count, Natural
 
 if TYPE_CHECKING:
     from polymodal.measure.clip import Measurer
@@ -53,6 +54,7 @@ def measure(
     language: str | None = None,
     asr_device: Literal["cpu", "cuda", "auto"] = "cpu",
     threads: Count = 2,
+    memory: Natural = 4096,
 ) -> int:
     """Measure voice, pauses, face, head and synchrony in clips; no labels and no training.
 
@@ -77,33 +79,40 @@ def measure(
         language: what is spoken (en, de, ...); has words recognised as well
         asr_device: where speech is recognised
         threads: with 2 or more, faces are looked for beside decoding
+        memory: MiB that reading clips may take beyond what the extractors hold; 0 for any
     """
-    from polymodal.measure.clip import Measurer
+    from polymodal.measure.clip import Measurer, check_asked, rows_by
     from polymodal.measure.pairs import check_streams
     from polymodal.measure.result import to_csv
     from polymodal.measure.signals import Reader
     from polymodal.media.extraction import Recogniser
 
     _check(clips, transcript=transcript, partner=partner, json=json, csv=csv)
+    check_outputs(plot, html, out, tables=TABLES)
     if window is not None and utterances not in (None, "windows"):
         raise OptionError(f"--window belongs to windows; leave it out or --utterances {utterances}")
-    check_streams(synchrony)
+    by, window = utterances if window is None else "windows", 5.0 if window is None else window
+    check_asked(window=window, gap=gap, chosen=measures)
+    check_streams(synchrony, alone=partner is None)
+    rows_by(by, transcript)
     asked = asr_model is not None or language is not None
     measurer = Measurer(
         Reader(
             assets=assets, threads=threads, recogniser=Recogniser(asr_model, language, asr_device) if asked else None
         ),
-        by=utterances if window is None else "windows",
-        window=5.0 if window is None else window,
+        by=by,
+        window=window,
         gap=gap,
         chosen=measures,
         synchrony=synchrony,
     )
+    limit_memory(memory)  # of what reading takes: the extractors are loaded
     done: list[Measured] = []
     failed: list[dict[str, str]] = []
     for clip, name in zip(clips, names_of(clips), strict=True):
         try:
-            found = with_progress(clip, partial(_one, measurer, clip, transcript, partner))
+            with reading(clip, memory):
+                found = with_progress(clip, partial(_one, measurer, clip, transcript, partner))
             _draw(found, clip, name if len(clips) > 1 else "", plot=plot, html=html)
             if out and not _is_table(out):
                 _write_both(found, Path(out), name)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from polymodal.cli.clips import check_outputs, names_of, place_of, with_progress
 from polymodal.cli.text import print_json
 from polymodal.core.errors import DataError, OptionError
-from polymodal.core.limits import limit_memory, out_of_memory, too_much_memory
+from polymodal.core.limits import limit_memory, reading
 from polymodal.core.options import Count, Natural, Positive
 from polymodal.core.text import printable
 
@@ -156,14 +156,10 @@ def _check(
 
 
 def _one(predictor: Predictor, clip: str, transcript: str | None, utterances: str | None, memory: int) -> Timeline:
-    try:
+    with reading(clip, memory):
         return with_progress(
             clip, lambda told: predictor.predict(clip, transcript=transcript, utterances=utterances, progress=told)
         )
-    except (MemoryError, RuntimeError) as error:
-        if out_of_memory(error):
-            raise too_much_memory(printable(clip), memory) from None
-        raise
 
 
 def _print(timeline: Timeline) -> None:

@@ -13,6 +13,7 @@ EXAMPLES = {
     "ready build": """\
   polymodal ready build voice-emotion --data corpora/emodb/wav
   polymodal ready build text-sentiment --data 'mosi.pkl?text=raw&modalities=text'
+  polymodal ready build dialogue-emotion --data corpora/MELD
   polymodal predict text-sentiment clip.mp4""",
 }
 

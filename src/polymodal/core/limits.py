@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from polymodal.core.options import Count, settle
 
 MIB = 2**20
 
-_SAID = ("allocate memory", "bad_alloc", "bad allocation", "out of memory", "cannot allocate")
+_SAID = ("allocate memory", "bad_alloc", "bad allocation", "out of memory", "not enough memory", "cannot allocate")
 """What libraries say where Python would raise MemoryError."""
 
 
@@ -93,6 +94,22 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError | OSError) and any(word in str(error).lower() for word in _SAID)
     )
+
+
+@contextmanager
+def reading(name: str, mib: int) -> Iterator[None]:
+    """Raise ``too_much_memory`` where the block, which reads ``name``, is given no more memory.
+
+    Args:
+        name: of the clip, for the message.
+        mib: as for ``limit_memory``.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if out_of_memory(error):
+            raise too_much_memory(name, mib) from None
+        raise
 
 
 def too_much_memory(name: str, mib: int) -> TooMuchError:

@@ -219,7 +219,7 @@ class Corpus:
         extraction: how its features were made from clips (see ``media.folder.extract``), so that a run trained on it
             can be applied to a clip; None where that is not known.
         stored_hash, stored_normalizer: written by the store, so that a memory-mapped corpus need not be read for them.
-        stored_in: folder of the store, for its checksums (see ``data.store.verify``).
+        stored_in: folders of the stores that it is from, for their checksums (see ``data.store.verify``).
     """
 
     name: str
@@ -231,7 +231,7 @@ class Corpus:
     extraction: dict[str, Any] | None = field(default=None, repr=False, compare=False)
     stored_hash: str | None = None
     stored_normalizer: Normalizer | None = field(default=None, repr=False, compare=False)
-    stored_in: Path | None = field(default=None, repr=False, compare=False)
+    stored_in: tuple[Path, ...] = field(default=(), repr=False, compare=False)
 
     def __getitem__(self, split: str) -> Split:
         try:

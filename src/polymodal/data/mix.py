@@ -105,6 +105,7 @@ def mix(
         schema=schema,
         splits={split: Split.joined(pieces) for split, pieces in parts.items() if pieces},
         notes=tuple(f"{name}: {note}" for name, corpus in members.items() for note in corpus.notes),
+        stored_in=tuple(dict.fromkeys(folder for corpus in members.values() for folder in corpus.stored_in)),
     )
 
 

@@ -11,12 +11,16 @@ import math
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from polymodal.core import DataError, Modality, Schema, Target
+from polymodal.core.locks import locked
 from polymodal.core.records import SchemaRecord, digest_of, read_record, sealed
 from polymodal.core.tasks import refuse_foreign
 from polymodal.data.corpus import Column, Corpus, Split
@@ -45,8 +49,7 @@ def write_store(corpus: Corpus, destination: str | Path) -> Path:
     import datasets
 
     folder = Path(destination)
-    if folder.exists():
-        raise DataError(f"{folder} exists already; choose another folder or remove it first")
+    refuse_taken(folder)
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     datasets.disable_progress_bars()
     for name in corpus.splits:
@@ -81,23 +84,55 @@ def write_store(corpus: Corpus, destination: str | Path) -> Path:
     return folder
 
 
-def verify(corpus: Corpus) -> Corpus:
-    """Return ``corpus`` if the store it was opened from is as it was written; one without checksums is believed.
+@contextmanager
+def reserved(destination: str | Path) -> Iterator[None]:
+    """Be the one process that makes the store ``destination`` while the block runs.
 
-    Reads every file of the store once.
+    The lock lies beside the store, which is not there yet, and is gone afterwards. Who came by it in that moment finds
+    the store, or writes one of its own: half a store never gets the name.
+
+    Raises:
+        DataError: the folder exists, or the place cannot be written.
+        RunError: another process makes it.
+    """
+    folder = Path(destination)
+    refuse_taken(folder)
+    lock = folder.with_name(f".{folder.name}.lock")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot write {folder}: {error.strerror or error}; choose another folder") from None
+    with locked(lock, busy=f"another process makes {folder}; wait for it, or choose another folder"):
+        try:
+            refuse_taken(folder)
+            for left in folder.parent.glob(f".{escape(folder.name)}.partial-*"):  # by a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def refuse_taken(folder: Path) -> None:
+    """Raise DataError where ``folder`` exists."""
+    if folder.exists():
+        raise DataError(f"{folder} exists already; choose another folder or remove it first")
+
+
+def verify(corpus: Corpus) -> Corpus:
+    """Return ``corpus`` if the stores it was opened from are as they were written; one without checksums is believed.
+
+    Reads every file of a store once.
 
     Raises:
         DataError: a split whose files have changed.
     """
-    if corpus.stored_in is None:
-        return corpus
-    folder = corpus.stored_in
-    for name, wanted in (_state(folder).get("checksums") or {}).items():
-        if _checksum(folder / name) != wanted:
-            raise DataError(
-                f"split {name!r} of the store {folder} is not what was written: its checksum differs; convert or "
-                "extract the corpus again"
-            )
+    for folder in corpus.stored_in:
+        for name, wanted in (described(folder).get("checksums") or {}).items():
+            if _checksum(folder / name) != wanted:
+                raise DataError(
+                    f"split {name!r} of the store {folder} is not what was written: its checksum differs; convert or "
+                    "extract the corpus again"
+                )
     return corpus
 
 
@@ -116,6 +151,7 @@ class _StateRecord(TypedDict):
     """``polymodal.json``."""
 
     name: str
+    source: NotRequired[str]
     schema: SchemaRecord
     hash: str
     normalizer: dict[str, StatisticsRecord] | None
@@ -124,7 +160,8 @@ class _StateRecord(TypedDict):
     checksums: NotRequired[dict[str, str]]
 
 
-def _state(folder: Path) -> dict[str, Any]:
+def described(folder: Path) -> dict[str, Any]:
+    """Return what ``polymodal.json`` says of the store in ``folder``; DataError where it cannot be read."""
     return dict(read_record(folder / MARK, _StateRecord, "convert the corpus again", DataError))
 
 
@@ -178,7 +215,7 @@ def read_store(path: str | Path) -> Corpus:
         raise DataError(
             f"{folder} is not a polymodal store (no {MARK}); make one with: polymodal data convert SRC {folder}"
         )
-    about = _state(folder)
+    about = described(folder)
     try:
         tables = datasets.load_from_disk(str(folder))
         if set(tables) != set(about.get("checksums", tables)):
@@ -199,7 +236,7 @@ def read_store(path: str | Path) -> Corpus:
             extraction=about.get("extraction"),
             stored_hash=about["hash"],
             stored_normalizer=normalizer,
-            stored_in=folder,
+            stored_in=(folder,),
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         reason = " ".join(str(error).split())

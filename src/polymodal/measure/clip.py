@@ -22,6 +22,22 @@ GAP = 2.0
 """Seconds of silence that end a turn, where nobody says how many."""
 
 
+def check_asked(*, window: float, gap: float, chosen: Sequence[str]) -> None:
+    """Raise OptionError for what no ``Measurer`` takes, before anything is loaded for one."""
+    for name, value, low, high in (("window", window, 0.5, 3600.0), ("gap", gap, 0.25, 600.0)):
+        if not low <= value <= high:
+            raise OptionError(f"--{name} must be from {low:g} to {high:g} seconds, got {value:g}")
+    columns((), chosen)
+
+
+def rows_by(asked: str | None, transcript: str | Path | None) -> str:
+    """Return what a row is, where ``asked`` for or not; OptionError for rows of a transcript without one."""
+    by = asked or ("speech" if transcript is None else "transcript")
+    if by == "transcript" and transcript is None:
+        raise OptionError("--utterances transcript needs --transcript FILE; or choose speech, windows or clip")
+    return by
+
+
 class Measurer:
     """Measures clips, one at a time.
 
@@ -48,10 +64,7 @@ class Measurer:
         chosen: Sequence[str] = (),
         synchrony: Sequence[str] = (),
     ) -> None:
-        for name, value, low, high in (("window", window, 0.5, 3600.0), ("gap", gap, 0.25, 600.0)):
-            if not low <= value <= high:
-                raise OptionError(f"--{name} must be from {low:g} to {high:g} seconds, got {value:g}")
-        columns((), chosen)
+        check_asked(window=window, gap=gap, chosen=chosen)
         self._reader, self._by, self._window, self._gap = reader, by, window, gap
         self._chosen, self._synchrony = tuple(chosen), tuple(synchrony)
 
@@ -74,9 +87,7 @@ class Measurer:
             DataError: a file cannot be read, or a clip has neither sound nor a face.
             OptionError: rows of a transcript without one; streams that do not exist.
         """
-        by = self._by or ("speech" if transcript is None else "transcript")
-        if by == "transcript" and transcript is None:
-            raise OptionError("--utterances transcript needs --transcript FILE; or choose speech, windows or clip")
+        by = rows_by(self._by, transcript)
         told = None if transcript is None else read_transcript(transcript)
         signals = self._reader.read(clip, gap=self._gap, progress=progress)
         other = None if partner is None else self._reader.read(partner, gap=self._gap, progress=progress)

@@ -40,11 +40,13 @@ class Pair:
         return together(self.first, self.second, spans, chance=chance)
 
 
-def check_streams(names: Sequence[str]) -> None:
-    """Raise OptionError unless ``names`` are streams."""
+def check_streams(names: Sequence[str], *, alone: bool) -> None:
+    """Raise OptionError unless ``names`` are streams, two of them where they are of one person ``alone``."""
     for name in names:
         if name not in STREAMS:
             raise OptionError(f"there is no stream {name!r}{nearest(name, STREAMS)}; one of {', '.join(STREAMS)}")
+    if names and alone and (len(names) != 2 or names[0] == names[1]):
+        raise OptionError(f"--synchrony takes two different streams, got {', '.join(names)}; or name a --partner")
 
 
 def find_pairs(signals: Signals, partner: Signals | None, names: Sequence[str]) -> tuple[Pair, ...]:
@@ -55,20 +57,14 @@ def find_pairs(signals: Signals, partner: Signals | None, names: Sequence[str]) 
     Raises:
         OptionError: there is no such stream, or not two of them.
     """
-    check_streams(names)
+    check_streams(names, alone=partner is None)
     if partner is not None:
         return tuple(
             Pair(f"sync_{n}_partner", f"{n} with the partner's", _bins(signals, n), _bins(partner, n))
             for n in names or SHARED
         )
-    first, second = _two(names or USUAL)
+    first, second = names or USUAL
     return (Pair(f"sync_{first}_{second}", f"{first} with {second}", _bins(signals, first), _bins(signals, second)),)
-
-
-def _two(names: Sequence[str]) -> tuple[str, str]:
-    if len(names) != 2 or names[0] == names[1]:
-        raise OptionError(f"--synchrony takes two different streams, got {', '.join(names)}; or name a --partner")
-    return names[0], names[1]
 
 
 def _bins(signals: Signals, name: str) -> Array:

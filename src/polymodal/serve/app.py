@@ -87,11 +87,7 @@ def _add_routes(app: FastAPI, settings: Settings) -> None:
             "version": __version__,
             "workers": alive,
             "token": settings.token is not None,
-            "limits": {
-                "upload_bytes": settings.max_bytes,
-                "clip_seconds": settings.max_seconds,
-                "answer_seconds": settings.time_limit,
-            },
+            "limits": settings.stated,
         }
         return JSONResponse(about, 200 if status == "ready" else 503)
 

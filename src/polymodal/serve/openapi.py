@@ -124,7 +124,11 @@ HEALTH: dict[str, Any] = {
     "responses": {
         "200": {
             "description": "ready",
-            "content": {"application/json": {"example": {"status": "ready", "run": "mosi", "version": "1.0"}}},
+            "content": {
+                "application/json": {
+                    "example": {"status": "ready", "run": "mosi", "version": "1.0", "limits": {"clip_seconds": 600.0}}
+                }
+            },
         },
         "503": {"description": "draining, or no worker is alive"},
     }

@@ -92,6 +92,29 @@ class Settings:
         return int(self.max_header * 1024)
 
     @property
+    def stated(self) -> dict[str, float]:
+        """All limits as clients see them: names say the unit, 0 means what it does in the arguments."""
+        return {
+            "upload_bytes": self.max_bytes,
+            "clip_seconds": self.max_seconds,
+            "answer_seconds": self.time_limit,
+            "clips_at_once": self.workers,
+            "clips_waiting": self.queue,
+            "worker_memory_bytes": self.memory * MIB,
+            "rows": self.max_rows,
+            "text_characters": self.max_text,
+            "transcript_segments": self.max_segments,
+            "transcript_words": self.max_words,
+            "connections": self.connections,
+            "header_bytes": self.max_header_bytes,
+            "header_seconds": self.header_time,
+            "stall_seconds": self.stall,
+            "upload_seconds": self.upload_time,
+            "upload_bytes_per_second": self.min_rate * 1024,
+            "log_lines_per_minute": self.log_rate,
+        }
+
+    @property
     def limits(self) -> Limits:
         """The most that is taken of rows and transcripts."""
         return Limits(self.max_rows, self.max_text, self.max_segments, self.max_words)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from polymodal.core.conditions import COMPLETE
 from polymodal.core.errors import DataError, OptionError
+from polymodal.core.locks import one_writer
 
 if TYPE_CHECKING:
     from polymodal.data.corpus import Corpus
@@ -71,15 +72,13 @@ def evaluate(
         Predictions are in ``predictions.parquet`` beside it (see ``train.predictions``).
 
     Raises:
-        RunError, DataError: as ``Run.load``, ``Run.corpus``; no test split.
+        RunError, DataError: as ``Run.load``, ``Run.corpus``; no test split; another process writes into the run.
         OptionError: as ``stress.sweep``, ``stress.named``; a protocol beside subsets or stress of one's own; an error
             that the run cannot promise.
     """
-    from polymodal.data.progress import console
-    from polymodal.stress import conditions, named, prior, sweeps
+    from polymodal.stress import named, sweeps
     from polymodal.train.abstain import Abstainer
     from polymodal.train.answers import Answers
-    from polymodal.train.checkpoint import write_json
     from polymodal.train.run import Run
 
     abstainer = None if abstain_at is None else Abstainer(abstain_at)
@@ -90,7 +89,23 @@ def evaluate(
     opened = run if isinstance(run, Run) else Run.load(run)
     if abstainer:
         abstainer.check(opened)
-    answers = Answers(opened, opened.corpus(data))
+    with one_writer(opened.path):
+        return _evaluated(opened, Answers(opened, opened.corpus(data)), asked, stress, subsets, abstainer)
+
+
+def _evaluated(
+    opened: Run,
+    answers: Answers,
+    asked: Protocol | None,
+    stress: Sequence[str],
+    subsets: bool,
+    abstainer: Abstainer | None,
+) -> dict[str, Any]:
+    """Return what ``evaluate`` returns and writes; nobody else writes into the run meanwhile."""
+    from polymodal.data.progress import console
+    from polymodal.stress import conditions, prior
+    from polymodal.train.checkpoint import write_json
+
     corpus = answers.corpus
     if not corpus.test_splits:
         raise DataError(f"{corpus.source} has no test split, only {', '.join(corpus.splits)}; name one test")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal.core.errors import OptionError, nearest
-from polymodal.core.locks import locked
+from polymodal.core.locks import one_writer
 from polymodal.core.options import FoldScheme
 from polymodal.train.members import Member, members_of
 from polymodal.train.opening import open_run, run_folder, untouched_by_mistakes
@@ -108,7 +108,7 @@ def train(
     """Train every seed, of every fold, that has no result yet, then measure how sure they are (``calibrated``).
 
     Raises:
-        OptionError, RunError, TrainingError: as ``fit``; RunError where another process trains in ``folder``.
+        OptionError, RunError, TrainingError: as ``fit``; RunError where another process writes into ``folder``.
     """
     config = plan.config
     fabric = open_fabric(device, plan.recipe.precision)
@@ -116,8 +116,7 @@ def train(
     if first:
         open_run(folder, config, resume)
     fabric.barrier()
-    busy = f"another process trains in {folder}; wait for it, or choose another --out"
-    with locked(folder / ".lock", busy=busy) if first else nullcontext():
+    with one_writer(folder, ", or choose another --out") if first else nullcontext():
         return _train(plan, folder, fabric, checkpoint_seconds, calibrated)
 
 

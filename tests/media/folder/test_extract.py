@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from polymodal.core import DataError, OptionError
+from polymodal.core.locks import locked
 from polymodal.data.sources import load_corpus
 from polymodal.media.extraction import Extraction
 from polymodal.media.folder import extract as module
@@ -316,17 +317,47 @@ def test_what_a_killed_extraction_leaves_is_in_nobodys_way(run: Run, tmp_path: P
     assert {path.suffix for path in (partial / "parts").iterdir()} == {".safetensors"}
 
 
+def test_what_one_killed_while_it_removed_its_parts_leaves_is_removed(run: Run, tmp_path: Path) -> None:
+    write_clips(tmp_path / "clips", plain(3))
+    run()
+    store, partial = tmp_path / "store", tmp_path / "store.partial"
+    before, source = content(store), json.loads((store / "polymodal.json").read_text())["source"]
+
+    def again(source: str = "", *others: str) -> bool:
+        """Return whether what is left, of ``source`` and with ``others``, is still there after another start."""
+        (partial / "parts").mkdir(parents=True, exist_ok=True)
+        if source:
+            (partial / "extract.json").write_text(json.dumps({"source": source}))
+        for other in others:
+            (partial / other).write_bytes(b"whole")
+        with pytest.raises(DataError, match="exists already"):
+            run()
+        assert content(store) == before
+        return partial.exists()
+
+    assert not again()
+    assert not again("", ".lock")
+    assert not again(source)
+    assert not again(source, f"parts/{'0' * 32}.safetensors", "failed.csv")
+    assert again("another source")
+    with locked(partial / ".lock"):
+        assert again(source)
+    (store / "failed.csv").touch()  # parts are there to read those that failed again
+    before = content(store)
+    assert again(source)
+
+
 def test_another_that_has_just_finished_is_found_out(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_clips(tmp_path / "clips", plain(3))
-    opened = module._open_partial
+    opened = module.open_partial
 
     def and_another_is_quicker(*arguments: Any) -> Path:
         found = opened(*arguments)
-        monkeypatch.setattr(module, "_open_partial", opened)
+        monkeypatch.setattr(module, "open_partial", opened)
         run()
         return found
 
-    monkeypatch.setattr(module, "_open_partial", and_another_is_quicker)
+    monkeypatch.setattr(module, "open_partial", and_another_is_quicker)
     with pytest.raises(DataError, match="exists already"):
         run()
     assert not (tmp_path / "store.partial").exists()

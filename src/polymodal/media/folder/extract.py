@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -17,10 +15,11 @@ from polymodal.core.locks import locked
 from polymodal.core.text import cell
 from polymodal.data.corpus import Corpus
 from polymodal.data.progress import progress_bar
-from polymodal.data.store import write_store
+from polymodal.data.store import refuse_taken, write_store
 from polymodal.media.extraction import Extraction
 from polymodal.media.folder.assemble import Made, assemble, collect, write_tables
 from polymodal.media.folder.manifest import Manifest
+from polymodal.media.folder.partial import FAILED, LOCK, clear, open_partial, remove
 from polymodal.media.folder.parts import cannot_write
 from polymodal.media.folder.summary import Summary, summarise
 from polymodal.media.folder.work import Facts, Job, Task, part_key
@@ -28,8 +27,6 @@ from polymodal.media.folder.workers import Cluster, Extractors, Workers
 
 if TYPE_CHECKING:
     from polymodal.media.pipeline import Pipeline
-
-MARK = "extract.json"
 
 
 def extract(
@@ -71,7 +68,7 @@ def extract(
     folder = Path(out)
     _check(manifest, extraction, workers)
     extraction = pinned(extraction)  # for all workers: a branch of a hub may move on meanwhile
-    partial = _open_partial(folder, manifest)
+    partial = open_partial(folder, manifest)
     job = Job(
         extraction,
         None if assets is None else str(Path(assets).absolute()),
@@ -81,15 +78,15 @@ def extract(
     )
     busy = f"another process extracts into {folder}; wait for it, or choose another --out"
     with ExitStack() as held:
-        with suppress(FileNotFoundError):  # another process has finished since: `_check_free` says so
-            held.enter_context(locked(partial / ".lock", busy=busy))
-        _check_free(folder)
+        with suppress(FileNotFoundError):  # another process has finished since: `refuse_taken` says so
+            held.enter_context(locked(partial / LOCK, busy=busy))
+        refuse_taken(folder)
         return _extracted(manifest, folder, partial, job, workers, ray)
 
 
 def _extracted(manifest: Manifest, folder: Path, partial: Path, job: Job, workers: int, ray: str | None) -> Summary:
     """Make what is missing in ``partial``, and the store of it."""
-    _clear(partial)
+    clear(partial)
     for mark in partial.glob("parts/*.tries"):
         mark.unlink(missing_ok=True)
     began = time.perf_counter()
@@ -132,27 +129,6 @@ def _check(manifest: Manifest, extraction: Extraction, workers: int) -> None:
         )
 
 
-def _open_partial(folder: Path, manifest: Manifest) -> Path:
-    """Return the folder for what is not finished, made or found."""
-    _check_free(folder)
-    partial = folder.with_name(f"{folder.name}.partial").absolute()
-    # One that was killed before it made its mark, or while it removed all, has left folders and a lock at most.
-    foreign = (path for path in partial.rglob("*") if not path.is_dir() and path.name != ".lock")
-    if not (partial / MARK).is_file() and any(foreign):
-        raise DataError(f"{partial} exists and is not an unfinished extraction; move it away or choose another folder")
-    try:
-        (partial / "parts").mkdir(parents=True, exist_ok=True)
-        (partial / MARK).write_text(json.dumps({"source": manifest.source}))
-    except OSError as error:
-        raise cannot_write(partial, error) from None
-    return partial
-
-
-def _check_free(folder: Path) -> None:
-    if folder.exists():
-        raise DataError(f"{folder} exists already; choose another folder or remove it first")
-
-
 def _tasks(manifest: Manifest, found: Facts, parts: Path) -> list[Task]:
     return [
         Task(rows, parts / f"{sha256(clip.encode()).hexdigest()[:32]}.safetensors", part_key(rows, found))
@@ -176,7 +152,7 @@ def _run(team: Workers, tasks: Sequence[Task], before: set[str], partial: Path) 
 
 def _write_failures(folder: Path, failures: dict[str, str]) -> None:
     try:
-        with (folder / "failed.csv").open("w", newline="") as file:
+        with (folder / FAILED).open("w", newline="") as file:
             rows = [("clip", "reason"), *failures.items()]
             csv.writer(file).writerows([cell(value) for value in row] for row in rows)
     except OSError as error:
@@ -200,18 +176,9 @@ def _write(
             _write_failures(store, failures)
         store.rename(folder)
         if not failures:
-            shutil.rmtree(partial / "parts")  # before the mark, without which nobody would know whose they are
-            shutil.rmtree(partial)
+            remove(partial)
     except OSError as error:
         raise cannot_write(partial, error) from None
     finally:
-        _clear(partial)
+        clear(partial)
     return corpus
-
-
-def _clear(partial: Path) -> None:
-    """Remove all but whole parts; what a killed process was writing bears its number."""
-    for folder in (partial / "raw", partial / "store", *partial.glob(".store.partial-*")):
-        shutil.rmtree(folder, ignore_errors=True)
-    for half in partial.glob("parts/*.safetensors.*"):
-        half.unlink(missing_ok=True)

@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 
 from polymodal.core import DataError
+from polymodal.data.store import write_store
 from polymodal.predict.hub import export
 from polymodal.predict.ready.place import MARK, USE, built_folder, measured
 from polymodal.predict.ready.recipes import Recipe
+from polymodal.predict.ready.tables import read_tables
+from polymodal.score import evaluate as measured_as
 from polymodal.train.checkpoint import write_json
 from polymodal.train.run import Run
 
@@ -39,7 +42,7 @@ def build(recipe: Recipe, data: str, *, workers: int = 1) -> Path:
     folder = built_folder(recipe.name)
     work = folder.with_name(f"{recipe.name}.work")
     work.mkdir(parents=True, exist_ok=True)
-    source = _extracted(recipe, Path(data), work, workers) if recipe.extract else data
+    source = _source(recipe, data, work, workers)
     shutil.rmtree(work / "run", ignore_errors=True)
     run = fit(data=source, out=work / "run", **recipe.fit)
     scores = evaluate(run)
@@ -54,6 +57,17 @@ def build(recipe: Recipe, data: str, *, workers: int = 1) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     whole.rename(folder)
     return folder
+
+
+def _source(recipe: Recipe, data: str, work: Path, workers: int) -> str:
+    """Return the source to train on: a store of clips or of tables, or ``data`` itself."""
+    if recipe.extract:
+        return _extracted(recipe, Path(data), work, workers)
+    if not recipe.tables:
+        return data
+    corpus = read_tables(recipe, Path(data))
+    shutil.rmtree(work / "store", ignore_errors=True)
+    return str(write_store(corpus, work / "store"))
 
 
 def _extracted(recipe: Recipe, data: Path, work: Path, workers: int) -> str:
@@ -90,21 +104,18 @@ def _write_table(recipe: Recipe, data: Path, table: Path) -> None:
 
 
 def _figures(recipe: Recipe, run: Run, scores: dict[str, Any]) -> dict[str, Any]:
-    """Return what is told of a run: its metric, by group, by kind of group, and what guessing blindly gives."""
-    (row,) = (
-        r
-        for r in scores["rows"]
-        if (r["target"], r["metric"], r["condition"]) == (recipe.target, recipe.metric, "complete")
-    )
+    """Return what is told of a run: its metrics, by group, by kind of group, and what guessing blindly gives."""
+    rows = {r["metric"]: r for r in scores["rows"] if (r["target"], r["condition"]) == (recipe.target, "complete")}
+    row = rows[recipe.metric]
     truth, said, groups = _predictions(run, recipe.target)
-    classes = run.schema.target(recipe.target).classes
-    if classes:
+    target = run.schema.target(recipe.target)
+    if target.classes:
         good = (truth == said).astype(float)
-        share = np.bincount(truth.astype(int)).max() / len(truth)
-        blind = f"always naming the commonest of its {len(classes)} classes gives {share:.3f}"
+        constant, words = np.bincount(truth.astype(int)).argmax(), f"the commonest of its {len(target.classes)} classes"
     else:
         good = np.abs(truth - said)
-        blind = f"always naming the middle gives {np.abs(truth - np.median(truth)).mean():.3f}"
+        constant, words = np.median(truth), "the middle"
+    blind = {name: value for name, (value, _) in measured_as(target, truth, np.full_like(truth, constant)).items()}
     by: dict[str, list[float]] = defaultdict(list)
     for group, value in zip(groups.tolist(), good.tolist(), strict=True):
         by[group].append(value)
@@ -123,7 +134,11 @@ def _figures(recipe: Recipe, run: Run, scores: dict[str, Any]) -> dict[str, Any]
         "groups": len(by),
         "groups_between": [min(means), max(means)],
         "kinds": kinds,
-        "blind": blind,
+        "blind": f"always naming {words} gives {blind[recipe.metric]:.3f}",
+        "also": [
+            {"metric": m, "value": rows[m]["mean"], "low": rows[m]["low"], "high": rows[m]["high"], "blind": blind[m]}
+            for m in recipe.also
+        ],
         "calibration": next((r.get("ece") for r in scores["calibration"] if r["target"] == recipe.target), None),
     }
 

@@ -75,14 +75,21 @@ def told(folder: Path) -> list[str]:
 
 def measured(recipe: Recipe, found: dict[str, Any]) -> str:
     """Return the figures in one sentence."""
-    low, high = found["low"], found["high"]
-    between = f" (95% interval {low:.2f} to {high:.2f})" if low is not None else ""
+    also = [
+        f"{other['metric']} {other['value']:.3f}{_between(other)}, so guessed {other['blind']:.3f}; "
+        for other in found.get("also", [])
+    ]
     each = [f"{kind} {value:.2f}" for kind, value in found["kinds"].items()]
     least, most = found["groups_between"]
     apart = f"; {', '.join(each)}" if each else ""
     group = recipe.group
     return (
         f"on {found['groups']} {group}s of it that the model judging them never met: {recipe.metric} "
-        f"{found['value']:.3f}{between}, by {group} {least:.2f} to {most:.2f}{apart}; {found['blind']}; other "
-        "recordings are judged worse"
+        f"{found['value']:.3f}{_between(found)}, by {group} {least:.2f} to {most:.2f}{apart}; {found['blind']}; "
+        f"{''.join(also)}other recordings are judged worse"
     )
+
+
+def _between(found: dict[str, Any]) -> str:
+    low, high = found["low"], found["high"]
+    return f" (95% interval {low:.2f} to {high:.2f})" if low is not None else ""

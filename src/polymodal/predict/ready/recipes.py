@@ -27,6 +27,9 @@ class Recipe:
         fit: options of ``train.fit``.
         extract: options of ``Extraction``; empty: the source is a corpus already.
         names, labels: pattern of a file's name, and what its label's letters mean.
+        tables, columns: split -> its table in the folder of the source, and role (``text``, ``group``, the target) ->
+            column of these tables; empty: the source is clips, or a corpus.
+        also: metrics that are told beside ``metric``.
         kinds: kind of group -> its groups, looked at apart.
     """
 
@@ -44,6 +47,9 @@ class Recipe:
     extract: dict[str, Any] = field(default_factory=dict)
     names: str = ""
     labels: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
+    also: list[str] = field(default_factory=list)
     kinds: dict[str, list[str]] = field(default_factory=dict)
 
 
