@@ -3,7 +3,7 @@
     polymodal data info "benchmarks/corpora_small.py:small?name=ravdess_av&held_out=0/5"
 
 A sequence becomes the means of up to ``steps`` equal slices, a text the mean of its frozen MiniLM states, and of large
-training splits every n-th sample is kept. Groups, labels and test samples stay.
+training splits every n-th sample is kept. Groups, labels, test samples and columns about samples stay.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def small(name: str, steps: Count = 8, most: Count = 1300, tested: Count = 800) 
         columns = {
             m.name: _short(split, m.name, m.kind, 0 if m.name in texts else steps) for m in whole.schema.modalities
         }
-        splits[part] = build_split(schema, split.ids, columns, split.targets, split.groups)
+        splits[part] = build_split(schema, split.ids, columns, split.targets, split.groups, about=split.about)
     notes = (*whole.notes, f"sequences are means of up to {steps} slices, texts means of MiniLM states")
     return Corpus(name, whole.source, schema, splits, notes)
 
@@ -58,7 +58,7 @@ def in_slices(corpus: Corpus, steps: int) -> Corpus:
     splits = {}
     for part, split in corpus.splits.items():
         columns = {m.name: _short(split, m.name, m.kind, steps) for m in corpus.schema.modalities}
-        splits[part] = build_split(corpus.schema, split.ids, columns, split.targets, split.groups)
+        splits[part] = build_split(corpus.schema, split.ids, columns, split.targets, split.groups, about=split.about)
     return replace(corpus, splits=splits)
 
 

@@ -14,7 +14,7 @@ from polymodal.audit._asked import Known, rate
 from polymodal.audit._parity import divergence
 from polymodal.audit._probe import balanced, told
 from polymodal.audit.base import Evidence, Findings, Panel, Said
-from polymodal.audit.fairness import Fairness
+from polymodal.audit.fairness import Fairness, _words
 from polymodal.core import Batch, DataError, OptionError, Output, Schema, Target
 from polymodal.data.corpus import Corpus
 from polymodal.data.loader import Loader
@@ -154,3 +154,17 @@ def test_mistakes_are_one_sentence() -> None:
     same = replace(corpus, splits={"test": replace(split, about={"sex": ["f"] * len(split)})})
     with pytest.raises(DataError, match="'sex' has 1 values with at least 10 labelled samples"):
         audited(same, Tool(SCHEMA, 0.0), "sex")
+
+
+def test_a_ratio_is_named_only_where_its_interval_is_below_four_fifths_too() -> None:
+    def ratio(column: str, high: float) -> Evidence:
+        return Evidence(f"ratio of lowest to highest by {column}", 0.5, 40, 20, 0.3, high)
+
+    told = Evidence("sex told from what the model keeps", 0.7, 40, 20, 0.6, 0.8, "sex: told by a probe")
+    chance = Evidence("sex told by chance", 0.5, 40, 20, part="sex: told by a probe")
+    found = _words([ratio("sex", 0.7), ratio("age", 0.9), told, chance])
+    assert found[1:] == [
+        "The ratio of lowest to highest by sex is 0.50 (0.30 to 0.70), below four fifths.",
+        "Another ratio of shares is below four fifths, which may be chance.",
+        "Sex told from what the model keeps: 0.70 (0.60 to 0.80), 0.50 by chance.",
+    ]

@@ -144,3 +144,9 @@ def test_intervals_count_groups_and_few_groups_have_none() -> None:
     assert line.high - line.low > 5 * (alone.high - alone.low)
     assert (line.count, line.groups) == (1000, 20)
     assert mean_over_groups("x", values[:400], groups[:400]).low is None
+
+
+def test_a_share_that_is_none_in_every_group_has_no_interval() -> None:
+    line = mean_over_groups("x", np.zeros(200), np.arange(200) % 20)
+    assert line.value == pytest.approx(0, abs=1e-12)
+    assert (line.low, line.high) == (None, None), "another group may have some"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from polymodal.audit.base import Judge, Said
-from polymodal.audit.pid import Pid, coded
+from polymodal.audit.pid import Codes, Pid, _lines, coded
 from polymodal.core import Batch, DataError, Modality, Schema, Target
 from polymodal.data.corpus import build_split
 from polymodal.data.loader import Loader
@@ -43,6 +43,26 @@ def _seen(bits: np.ndarray, channel: int, rng: np.random.Generator) -> np.ndarra
 def _truth(kind: str) -> np.ndarray:
     found = decompose(joint(_bits(kind, 200_000, np.random.default_rng(99)), (2, 2, 2)))
     return np.array([found.redundant, found.first, found.second, found.synergy])
+
+
+def test_a_part_that_no_group_moves_has_no_interval() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=400)
+    seen = np.where(rng.random(400) < 0.2, 1 - labels, labels)
+    codes = Codes(seen, np.zeros(400, int), seen, labels, 2)
+    lines = {line.what: line for line in _lines(codes, "a", "b", "labels", np.arange(400) % 20)}
+    nothing, alone = lines["only b"], lines["only a"]
+    assert nothing.value == pytest.approx(0, abs=1e-6)
+    assert nothing.low is None, "that b says nothing here does not show that it never does"
+    assert alone.low is not None
+    assert alone.low < alone.value < (alone.high or 0)
+
+
+def test_more_classes_than_kinds_are_told(few: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    judge, batches = _asked()
+    assert len(Pid().run(judge, batches).notes) == 1
+    monkeypatch.setattr("polymodal.audit.pid.CODES", 1)
+    assert "in 1 kinds, fewer than the 2 classes" in Pid().run(judge, batches).notes[1]
 
 
 @pytest.mark.slow

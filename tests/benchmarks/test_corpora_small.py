@@ -29,6 +29,7 @@ def test_slices_have_the_means_of_the_sequences(load, small) -> None:
     target = whole.schema.targets[0].name
     assert short["train"].targets[target][3] == whole["train"].targets[target][row]
     assert short["train"].groups[3] == whole["train"].groups[row]
+    assert short["train"].about["sex"][3] == whole["train"].about["sex"][row]
 
 
 def test_an_unknown_corpus_is_named_with_the_nearest(small) -> None:

@@ -15,7 +15,7 @@ from polymodal.data.ragged import Array
 from polymodal.data.standardise import Normalizer, standardise
 from polymodal.methods.base import Method
 from polymodal.score.intervals import FEW, Blocks, jackknife, student
-from polymodal.score.statistics import average
+from polymodal.score.statistics import Statistic, average
 from polymodal.train.answers import common_radius
 
 MOST = 6
@@ -23,6 +23,10 @@ MOST = 6
 
 Said = dict[str, Tensor]
 """Target -> ``(batch,)`` values, or ``(batch, classes)`` probabilities."""
+
+
+Ends = tuple[float, float] | tuple[None, None]
+"""Of an interval; None where there is none."""
 
 
 class Unanswerable(OptionError):
@@ -103,7 +107,7 @@ class Evidence:
         value: its mean.
         count: samples behind it.
         groups: groups (speakers, videos) behind it; samples where groups are not known.
-        low, high: 95 % interval over groups; None where there are fewer than ``FEW``.
+        low, high: 95 % interval over groups; None where there is none, see ``interval``.
         part: heading under which the line is drawn and listed; lines of one part share a scale.
         unit: of the value, for example ``bit``; empty for a plain number.
     """
@@ -171,7 +175,7 @@ def check_subsets(schema: Schema) -> None:
 
 
 def mean_over_groups(what: str, values: Array, groups: Array | None) -> Evidence:
-    """Return the mean of ``values`` (samples,) with an interval over whole groups, as ``score.intervals`` makes it.
+    """Return the mean of ``values`` (samples,) with its ``interval``; a share's, all of them 0 or 1, ends at 0 and 1.
 
     Args:
         what: name of the finding.
@@ -180,7 +184,24 @@ def mean_over_groups(what: str, values: Array, groups: Array | None) -> Evidence
     """
     blocks, mean = Blocks.of(len(values), groups), average(values)
     value = float(mean(np.ones((1, len(values))))[0])
-    if blocks.groups < FEW:
-        return Evidence(what, value, len(values), blocks.groups)
-    low, high, _ = student(value, [jackknife(mean, blocks)], 0.95)
+    low, high = interval(mean, value, blocks)
+    if low is not None and high is not None and np.isin(values, (0, 1)).all():
+        low, high = max(low, 0.0), min(high, 1.0)
     return Evidence(what, value, len(values), blocks.groups, low, high)
+
+
+def interval(statistic: Statistic, value: float, blocks: Blocks, least: float = 1e-9) -> Ends:
+    """Return both ends of the 95 % interval over whole groups, as ``score.intervals`` makes it.
+
+    There is none, None twice, below ``FEW`` groups, and where it is no wider than ``least``: what leaving groups out
+    never moves, such as a share of 0 in all of them, need not be the same in others.
+
+    Args:
+        statistic: of samples.
+        value: its value.
+        least: width that an interval has at least, for instance what the statistic is exact to.
+    """
+    if blocks.groups < FEW:
+        return None, None
+    low, high, _ = student(value, [jackknife(statistic, blocks)], 0.95)
+    return (low, high) if high - low > least else (None, None)

@@ -22,6 +22,11 @@ MASKED, AXES, SLICES = 0.7, 16, 12
 SAMPLES, TESTED, FEWEST = 25, 5, 10
 """Samples for each slice, slices that are checked, and their members at least in either half."""
 
+MASKS = (
+    "Features are masked to what the model named a class by: a slice may be little more than those that it reads as "
+    "another class."
+)
+
 ERROR = 0.05
 """Chance of a slice being found where there is none, over all that are checked."""
 
@@ -32,11 +37,12 @@ class Bias:
     Samples are masked to what the model named their class by (GradCAM; the lower 70 % of channels are left out),
     clustered together with class and answer by an error-aware mixture, and slices ranked by how much more often they
     are got wrong than the rest of their class. That is done on one half of the groups. The other half decides: its
-    samples are dealt to slices without looking at their answers, and a slice is *found* if there, too, more are wrong,
-    by more than chance in any of the slices that are checked (Holm, 5 %). Slices are named by what sets their members
-    apart: values of columns, words, channels. The table of samples says who has the clearest trait of the worst slice;
-    training can take equally many with and without it of each class (``SOURCE?about=RUN/audit/bias.parquet``,
-    ``domain=trait``, ``balance=cell``).
+    samples are dealt to slices by features and class, and a slice is *found* if there, too, more are wrong, by more
+    than chance in any of the slices that are checked (Holm, 5 %). Masks hint at the class that was named, so that a
+    slice may be little more than what the model reads as another class; a limit says so. Slices are named by what sets
+    their members apart: values of columns, words, channels. The table of samples says who has the clearest trait of the
+    worst slice; training can take equally many with and without it of each class
+    (``SOURCE?about=RUN/audit/bias.parquet``, ``domain=trait``, ``balance=cell``).
 
     Departures: vectors are a sample's own features, means over time, not a shared space of pictures and texts, and
     channels are masked instead of pixels (masking steps brought planted shortcuts out less); names are values, words
@@ -85,6 +91,7 @@ class Bias:
                 "Hard is not biased: samples that resemble another class are such a kind, too.",
                 "What is no cluster of features is not found, nor a slice that is rare among few samples; a name says "
                 "what members have in common, not why they are got wrong.",
+                *([] if vectors is asked.inputs else [MASKS]),
             ],
         )
 
@@ -172,7 +179,7 @@ def _tested(
     if blocks.groups < FEW:
         return value, None, None, blocks.groups, 1.0
     low, high, p = student(value, [jackknife(gap, blocks)], 1 - ERROR)
-    return value, low, high, blocks.groups, p
+    return value, max(low, -1.0), min(high, 1.0), blocks.groups, p  # a difference of shares
 
 
 def holm(p: list[float]) -> list[bool]:

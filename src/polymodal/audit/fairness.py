@@ -152,16 +152,30 @@ def _words(evidence: list[Evidence]) -> list[str]:
         for e in evidence
         if e.what.startswith("difference") and e.low is not None and e.high is not None and not e.low <= 0 <= e.high
     ]
-    found = [f"{e.what}: {e.value:+.3f} ({e.low:+.3f} to {e.high:+.3f})." for e in sure]
+    found = [f"{_capital(e.what)}: {e.value:+.3f} ({e.low:+.3f} to {e.high:+.3f})." for e in sure]
     found = found or [
         "No difference is larger than chance would have it (95 % intervals, not corrected for their number)."
     ]
+    adverse = [e for e in evidence if e.what.startswith("ratio") and e.value < FAIR]
+    certain = [e for e in adverse if e.high is not None and e.high < FAIR]
+    found += [f"The {e.what} is {_between(e)}, below four fifths." for e in certain]
+    if count := len(adverse) - len(certain):
+        which = f"{count} other ratios of shares are" if certain else f"{count} ratios of shares are"
+        which = which if count > 1 else f"{'Another' if certain else 'One'} ratio of shares is"
+        found.append(f"{which} below four fifths, which may be chance.")
+    told_by_chance = {e.part: e.value for e in evidence if e.what.endswith("told by chance")}
     for e in evidence:
-        if e.what.startswith("ratio") and e.value < FAIR:
-            found.append(f"The {e.what} is {e.value:.2f}, below four fifths.")
         if e.what.endswith("what the model keeps"):
-            found.append(f"{e.what[0].upper()}{e.what[1:]}: {e.value:.2f}.")
+            found.append(f"{_capital(e.what)}: {_between(e)}, {told_by_chance[e.part]:.2f} by chance.")
     return found
+
+
+def _between(line: Evidence) -> str:
+    return f"{line.value:.2f}" + ("" if line.low is None else f" ({line.low:.2f} to {line.high:.2f})")
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 AUDIT = Fairness

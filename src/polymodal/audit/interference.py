@@ -88,7 +88,7 @@ class Interference:
             worst = KINDS[int(np.argmax([moved[kind][free].mean() for kind in KINDS]))]
             found.append(
                 f"{name} is not needed for {int(free.sum())} of {len(free)} samples; with {WORDS[worst]} in its "
-                f"place, {moved[worst][free].mean():.0%} of these answers change."
+                f"place, {moved[worst][free].mean():.1%} of these answers change."
             )
         measures = ("answers that change", "how right", "how far")
         evidence.sort(key=lambda line: [m in line.part for m in measures].index(True))  # what matters most first

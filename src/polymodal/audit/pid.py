@@ -10,12 +10,12 @@ import numpy as np
 
 from polymodal.audit._choices import classes_of, middle
 from polymodal.audit._pooled import pooled
-from polymodal.audit.base import Evidence, Findings, Judge, check_subsets
+from polymodal.audit.base import Evidence, Findings, Judge, check_subsets, interval
 from polymodal.core import Batch, DataError, Target, numpy_rng
 from polymodal.data.ragged import Array
 from polymodal.score.decomposition import Bounds, bounds, parts
 from polymodal.score.information import entropy, joint, shared
-from polymodal.score.intervals import FEW, Blocks, jackknife, student
+from polymodal.score.intervals import Blocks
 from polymodal.score.statistics import Statistic
 
 CODES = 6
@@ -25,8 +25,8 @@ TREES, LEAF, TRIED, FOLDS = 40, 5, 0.3, 5
 FEWEST = 100
 """Samples below which so many kinds cannot be counted."""
 
-COARSE = 1e5
-"""Weight of the objective against the barrier for intervals: an error of 0.001 bit, the same in all of them."""
+COARSE, EXACT = 1e5, 0.001
+"""Weight of the objective against the barrier for intervals, and its error in bits, the same in all of them."""
 
 MARGIN = 0.02
 """Bits below which information is next to nothing: what shuffled labels of a few hundred samples may give."""
@@ -117,6 +117,11 @@ class Pid:
         notes = [
             f"To know {target.name} for certain takes {uncertain:.3f} bit a sample; parts of a pair are parts of it."
         ]
+        if (classes := len(np.unique(labels))) > CODES:
+            notes.append(
+                f"What modalities say is told apart in {CODES} kinds, fewer than the {classes} classes: what both say "
+                "together is cut most, so that synergy comes out too small and may fall below 0."
+            )
         return Findings(
             "Shared, unique and joint information",
             "Partial information decomposition of each pair of modalities, in bits (Liang et al., 2023, 2024).",
@@ -131,6 +136,7 @@ class Pid:
                 "Information in the data is not information that the model uses; compare labels with answers.",
                 "Below what shuffled labels give, a figure is noise; one below 0 is to be taken for 0: the classifier "
                 "of both read less than those of each.",
+                "A part that is 0 whichever group is left out has no interval: it may be more in other groups.",
             ],
         )
 
@@ -210,9 +216,9 @@ def _lines(codes: Codes, a: str, b: str, what: str, groups: Array) -> list[Evide
 
     def line(name: str, value: float, where: str, place: int | None = None) -> Evidence:
         plain = Evidence(name, float(value), len(codes.labels), blocks.groups, part=where, unit="bit")
-        if place is None or blocks.groups < FEW:
+        if place is None:
             return plain
-        low, high, _ = student(float(value), [jackknife(of_part(place), blocks)], 0.95)
+        low, high = interval(of_part(place), float(value), blocks, EXACT)
         return replace(plain, low=low, high=high)
 
     lines = [line(n.format(a, b), v, part, i) for i, (n, v) in enumerate(zip(NAMES, values, strict=True))]

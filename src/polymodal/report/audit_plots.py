@@ -32,6 +32,12 @@ def drawn(evidence: Sequence[Evidence]) -> list[tuple[str, list[Evidence]]]:
     return kept
 
 
+def named(line: Evidence) -> str:
+    """Return the name of a line below the heading of its part, without what the heading says already."""
+    heading = line.part.partition(": ")[2]
+    return line.what.removesuffix(f": {heading}") if heading else line.what
+
+
 def audit_figure(evidence: Sequence[Evidence]) -> Figure:
     """Return one panel per part, its lines from top to bottom, each with an axis of its own."""
     parts = drawn(evidence)
@@ -45,7 +51,7 @@ def audit_figure(evidence: Sequence[Evidence]) -> Figure:
                 ax.plot([line.low, line.high], [row, row], color=BLUE, linewidth=2.5, alpha=0.45, solid_capstyle="butt")
             ax.plot([line.value], [row], "o", color=BLUE, markersize=5)
         ax.axvline(0, color=INK, linewidth=0.8)
-        ax.set_yticks(range(len(lines)), [shorten(line.what, 48) for line in lines], fontsize=8.5)
+        ax.set_yticks(range(len(lines)), [shorten(named(line), 48) for line in lines], fontsize=8.5)
         ax.set_ylim(len(lines) - 0.4, -0.6)
         ax.tick_params(axis="y", length=0)
         ax.tick_params(axis="x", labelsize=8)
@@ -54,7 +60,12 @@ def audit_figure(evidence: Sequence[Evidence]) -> Figure:
         unit = lines[0].unit
         if part or unit:
             heading = f"{part} ({unit})" if part and unit else part or unit
-            ax.set_title(plain_text(heading), loc="left", fontsize=9.5, color=INK)
+            ax.set_title(" ", fontsize=9.5)  # room for a heading that begins where names do, and is as wide as they
+            above = ax.annotate(
+                plain_text(heading), (0.01, 1), (0, 6), ("figure fraction", "axes fraction"), "offset points",
+                fontsize=9.5, color=INK,
+            )  # fmt: skip
+            above.set_in_layout(False)
     figure.align_ylabels(axes)
     return figure
 

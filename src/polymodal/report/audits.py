@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 READING = (
     "A dot is what was found; the line through it is its 95% interval: with other speakers or videos like these, it "
-    "would mostly lie within. Where there is no line, there are too few of them to say."
+    "would mostly lie within. Where there is no line, these cannot say: they are too few, or all alike."
 )
 
 
