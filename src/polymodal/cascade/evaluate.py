@@ -15,7 +15,8 @@ from polymodal.cascade.folder import digest, read_cascade
 from polymodal.cascade.large import open_large, samples_of
 from polymodal.cascade.records import Records, run
 from polymodal.cascade.routing import Answers, Array, Rule
-from polymodal.cascade.speaker import Speaker, Sureness, prepared, target_of
+from polymodal.cascade.speaker import Speaker, prepared, target_of
+from polymodal.cascade.voice import Sureness
 from polymodal.core import DataError, RunError, Target
 from polymodal.core.estimate import plain
 from polymodal.data.corpus import Corpus, Split

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from polymodal.cascade.asking import Answer, LargeModel, Reference, Sample
-from polymodal.cascade.speaker import Speaker, Sureness, prepared
+from polymodal.cascade.speaker import Speaker, prepared
+from polymodal.cascade.voice import Sureness
 from polymodal.core import DataError, OptionError, Target
 from polymodal.core.options import options_of, read_options, split_source
 from polymodal.data.corpus import Corpus
