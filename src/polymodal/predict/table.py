@@ -25,7 +25,9 @@ def timeline_table(timeline: Timeline) -> Group:
     table = Table(box=None, header_style="bold", title=escape(head), title_justify="left", padding=(0, 1, 0, 0))
     several = len(timeline.targets) > 1
     proven = any(e.radius is not None for m in timeline.moments for e in m.estimates.values())
+    shared = any(e.cascade for m in timeline.moments for e in m.estimates.values())
     about = ["prediction", f"{timeline.level:.0%}", *(["radius"] if proven else []), "contributions"]
+    about += ["stage"] if shared else []
     for name in ("time", *(["target"] if several else []), *about):
         table.add_column(name, no_wrap=True)
     told = any(remarks(m, e) for m in timeline.moments for e in m.estimates.values())
@@ -41,6 +43,7 @@ def timeline_table(timeline: Timeline) -> Group:
             text = escape(moment.text) if cells[0] else ""
             radius = [] if not proven else ["" if e.radius is None else f"{e.radius:.2f}"]
             own = [escape(said(target, e)), interval(target, e), *radius, bars(e, longest[target.name])]
+            own += [escape(route(target, e))] if shared else []
             table.add_row(*cells, *names, *own, *beside, text)
             cells = [""]
     seconds = ", ".join(f"{stage} {s:.2f}" for stage, s in timeline.seconds.items())
@@ -67,7 +70,24 @@ def said(target: Target, estimate: Estimate) -> str:
     chances = estimate.probabilities or {}
     chosen = [str(estimate.label)] if estimate.labels is None else list(estimate.labels)
     times = {name: f" {spark(values)}" for name, values in (estimate.steps or {}).items()}
-    return ", ".join(f"{name} {chances[name]:.0%}{times.get(name, '')}" for name in chosen) or "none"
+    shares = {name: f" {share:.0%}" for name, share in chances.items()}
+    return ", ".join(f"{name}{shares.get(name, '')}{times.get(name, '')}" for name in chosen) or "none"
+
+
+def route(target: Target, estimate: Estimate) -> str:
+    """Return the stage of a cascade in which a question ended, and, where two were asked, a line on what each said and
+    how unsure it was; empty for an answer of a run alone."""
+    found = estimate.cascade
+    if found is None:
+        return ""
+    opinions = [(who, getattr(found, who)) for who in ("small", "large", "second")]
+    lines = [
+        f"{who} {one.answer if isinstance(one.answer, str) else target.spec.write(one.answer)}, unsure "
+        f"{one.uncertainty:.2f}"
+        for who, one in opinions
+        if one
+    ]
+    return "\n".join([found.stage, *(lines if found.calls else [])])
 
 
 def spark(values: Sequence[float]) -> str:
