@@ -48,7 +48,7 @@ def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Service
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads, server.block_on_close = True, False
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     found.url = f"http://127.0.0.1:{server.server_port}/v1"
     monkeypatch.setenv("POLYMODAL_LLM_URL", found.url)
     monkeypatch.setenv("POLYMODAL_LLM_MODEL", "stub")

@@ -73,14 +73,14 @@ class Composer:
 
     def _route(self, row: int) -> Routed:
         record = self.record
-        said = [
+        first, second = (
             None if np.isnan(answers.y[row]) else opinion(self.target, answers, row)
             for answers in (record.large, record.again)
-        ]
+        )
         # Every answer of a service counts the same things, so that a table of them has the same columns.
         usage = {name: self.questions.usage[row][name] for name in self.questions.large.usage}
         small = opinion(self.target, record.small, row)
-        return Routed(str(record.stage[row]), self.by(row), small, *said, int(self.calls[row]), usage)
+        return Routed(str(record.stage[row]), self.by(row), small, first, second, int(self.calls[row]), usage)
 
     def _estimate(self, row: int, own: Estimate, other: Estimate | None) -> Estimate:
         """Return what is said, with interval, probabilities and contributions as far as whoever says it has any."""

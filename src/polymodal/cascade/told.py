@@ -16,10 +16,10 @@ def notes_of(target: Target, moments: Sequence[Moment], large: LargeModel) -> li
     routes = [route for m in moments if (route := m.estimates[target.name].cascade)]
     stages = Counter(route.stage for route in routes)
     calls, sent = sum(route.calls for route in routes), sum(route.stage != "1" for route in routes)
-    counted = ", ".join(f"{stage}: {stages[stage]}" for stage in STAGES if stages[stage])
+    counted = ", ".join(f"{stage} {stages[stage]}" for stage in STAGES if stages[stage])
     found = [
-        f"{target.name}: {sent} of {len(routes)} utterances went to the large model, {large.name}, with {calls} "
-        f"questions; stages {counted}"
+        f"{target.name}: {sent} of {len(routes)} utterances went to the large model, {large.name}; questions: "
+        f"{calls}; stages: {counted}"
     ]
     if any(large.usage.values()):
         found.append("the large model took " + ", ".join(f"{n} {name}" for name, n in large.usage.items() if n))

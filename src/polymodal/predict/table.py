@@ -16,6 +16,9 @@ from polymodal.predict.timeline import Estimate, Moment, Timeline
 BAR = 8
 """Characters of the longest bar."""
 
+SHARED = "stages: S what the small run said, L the large model, 2 when it was asked again; u how unsure, from 0 to 1"
+"""Below a table with stages."""
+
 SPARK, HEIGHTS = 12, "▁▂▃▄▅▆▇█"
 
 
@@ -42,12 +45,12 @@ def timeline_table(timeline: Timeline) -> Group:
             beside = [escape("; ".join(remarks(moment, e)))] if told else []
             text = escape(moment.text) if cells[0] else ""
             radius = [] if not proven else ["" if e.radius is None else f"{e.radius:.2f}"]
-            own = [escape(said(target, e)), interval(target, e), *radius, bars(e, longest[target.name])]
-            own += [escape(route(target, e))] if shared else []
+            own = [escape(said(target, e) + opinions(target, e)), interval(target, e), *radius]
+            own += [bars(e, longest[target.name]), *([e.cascade.stage if e.cascade else ""] if shared else [])]
             table.add_row(*cells, *names, *own, *beside, text)
             cells = [""]
     seconds = ", ".join(f"{stage} {s:.2f}" for stage, s in timeline.seconds.items())
-    below = [*(f"note: {note}" for note in timeline.notes), f"seconds: {seconds}"]
+    below = [*([SHARED] if shared else []), *(f"note: {note}" for note in timeline.notes), f"seconds: {seconds}"]
     return Group(table, *(Text(text, style="dim") for text in below))
 
 
@@ -74,20 +77,18 @@ def said(target: Target, estimate: Estimate) -> str:
     return ", ".join(f"{name}{shares.get(name, '')}{times.get(name, '')}" for name in chosen) or "none"
 
 
-def route(target: Target, estimate: Estimate) -> str:
-    """Return the stage of a cascade in which a question ended, and, where two were asked, a line on what each said and
-    how unsure it was; empty for an answer of a run alone."""
+def opinions(target: Target, estimate: Estimate) -> str:
+    """Return a line on what each model of a cascade said, where two were asked (see ``SHARED``); else nothing."""
     found = estimate.cascade
-    if found is None:
+    if found is None or not found.calls:
         return ""
-    opinions = [(who, getattr(found, who)) for who in ("small", "large", "second")]
+    asked = (("S", found.small), ("L", found.large), ("2", found.second))
     lines = [
-        f"{who} {one.answer if isinstance(one.answer, str) else target.spec.write(one.answer)}, unsure "
-        f"{one.uncertainty:.2f}"
-        for who, one in opinions
+        f"{who} {one.answer if isinstance(one.answer, str) else target.spec.write(one.answer)} u{one.uncertainty:.2f}"
+        for who, one in asked
         if one
     ]
-    return "\n".join([found.stage, *(lines if found.calls else [])])
+    return "".join(f"\n{line}" for line in lines)
 
 
 def spark(values: Sequence[float]) -> str:
