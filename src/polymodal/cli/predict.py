@@ -29,7 +29,7 @@ EXAMPLES = {
   polymodal predict runs/mmcl-clips clip.mp4 --asr-model models/whisper-small --language de
   polymodal predict runs/mmcl-clips *.mp4 --out timelines
   polymodal predict runs/mmcl-clips clip.mp4 --abstain-at 0.8
-  polymodal predict runs/cascade clip.mp4        a small run, and a large model where that is unsure
+  polymodal predict runs/cascade clip.mp4         a small run, and a large model where that is unsure
   polymodal predict runs/mmcl-clips clip.mp4 --json | jq '.utterances[].estimates'
   polymodal predict org/name --live               camera and microphone
   polymodal predict runs/mmcl-clips clip.mp4 --live --json"""
