@@ -98,7 +98,7 @@ class Remote:
         # Host and port alone: an address may hold a secret, and names are written down.
         self.name = f"{self.model} at {urlsplit(self.url).netloc.rpartition('@')[2]}"
         self._failed = 0
-        self._over = ""
+        self._over, self._last, self._answered = "", "", False
         self._lock = Lock()
 
     def predict(self, samples: Sequence[Sample], references: Sequence[Reference] | None = None) -> list[Answer]:
@@ -114,7 +114,7 @@ class Remote:
         found = [answers[json.dumps(conversation)][0] for conversation in asked]
         lost = sum(answer is NOTHING for answer in found)
         if lost:
-            why = self._over or "no reply"
+            why = self._over or self._last
             self._note(f"the large model {self.name} left {lost} of {len(found)} questions unanswered ({why})")
         unread = sum(math.isnan(answer.score) for answer in found) - lost
         if unread:
@@ -129,8 +129,8 @@ class Remote:
 
     @property
     def silent(self) -> str:
-        """Why it is left alone; empty where it is not."""
-        return self._over
+        """Why it gives no answers; empty where it gave one and is not left alone."""
+        return self._over or ("" if self._answered else self._last)
 
     @contextmanager
     def _bar(self) -> Iterator[Callable[[int], None]]:
@@ -212,11 +212,11 @@ class Remote:
             self._over = str(error)
             return None
         except Silent as error:
-            self._failed += 1
+            self._failed, self._last = self._failed + 1, str(error)
             if self._failed >= PATIENCE or time.monotonic() >= self.until:
                 self._over = str(error)
             return None
-        self._failed = 0
+        self._failed, self._answered = 0, True
         self._count_up(cost, **reply.pop("usage"))
         keep(file, reply)
         return reply
