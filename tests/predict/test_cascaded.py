@@ -120,6 +120,7 @@ def test_a_service_reads_the_words_of_a_run_that_only_hears(
     ear = make_run("audio", extraction={})
     assert Predictor(ear).clips.pipeline.extraction.text == "none"
     cascade = CascadePredictor(cascade_of(tmp_path / "cascade", ear, "http?samples=2"))
+    assert cascade.clips.pipeline.extraction.text == "auto"
     timeline = cascade.predict(make_clip())
     assert [m.estimates["sentiment"].cascade.stage for m in timeline.moments] == ["2a", "2a", "failed"]  # type: ignore[union-attr]
     assert len(sent) == 4
