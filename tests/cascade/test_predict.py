@@ -19,7 +19,8 @@ from rich.console import Console
 
 from polymodal import fit, load_corpus
 from polymodal.cascade import evaluate_cascade, fit_cascade
-from polymodal.cascade.predictor import CascadePredictor, open_predictor
+from polymodal.cascade.opened import open_predictor
+from polymodal.cascade.predictor import CascadePredictor
 from polymodal.cli.main import main
 from polymodal.core import DataError, OptionError, RunError
 from polymodal.predict.page import write_page

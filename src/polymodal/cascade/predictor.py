@@ -14,7 +14,7 @@ import numpy as np
 
 from polymodal.cascade.asking import Questions, Sample
 from polymodal.cascade.compose import Composer
-from polymodal.cascade.folder import is_cascade, read_cascade
+from polymodal.cascade.folder import read_cascade
 from polymodal.cascade.large import fitted_with
 from polymodal.cascade.models import large_run, small_run
 from polymodal.cascade.records import run as routed
@@ -211,43 +211,3 @@ class CascadePredictor:
 def _known(rows: Sequence[Row], run: Predictor) -> list[Row]:
     """Return ``rows`` with what ``run`` knows."""
     return [{name: value for name, value in row.items() if name in run.run.schema.names} for row in rows]
-
-
-def open_predictor(
-    run: str,
-    *,
-    assets: str | Path | None = None,
-    level: float = 0.9,
-    threads: int = 2,
-    recogniser: Recogniser = AS_RECORDED,
-    abstain_at: float | None = None,
-    limits: Limits = Limits(),  # noqa: B008
-    within: float = math.inf,
-) -> Predictor | CascadePredictor:
-    """Return who predicts for ``run``: a folder of a run or of a cascade, a ready run, or a run on a hub.
-
-    Args:
-        within: as ``CascadePredictor``.
-        assets, level, threads, recogniser, abstain_at, limits: as ``Predictor``.
-
-    Raises:
-        RunError, DataError, OptionError: as either class; a mean error that a cascade would have to keep.
-    """
-    if not is_cascade(run):
-        return Predictor.load(
-            run,
-            assets=assets,
-            level=level,
-            threads=threads,
-            recogniser=recogniser,
-            abstain_at=abstain_at,
-            limits=limits,
-        )
-    if abstain_at is not None:
-        raise OptionError(
-            f"{run} is a cascade, which passes on what its small run is unsure of and keeps no mean error; leave out "
-            "--abstain-at"
-        )
-    return CascadePredictor(
-        run, assets=assets, level=level, threads=threads, recogniser=recogniser, limits=limits, within=within
-    )

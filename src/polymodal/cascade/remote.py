@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -22,11 +21,11 @@ import numpy as np
 from polymodal.cascade.asking import NOTHING, Answer, Reference, Sample
 from polymodal.cascade.endpoint import Refused, Silent, post
 from polymodal.cascade.prompt import Message, messages, parsed
-from polymodal.core import OptionError, RunError, Target
+from polymodal.cascade.replies import TOP, completion, keep
+from polymodal.core import OptionError, Target
 from polymodal.core.options import Count, Natural, NotNegative, Positive
 from polymodal.data.encode import cache_folder
 from polymodal.data.progress import progress_bar
-from polymodal.train.checkpoint import write_json
 
 URL, MODEL, KEY = "POLYMODAL_LLM_URL", "POLYMODAL_LLM_MODEL", "POLYMODAL_LLM_KEY"
 
@@ -38,9 +37,6 @@ PATIENCE = 3
 
 BINS = 7
 """Of numbers, whose entropy over several replies is the uncertainty."""
-
-TOP = 20
-"""Alternatives of each token that are asked for."""
 
 
 class Remote:
@@ -207,7 +203,7 @@ class Remote:
                 retries=self._retries,
                 until=self.until,
             )
-            reply = _read(raw)
+            reply = completion(raw)
         except Refused as error:
             self._over = str(error)
             return None
@@ -235,46 +231,3 @@ def address() -> str:
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise OptionError(f"http needs an address; set {URL} in the environment, such as http://localhost:8000/v1")
     return given if given.endswith("/chat/completions") else f"{given}/chat/completions"
-
-
-def _read(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return ``text``, ``entropy`` and ``usage`` of a completion; Silent where it is none."""
-    try:
-        choice = raw["choices"][0]
-        text = choice["message"]["content"]
-        if not isinstance(text, str):
-            raise TypeError
-    except (KeyError, IndexError, TypeError):
-        raise Silent("the reply is no chat completion") from None
-    usage = raw.get("usage")
-    counted = usage if isinstance(usage, dict) else {}
-    counts = {n: counted.get(n) for n in ("prompt_tokens", "completion_tokens")}
-    return {
-        "text": text,
-        "entropy": _token_entropy(choice),
-        "usage": {n: count for n, count in counts.items() if isinstance(count, int)},
-    }
-
-
-def _token_entropy(choice: dict[str, Any]) -> float:
-    """Return the mean entropy of the tokens of a reply over their alternatives, each divided by the highest possible;
-    what the alternatives leave over counts as one more. 1 where the service says nothing of probabilities."""
-    try:
-        found = []
-        for token in choice["logprobs"]["content"]:
-            shares = np.exp([float(other["logprob"]) for other in token["top_logprobs"]])
-            shares = np.append(shares, max(0.0, 1 - shares.sum()))
-            shares = shares[shares > 0] / shares.sum()
-            found.append(-(shares * np.log(shares)).sum() / math.log(TOP + 1))
-        return float(np.clip(np.mean(found), 0, 1)) if found else 1.0
-    except (KeyError, TypeError, ValueError):
-        return 1.0
-
-
-def keep(file: Path, reply: dict[str, Any]) -> None:
-    """Keep a reply that was paid for; RunError where the disk does not take it."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make {file.parent}: {error.strerror}; set POLYMODAL_CACHE to another folder") from None
-    write_json(file, reply)

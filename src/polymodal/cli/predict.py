@@ -86,7 +86,8 @@ def predict(
     import torch
 
     from polymodal.cascade.folder import is_cascade
-    from polymodal.cascade.predictor import CascadePredictor, open_predictor
+    from polymodal.cascade.opened import open_predictor
+    from polymodal.cascade.predictor import CascadePredictor
     from polymodal.media.extraction import Recogniser
 
     run, clips = _named(run, clips)

@@ -34,7 +34,8 @@ def load_predictor(
     """
     import torch
 
-    from polymodal.cascade.predictor import CascadePredictor, open_predictor
+    from polymodal.cascade.opened import open_predictor
+    from polymodal.cascade.predictor import CascadePredictor
 
     torch.set_num_threads(1)
     predictor = open_predictor(
