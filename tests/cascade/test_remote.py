@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
 import pytest
+from fake_chat import Service, said
 
-from polymodal.cascade import endpoint
 from polymodal.cascade.asking import Questions, Reference, Sample
 from polymodal.cascade.prompt import messages, parsed
 from polymodal.cascade.records import run
@@ -26,69 +22,6 @@ from polymodal.core import OptionError, Target
 SCORE = Target("sentiment", "regression", (-3.0, 3.0))
 MOOD = Target("mood", "classification", classes=("low", "very low", "high"))
 FEW = [Sample("a", "fine"), Sample("b", "dull"), Sample("c", "so so")]
-
-
-@dataclass
-class Service:
-    """A service on this machine, and all that it was sent."""
-
-    url: str
-    reply: Callable[[dict[str, Any], int], tuple[int, bytes]]
-    bodies: list[dict[str, Any]] = field(default_factory=list)
-    keys: list[str | None] = field(default_factory=list)
-    location: str = ""
-    drip: float = 0.0
-
-
-def said(*texts: str) -> Callable[[dict[str, Any], int], tuple[int, bytes]]:
-    """Say these in turn, over and over."""
-
-    def reply(body: dict[str, Any], number: int) -> tuple[int, bytes]:
-        message = {"message": {"content": texts[number % len(texts)]}}
-        usage = {"prompt_tokens": 7, "completion_tokens": 2}
-        return 200, json.dumps({"choices": [message], "usage": usage}).encode()
-
-    return reply
-
-
-@pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Service]:
-    found = Service("", said("1.5"))
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            found.bodies.append(body)
-            found.keys.append(self.headers["Authorization"])
-            state, reply = found.reply(body, len(found.bodies) - 1)
-            self.send_response(state)
-            if found.location:
-                self.send_header("Location", found.location)
-            self.send_header("Content-Length", str(len(reply)))
-            self.end_headers()
-            try:
-                for byte in [reply[i : i + 1] for i in range(len(reply))] if found.drip else [reply]:
-                    self.wfile.write(byte)
-                    self.wfile.flush()
-                    time.sleep(found.drip)
-            except OSError:
-                pass  # the other side has hung up, as it should
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads, server.block_on_close = True, False
-    Thread(target=server.serve_forever, daemon=True).start()
-    found.url = f"http://127.0.0.1:{server.server_port}/v1"
-    monkeypatch.setenv("POLYMODAL_LLM_URL", found.url)
-    monkeypatch.setenv("POLYMODAL_LLM_MODEL", "stub")
-    monkeypatch.setenv("POLYMODAL_LLM_KEY", "secret")
-    monkeypatch.setenv("POLYMODAL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(endpoint, "PAUSES", (0.0,))
-    yield found
-    server.shutdown()
-    server.server_close()
 
 
 def routed(large: Remote) -> tuple[list[str], list[float]]:

@@ -19,7 +19,8 @@ from polymodal.core import Target
 from polymodal.predict import page as page_module
 from polymodal.predict.page import write_page
 from polymodal.predict.predictor import Predictor
-from polymodal.predict.timeline import Timeline
+from polymodal.predict.routed import Opinion, Routed
+from polymodal.predict.timeline import Estimate, Timeline
 
 TARGETS = (
     Target("sentiment", "regression", (-3.0, 3.0)),
@@ -297,3 +298,35 @@ def test_a_large_clip_is_referenced_beside_the_page_and_missed_in_a_sentence(
     page.evaluate("document.querySelector('video').src = 'gone.webm'")
     page.locator("#unplayable").wait_for()
     assert "my%20clip.webm" in page.locator("#unplayable").inner_text()
+
+
+def test_a_cascade_says_who_answered_and_what_both_said(timeline: Timeline, open_page: Open) -> None:
+    """A service named a number and a class, without reasons; of the last utterance nothing was asked."""
+    spent = {"requests": 5, "cached": 0}
+
+    def asked(e: Estimate, answer: float | str) -> Estimate:
+        route = Routed("2a", "large", Opinion(e.value or "joy", 0.8), Opinion(answer, 0.1), None, 1, spent)
+        said = {"value": 2.5, "low": None, "high": None} if e.value is not None else {"label": answer}
+        return replace(e, **said, probabilities=None, baseline=None, contributions={}, together=None, cascade=route)
+
+    moments = []
+    for m in timeline.moments[:2]:
+        answers = {n: asked(m.estimates[n], said) for n, said in (("sentiment", 2.5), ("emotion", "neutral"))}
+        moments.append(replace(m, estimates={**m.estimates, **answers}))
+    last = timeline.moments[2]
+    alone = Routed("1", "small", Opinion(0.5, 0.2), usage=dict.fromkeys(spent, 0))
+    kept = {**last.estimates, "sentiment": replace(last.estimates["sentiment"], cascade=alone)}
+    page = open_page(replace(timeline, moments=(*moments, replace(last, estimates=kept))))
+    told = page.locator(".pm-route")
+    first = told.inner_text()
+    assert "Stage 2a: the large model's answer." in first
+    assert "Large model: 2.500, uncertainty 0.10." in first
+    assert "Questions to the large model: 1 (5 requests)." in first
+    assert "What this rests on is not known." in page.locator(".pm-details").inner_text()
+    page.get_by_role("button", name="emotion").click()
+    assert "Large model: neutral, uncertainty 0.10." in told.inner_text()
+    page.get_by_role("button", name="tags").click()
+    assert told.count() == 0
+    page.get_by_role("button", name="sentiment").click()
+    page.locator(".pm-utterance").nth(2).click()
+    assert "Stage 1: the small run's answer. Small run: 0.500, uncertainty 0.20." in told.inner_text()

@@ -2,7 +2,7 @@
 
 ``python fake_service.py PORT [SETTING=VALUE ...]``; what the clip is called decides how the predictor behaves:
 ``slow-2.wav`` takes 2 s, ``stubborn`` does not notice that nobody waits any more, ``defect`` raises, ``dies`` ends the
-process, ``hungry`` finds no memory, ``long`` says that an hour has passed.
+process, ``hungry`` finds no memory, ``long`` says that an hour has passed, ``cascade`` has answers of two models.
 """
 
 from __future__ import annotations
@@ -90,6 +90,9 @@ def answer(name: str, content: bytes, text: str, moments: int) -> Timeline:
         _utterance(i * duration / moments, (i + 0.8) * duration / moments, text, seed[i * 4 % 28 :])
         for i in range(moments)
     ]
+    if "cascade" in name:
+        for i, utterance in enumerate(utterances):
+            _route(utterance["estimates"], asked=i > 0)
     return Timeline.from_dict(
         {
             "clip": name,
@@ -156,6 +159,20 @@ def _utterance(start: float, end: float, text: str, seed: bytes) -> dict[str, An
             },
         },
     }
+
+
+def _route(estimates: dict[str, Any], asked: bool) -> None:
+    """Let a service answer in the place of a run, where it was asked."""
+    usage = {"requests": 2 if asked else 0, "prompt_tokens": 40 if asked else 0}
+    for name, said in (("sentiment", {"value": 1.5, "low": None, "high": None}), ("emotion", {"label": "anger"})):
+        e = estimates[name]
+        (answer,) = [value for key, value in said.items() if key in ("value", "label")]
+        opinions = {"small": {"answer": e[next(iter(said))], "uncertainty": 0.75}, "large": None, "second": None}
+        e["cascade"] = {"stage": "1", "by": "small", **opinions, "calls": 0, "usage": usage}
+        if asked:
+            unknown = {"baseline": None, "contributions": {}, **({"probabilities": None} if name == "emotion" else {})}
+            e |= {**said, **unknown}
+            e["cascade"] |= {"stage": "2a", "by": "large", "large": {"answer": answer, "uncertainty": 0.25}, "calls": 1}
 
 
 def no_run() -> FakePredictor:

@@ -140,19 +140,20 @@ def test_a_clip_is_sent_and_its_timeline_shown(open_page: Open, film: Path) -> N
 
 
 @pytest.mark.slow
-def test_json_and_csv_are_those_of_the_command_line(open_page: Open, film: Path) -> None:
+@pytest.mark.parametrize("name", ["film.webm", "cascade.webm"])
+def test_json_and_csv_are_those_of_the_command_line(open_page: Open, film: Path, name: str) -> None:
     page = open_page()
-    choose(page, film)
+    choose(page, {"name": name, "mimeType": "video/webm", "buffer": film.read_bytes()})
     page.locator("#result").wait_for()
-    expected = answer("film.webm", film.read_bytes(), SAID, 3)
+    expected = answer(name, film.read_bytes(), SAID, 3)
     with page.expect_download() as saved:
         page.get_by_text("Download JSON").click()
-    assert saved.value.suggested_filename == "film.webm.json"
+    assert saved.value.suggested_filename == f"{name}.json"
     found = json.loads(Path(saved.value.path()).read_text())
     assert found["utterances"] == expected.to_dict()["utterances"]
     with page.expect_download() as saved:
         page.get_by_text("Download CSV").click()
-    assert saved.value.suggested_filename == "film.webm.csv"
+    assert saved.value.suggested_filename == f"{name}.csv"
     assert cells(Path(saved.value.path()).read_text()) == cells(Timeline.from_dict(found).to_csv())
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from polymodal import Corpus, Run, fit
+from polymodal.cascade.folder import digest
+from polymodal.cascade.predictor import CascadePredictor
+from polymodal.cli.main import main
 from polymodal.core import Schema, Target
 from polymodal.data.corpus import build_split
 from polymodal.media.extraction import Extraction
@@ -24,7 +30,7 @@ from polymodal.serve.settings import Settings
 pytestmark = pytest.mark.slow
 
 
-def _run(folder: Path, folds: int | None = None) -> Run:
+def _run(folder: Path, folds: int | None = None, seeds: tuple[int, ...] = (1,), called: str = "run") -> Run:
     """A run on log-mel features that no clip was needed for."""
     extraction = Extraction(audio="logmel", vision="none", text="none")
     (audio,) = Pipeline(extraction).modalities
@@ -36,7 +42,7 @@ def _run(folder: Path, folds: int | None = None) -> Run:
         splits[name] = build_split(schema, [f"{name}{i}" for i in range(size)], {"audio": steps}, {"sentiment": mood})
     told = {"options": extraction.to_dict(), "versions": {}, "modalities": ["audio"]}
     corpus = Corpus("moods", "made", schema, splits, extraction=told)
-    return fit("linear", corpus, epochs=1, folds=folds, out=folder / "run")
+    return fit("linear", corpus, epochs=1, folds=folds, seeds=seeds, out=folder / called)
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +91,67 @@ def test_the_service_says_what_the_predictor_says(run: Run, shared: Path, tmp_pa
             assert wrong.status_code == 422
             assert "row 0" in wrong.json()["error"]
     assert [p.name for p in (tmp_path / "scratch").iterdir()] == ["lock"]
+
+
+def _cascade(place: Path, small: Run, large: dict[str, Any]) -> Path:
+    """Write a cascade that is sure of nothing."""
+    members = {"basis": "members", "temperature": 1.0, "scale": 3.0}
+    stored = {
+        "small": {"run": str(small.path), "digest": digest(small.path), "sureness": members},
+        "large": {"sureness": members, **large},
+        "target": "sentiment",
+        "rule": {"small": -1.0, "large": 1.0, "agreed": "average", "middle": 0.0},
+        "data": {"source": "made", "name": "moods", "hash": "x"},
+        "fitted": {},
+    }
+    place.mkdir()
+    (place / "cascade.json").write_text(json.dumps(stored))
+    return place
+
+
+def test_a_cascade_of_two_runs_is_served_and_written_by_the_command(
+    run: Run, wav: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = _run(tmp_path, seeds=(1, 2), called="large")
+    place = _cascade(tmp_path / "cascade", run, {"spec": f"run:{other.path}", "name": "run large"})
+    (tmp_path / "clip.wav").write_bytes(wav)
+    expected = CascadePredictor(place).predict(tmp_path / "clip.wav").to_dict()
+    assert [u["estimates"]["sentiment"]["cascade"]["by"] for u in expected["utterances"]] == ["large"]
+    app = create_app(partial(load_predictor, str(place), None, 1), Settings("cascade"), Scratch(tmp_path / "scratch"))
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        assert client.get("/healthz").json()["status"] == "ready"
+        response = client.post("/predict", files={"clip": ("clip.wav", wav)})
+        assert response.status_code == 200, response.text
+        assert {**response.json(), "seconds": 0, "run": 0} == {**expected, "seconds": 0, "run": 0}
+        lost = client.post("/predict", json={"rows": [{"audio": None, "vision": None}]})
+        assert lost.status_code == 422
+        assert "row 0: no modality 'vision'" in lost.json()["error"]
+    assert main(["predict", str(place), str(tmp_path / "clip.wav"), "--html", str(tmp_path / "page.html")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "went to the large model, run large" in shown
+    assert '"stage": "2a"' in (tmp_path / "page.html").read_text()
+
+
+def test_a_service_that_never_ends_its_reply_leaves_clips_to_the_small_run_in_time(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It accepts connections and says nothing; a whole timeout of it would be longer than a client waits."""
+    monkeypatch.setenv("POLYMODAL_LLM_MODEL", "stub")
+    monkeypatch.setenv("POLYMODAL_CACHE", str(tmp_path / "cache"))
+    place = _cascade(tmp_path / "cascade", run, {"spec": "http?timeout=60", "name": "stub", "sureness": None})
+    width = run.schema.modalities[0].width
+    rows = [{"audio": np.ones((4, width)).tolist(), "text": f"words {i}"} for i in range(3)]
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        monkeypatch.setenv("POLYMODAL_LLM_URL", f"http://127.0.0.1:{deaf.getsockname()[1]}/v1")
+        load = partial(load_predictor, str(place), None, 1, within=2.0)
+        app = create_app(load, Settings("cascade", time_limit=20.0), Scratch(tmp_path / "scratch"))
+        with TestClient(app, base_url="http://127.0.0.1") as client:
+            for most in (12.0, 5.0):  # the second clip does not wait for it again
+                began = time.monotonic()
+                response = client.post("/predict", json={"rows": rows})
+                assert time.monotonic() - began < most
+                assert response.status_code == 200, response.text
+                told = response.json()
+                assert {u["estimates"]["sentiment"]["cascade"]["stage"] for u in told["utterances"]} == {"failed"}
+                assert "left 3 of 3 questions unanswered" in " ".join(told["notes"])
+            assert client.get("/healthz").json()["workers"] == 1

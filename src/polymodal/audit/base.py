@@ -57,7 +57,7 @@ class Panel:
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> Said:
         """Return the mean over methods."""
-        outputs = [output.predictions for output in self._outputs(batch)]
+        outputs = [output.predictions for output in self.outputs(batch)]
         return {
             t.name: torch.stack([t.spec.columns(o[t.name].float())[t.spec.averaged].double() for o in outputs]).mean(0)
             for t in self.schema.joint_targets
@@ -67,7 +67,7 @@ class Panel:
     def radii(self, batch: Batch) -> dict[str, Array]:
         """Return target -> ``(batch,)``, how far what is encoded may move before the class changes (see
         ``train.answers.common_radius``); without targets of which a method certifies nothing."""
-        outputs, found = self._outputs(batch), {}
+        outputs, found = self.outputs(batch), {}
         for t in self.schema.joint_targets:
             name = f"{t.name}/radius"
             if all(name in o.representations for o in outputs):
@@ -81,7 +81,7 @@ class Panel:
         where they do not (see ``Method.finds_steps``)."""
         if not all(method.finds_steps for method in self.methods):
             return {}
-        outputs = [output.representations for output in self._outputs(batch)]
+        outputs = [output.representations for output in self.outputs(batch)]
         names = [t.name for t in self.schema.joint_targets]
         return {name: torch.stack([o[f"{name}/steps"].double() for o in outputs]).mean(0) for name in names}
 
@@ -89,10 +89,11 @@ class Panel:
     def states(self, batch: Batch) -> list[Array]:
         """Return what each method keeps of every sample, its fused vector, ``(batch, width)``; nothing of methods of
         several folds, which keep different things."""
-        kept = [] if self.normalizers else [output.representations["fused"] for output in self._outputs(batch)]
+        kept = [] if self.normalizers else [output.representations["fused"] for output in self.outputs(batch)]
         return [x.flatten(1).double().cpu().numpy() for x in kept]
 
-    def _outputs(self, batch: Batch) -> list[Output]:
+    def outputs(self, batch: Batch) -> list[Output]:
+        """Return what each method makes of ``batch``."""
         known = {id(n): standardise(batch, n) for n in self.normalizers}
         own = [known[id(n)] for n in self.normalizers] or [batch] * len(self.methods)
         return [method(part) for method, part in zip(self.methods, own, strict=True)]

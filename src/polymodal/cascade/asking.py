@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -40,11 +41,13 @@ class Answer:
         score: a number or class number; NaN where none could be read.
         uncertainty: in [0, 1].
         text: what was said, where it was said in words.
+        usage: what it took, counted as in ``LargeModel.usage``.
     """
 
     score: float
     uncertainty: float
     text: str = ""
+    usage: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 NOTHING = Answer(float("nan"), 1.0)
@@ -82,6 +85,7 @@ class Questions:
         small: the small model's answers.
         first, second: the large model's answers so far.
         texts: (first, second) what it said, one per sample.
+        usage: what the answers to each sample took.
 
     Args:
         large: who is asked.
@@ -94,6 +98,7 @@ class Questions:
         count = len(samples)
         self.first, self.second = Answers.empty(count), Answers.empty(count)
         self.texts: tuple[list[str], list[str]] = ([""] * count, [""] * count)
+        self.usage: list[Counter[str]] = [Counter() for _ in range(count)]
         self._asked = np.zeros((2, count), bool)
 
     def ask(self, rows: Array) -> None:
@@ -115,3 +120,4 @@ class Questions:
             known.y[row] = answer.score
             known.u[row] = 1.0 if np.isnan(answer.score) else answer.uncertainty
             self.texts[turn][row] = answer.text
+            self.usage[row].update(answer.usage)

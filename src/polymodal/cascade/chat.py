@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 from polymodal.cascade.endpoint import Refused, Silent, post
 from polymodal.cascade.prompt import Message
-from polymodal.cascade.remote import KEY, MODEL, URL, address, keep
+from polymodal.cascade.remote import KEY, MODEL, URL, address
+from polymodal.cascade.replies import keep
 from polymodal.core import DataError, OptionError, RunError
 from polymodal.core.options import Natural, NotNegative, Positive, options_of, read_options, split_source
 from polymodal.data.encode import cache_folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import time
 import urllib.error
 import urllib.request
@@ -34,13 +35,16 @@ class _Stay(urllib.request.HTTPRedirectHandler):
         """Refuse."""
 
 
-def post(url: str, key: str, body: dict[str, Any], *, timeout: float, retries: int) -> dict[str, Any]:
+def post(
+    url: str, key: str, body: dict[str, Any], *, timeout: float, retries: int, until: float = math.inf
+) -> dict[str, Any]:
     """Return the JSON object that ``url`` replies to ``body``.
 
     Args:
         key: sent as a bearer token; empty for none.
         timeout: seconds that one attempt may take, from connecting to the last byte.
         retries: further attempts where the first failed in a way that may pass.
+        until: ``time.monotonic()`` at which whoever asks must have an answer: no attempt lasts longer.
 
     Raises:
         Refused: the service says no.
@@ -48,12 +52,15 @@ def post(url: str, key: str, body: dict[str, Any], *, timeout: float, retries: i
     """
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
     request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
-    why = ""
+    why = "no time is left"
     for attempt in range(retries + 1):
-        if attempt:
-            time.sleep(PAUSES[min(attempt, len(PAUSES)) - 1])
+        pause = PAUSES[min(attempt, len(PAUSES)) - 1] if attempt else 0.0
+        left = until - time.monotonic() - pause
+        if left <= 0:
+            break
+        time.sleep(pause)
         try:
-            reply = json.loads(_read(request, timeout))
+            reply = json.loads(_read(request, min(timeout, left)))
         except urllib.error.HTTPError as error:
             error.close()
             if error.code not in _PASSING:

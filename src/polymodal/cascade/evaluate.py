@@ -11,11 +11,13 @@ import numpy as np
 from polymodal.cascade.asking import LargeModel, Questions
 from polymodal.cascade.curve import Point, curve, plot, table
 from polymodal.cascade.fit import errors
-from polymodal.cascade.folder import digest, read_cascade
-from polymodal.cascade.large import open_large, samples_of
+from polymodal.cascade.folder import read_cascade
+from polymodal.cascade.large import fitted_with, open_large, samples_of
+from polymodal.cascade.models import small_run
 from polymodal.cascade.records import Records, run
 from polymodal.cascade.routing import Answers, Array, Rule
-from polymodal.cascade.speaker import Speaker, Sureness, prepared, target_of
+from polymodal.cascade.speaker import Speaker, prepared, target_of
+from polymodal.cascade.voice import Sureness
 from polymodal.core import DataError, RunError, Target
 from polymodal.core.estimate import plain
 from polymodal.core.locks import one_writer
@@ -27,7 +29,6 @@ from polymodal.score.statistics import spearman
 from polymodal.train.checkpoint import write_json
 from polymodal.train.predictions import FILE as PREDICTIONS
 from polymodal.train.predictions import write_table
-from polymodal.train.run import Run
 
 
 @dataclass(frozen=True)
@@ -114,19 +115,17 @@ def open_cascade(home: Path, data: str | Corpus | None = None) -> Opened:
         RunError, DataError: as ``evaluate_cascade``.
     """
     stored = read_cascade(home)
-    small = Run.load(home / stored["small"]["run"])
-    if digest(small.path) != stored["small"]["digest"]:
-        raise RunError(f"{small.path} has been trained anew since {home} was fitted; fit the cascade again")
+    small = small_run(home, stored)
     raw = load_corpus(data if data is not None else stored["data"]["source"])
     own = raw.hash == stored["data"]["hash"]
     if data is None and not own:
         raise DataError(f"{raw.source} has changed since {home} was fitted; evaluate with --data to go on")
     target = target_of(small, stored["target"])
     speaker = Speaker(small, target, prepared(small, raw), Sureness(**stored["small"]["sureness"]))
-    known = stored["large"]["sureness"]
-    large = open_large(stored["large"]["spec"], target, raw, home, Sureness(**known) if known else None)
-    if large.name != stored["large"]["name"]:
-        large.notes.append(f"thresholds were fitted with {stored['large']['name']}, asked is {large.name}")
+    about = stored["large"]
+    known = Sureness(**about["sureness"]) if about["sureness"] else None
+    large = open_large(about["spec"], target, raw, home, known, about.get("digest"))
+    large.notes += fitted_with(about["name"], large)
     return Opened(target, Rule(**stored["rule"]), speaker, large, raw, own)
 
 

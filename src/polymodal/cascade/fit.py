@@ -11,7 +11,7 @@ import numpy as np
 
 from polymodal.cascade.asking import Questions
 from polymodal.cascade.folder import FILE, digest, relative
-from polymodal.cascade.large import open_large, samples_of, unsure_of
+from polymodal.cascade.large import digest_of_run, open_large, samples_of, unsure_of
 from polymodal.cascade.records import run
 from polymodal.cascade.routing import Agreed, Answers, Array, Rule
 from polymodal.cascade.speaker import Speaker, prepared, target_of
@@ -98,7 +98,12 @@ def fit_cascade(
             "digest": digest(opened.path),
             "sureness": asdict(speaker.sureness),
         },
-        "large": {"spec": relative(large, home), "name": asked.name, "sureness": asdict(unsure) if unsure else None},
+        "large": {
+            "spec": relative(large, home),
+            "name": asked.name,
+            "sureness": asdict(unsure) if unsure else None,
+            "digest": digest_of_run(asked),
+        },
         "target": about.name,
         "rule": asdict(rule),
         "data": {"source": raw.source, "name": raw.name, "hash": raw.hash},

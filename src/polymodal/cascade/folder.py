@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from polymodal.core.options import Positive
 from polymodal.core.records import read_record
@@ -47,6 +47,7 @@ class LargeRecord(TypedDict):
     spec: str
     name: str
     sureness: SurenessRecord | None
+    digest: NotRequired[str | None]
 
 
 class CascadeDataRecord(TypedDict):

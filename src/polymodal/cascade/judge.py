@@ -20,12 +20,12 @@ from polymodal.cascade.recorded import Recorded
 from polymodal.cascade.records import run as routed
 from polymodal.cascade.routing import Answers, Rule
 from polymodal.cascade.speaker import Speaker
-from polymodal.core import Batch, OptionError, Schema, Stream, Target
-from polymodal.data.corpus import Column, Corpus, Split
+from polymodal.core import Batch, OptionError, Schema, Target
+from polymodal.data.corpus import Corpus
 from polymodal.data.encode import encoder_of
 from polymodal.data.loader import Loader
-from polymodal.data.ragged import Ragged
 from polymodal.data.sources import load_corpus
+from polymodal.data.standardise import Normalizer, standardise
 
 BATCH = 32
 
@@ -122,6 +122,8 @@ class _Side:
 
     def __init__(self, speaker: Speaker) -> None:
         self.speaker, self.schema = speaker, speaker.run.schema
+        # The members of a run of folds standardise, each by its own statistics.
+        self._normalizer = Normalizer({}, {}) if speaker.run.crossed else speaker.run.normalizer
         encode = speaker.run.config["data"]["encode"]
         self._asked = Worded(self, {n: encoder_of(s) for n, s in encode.items()}) if encode else self
 
@@ -132,25 +134,9 @@ class _Side:
 
     def __call__(self, batch: Batch) -> Said:
         """Return the answers to an encoded batch."""
-        found = self.speaker.answers(_split_of(batch, self.schema))
-        return {"y": torch.from_numpy(np.asarray(found.y)), "u": torch.from_numpy(np.asarray(found.u))}
-
-
-def _split_of(batch: Batch, schema: Schema) -> Split:
-    """Return the samples of ``batch`` as a split without labels, numbered: one sample may be there several times."""
-    columns = {m.name: _column(batch[m.name], m.shape) for m in schema.modalities}
-    present = {name: stream.present.numpy() for name, stream in batch.streams.items()}
-    labels = {t.name: np.zeros((len(batch), *t.spec.label.row), t.spec.dtype) for t in schema.targets}
-    return Split([str(row) for row in range(len(batch))], columns, present, labels)
-
-
-def _column(stream: Stream, shape: Sequence[int]) -> Column:
-    if not isinstance(stream.values, Tensor):
-        return stream.texts
-    lengths = stream.present.long() if stream.lengths is None else stream.lengths
-    values = stream.values[:, None] if stream.lengths is None else stream.values
-    rows = [row[:length].numpy() for row, length in zip(values, lengths.tolist(), strict=True)]
-    return Ragged.from_rows(rows, tuple(values.shape[2:]), np.uint8 if shape else np.float32)
+        own = standardise(batch, self._normalizer)
+        _, found = self.speaker.voice.answers([own], self.speaker.sureness)
+        return {"y": torch.from_numpy(found.y), "u": torch.from_numpy(found.u)}
 
 
 class _Heard:

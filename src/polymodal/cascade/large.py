@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from polymodal.cascade.asking import Answer, LargeModel, Reference, Sample
-from polymodal.cascade.speaker import Speaker, Sureness, prepared
-from polymodal.core import DataError, OptionError, Target
+from polymodal.cascade.folder import digest
+from polymodal.cascade.models import large_run
+from polymodal.cascade.speaker import Speaker, prepared
+from polymodal.cascade.voice import Sureness
+from polymodal.core import OptionError, Target
 from polymodal.core.options import options_of, read_options, split_source
 from polymodal.data.corpus import Corpus
-from polymodal.train.run import Run
+
+if TYPE_CHECKING:
+    from polymodal.cascade.remote import Remote
 
 FORMS = "run:FOLDER, file:answers.jsonl or http"
 
@@ -40,7 +46,12 @@ class LargeRun:
 
 
 def open_large(
-    spec: str, target: Target, raw: Corpus, home: Path | None = None, sureness: Sureness | None = None
+    spec: str,
+    target: Target,
+    raw: Corpus,
+    home: Path | None = None,
+    sureness: Sureness | None = None,
+    known: str | None = None,
 ) -> LargeModel:
     """Return the large model behind ``spec``.
 
@@ -50,6 +61,7 @@ def open_large(
         raw: the corpus that it is asked about, with raw text if it reads words.
         home: folder that paths in ``spec`` start from; default the current one.
         sureness: of a run, learned before.
+        known: digest of a run, if it must be that one.
 
     Raises:
         OptionError: another spec, options that it does not have.
@@ -57,22 +69,32 @@ def open_large(
     """
     kind, _, place = spec.partition(":")
     if kind == "run" and place:
-        run = Run.load(_at(home, place))
-        known = {t.name: t for t in run.schema.joint_targets}
-        if known.get(target.name) != target:
-            raise DataError(f"the run {run.path} does not predict {target.name!r} on the same scale as the small one")
+        run = large_run(place, target, home, known)
         return LargeRun(Speaker(run, target, prepared(run, raw), sureness))
     if kind == "file" and place:
         from polymodal.cascade.recorded import Recorded
 
         return Recorded(_at(home, place), target)
-    name, options = split_source(spec)
-    if name == "http":
-        from polymodal.cascade.remote import Remote
+    return open_service(spec, target)
 
-        known_options = options_of(Remote, skip=1)
-        return Remote(target, **read_options("http", options, known_options, text=True))
-    raise OptionError(f"unknown large model {spec!r}; use {FORMS}")
+
+def open_service(spec: str, target: Target) -> Remote:
+    """Return the service behind ``spec``, for the target it is asked about.
+
+    Raises:
+        OptionError: another spec, options that it does not have, an environment that does not name it.
+    """
+    from polymodal.cascade.remote import Remote
+
+    name, options = split_source(spec)
+    if name != "http":
+        raise OptionError(f"unknown large model {spec!r}; use {FORMS}")
+    return Remote(target, **read_options("http", options, options_of(Remote, skip=1), text=True))
+
+
+def fitted_with(name: str, large: LargeModel) -> list[str]:
+    """Return a sentence where thresholds were fitted with another model than ``large``."""
+    return [] if large.name == name else [f"thresholds were fitted with {name}, asked is {large.name}"]
 
 
 def samples_of(raw: Corpus, split: str, large: LargeModel) -> list[Sample]:
@@ -97,6 +119,11 @@ def samples_of(raw: Corpus, split: str, large: LargeModel) -> list[Sample]:
 def unsure_of(large: LargeModel) -> Sureness | None:
     """Return what was learned of how sure a run is; None of any other large model."""
     return large.speaker.sureness if isinstance(large, LargeRun) else None
+
+
+def digest_of_run(large: LargeModel) -> str | None:
+    """Return what tells a run from any other in its place; None of any other large model."""
+    return digest(large.speaker.run.path) if isinstance(large, LargeRun) else None
 
 
 def _at(home: Path | None, place: str) -> Path:

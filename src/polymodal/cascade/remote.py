@@ -6,9 +6,12 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from contextlib import contextmanager
+from dataclasses import replace
 from threading import Lock
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -18,11 +21,11 @@ import numpy as np
 from polymodal.cascade.asking import NOTHING, Answer, Reference, Sample
 from polymodal.cascade.endpoint import Refused, Silent, post
 from polymodal.cascade.prompt import Message, messages, parsed
-from polymodal.core import OptionError, RunError, Target
+from polymodal.cascade.replies import TOP, completion, keep
+from polymodal.core import OptionError, Target
 from polymodal.core.options import Count, Natural, NotNegative, Positive
 from polymodal.data.encode import cache_folder
 from polymodal.data.progress import progress_bar
-from polymodal.train.checkpoint import write_json
 
 URL, MODEL, KEY = "POLYMODAL_LLM_URL", "POLYMODAL_LLM_MODEL", "POLYMODAL_LLM_KEY"
 
@@ -35,9 +38,6 @@ PATIENCE = 3
 BINS = 7
 """Of numbers, whose entropy over several replies is the uncertainty."""
 
-TOP = 20
-"""Alternatives of each token that are asked for."""
-
 
 class Remote:
     """Any service that speaks OpenAI's chat completions, named by the environment: ``POLYMODAL_LLM_URL`` (up to and
@@ -46,6 +46,10 @@ class Remote:
     Transcripts leave the machine. Replies are kept in ``$POLYMODAL_CACHE/replies`` by the hash of address, model and
     question, and asked for once. Where the service is dead, slow or refuses, it is left alone after a few questions,
     and its answers are missing ones: the small model's stand.
+
+    Attributes:
+        until: ``time.monotonic()`` at which answers must be there; what has none by then gets none.
+        shown: whether progress is shown on a terminal.
 
     Args:
         target: what is asked for.
@@ -86,10 +90,11 @@ class Remote:
         self._timeout, self._retries = timeout, retries
         self.usage = {"requests": 0, "cached": 0, "prompt_tokens": 0, "completion_tokens": 0}
         self.notes: list[str] = []
+        self.until, self.shown = math.inf, True
         # Host and port alone: an address may hold a secret, and names are written down.
         self.name = f"{self.model} at {urlsplit(self.url).netloc.rpartition('@')[2]}"
         self._failed = 0
-        self._over = ""
+        self._over, self._last, self._answered = "", "", False
         self._lock = Lock()
 
     def predict(self, samples: Sequence[Sample], references: Sequence[Reference] | None = None) -> list[Answer]:
@@ -97,41 +102,62 @@ class Remote:
         told: Sequence[Reference | None] = references or [None] * len(samples)
         asked = [messages(self.target, s.text, r) for s, r in zip(samples, told, strict=True)]
         once = {json.dumps(conversation): conversation for conversation in asked}
-        answers: dict[str, Answer] = {}
-        with ThreadPoolExecutor(AT_ONCE) as pool, progress_bar() as bar:
-            task = bar.add_task("asking the large model", total=len(once))
+        answers: dict[str, tuple[Answer, Counter[str]]] = {}
+        with ThreadPoolExecutor(AT_ONCE) as pool, self._bar() as advance:
             for question, answer in zip(once, pool.map(self._ask, once.values()), strict=True):
                 answers[question] = answer
-                bar.advance(task)
-        found = [answers[json.dumps(conversation)] for conversation in asked]
+                advance(len(once))
+        found = [answers[json.dumps(conversation)][0] for conversation in asked]
         lost = sum(answer is NOTHING for answer in found)
         if lost:
-            why = self._over or "no reply"
+            why = self._over or self._last
             self._note(f"the large model {self.name} left {lost} of {len(found)} questions unanswered ({why})")
         unread = sum(math.isnan(answer.score) for answer in found) - lost
         if unread:
             self._note(f"{unread} of {len(found)} replies of the large model have no rating; the small run's stand")
-        return found
+        # What was asked for two samples at once is the cost of the first.
+        costs = [answers.pop(json.dumps(conversation), (NOTHING, Counter()))[1] for conversation in asked]
+        return [replace(answer, usage=dict(cost)) for answer, cost in zip(found, costs, strict=True)]
+
+    def leave_alone(self, why: str) -> None:
+        """Ask nothing more; replies that were kept still count."""
+        self._over = why
+
+    @property
+    def silent(self) -> str:
+        """Why it gives no answers; empty where it gave one and is not left alone."""
+        return self._over or ("" if self._answered else self._last)
+
+    @contextmanager
+    def _bar(self) -> Iterator[Callable[[int], None]]:
+        """Yield what is called after each answer with the number of all."""
+        if not self.shown:
+            yield lambda total: None
+            return
+        with progress_bar() as bar:
+            task = bar.add_task("asking the large model")
+            yield lambda total: bar.update(task, advance=1, total=total)
 
     def _note(self, sentence: str) -> None:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def _ask(self, conversation: list[Message]) -> Answer:
-        replies = []
+    def _ask(self, conversation: list[Message]) -> tuple[Answer, Counter[str]]:
+        """Return the answer to a question, and what it took."""
+        replies, cost = [], Counter[str]()
         for number in range(self._count):
-            reply = self._reply(conversation, number)
+            reply = self._reply(conversation, number, cost)
             if reply is None:
-                return NOTHING
+                return NOTHING, cost
             replies.append(reply)
         texts = [reply["text"] for reply in replies]
         values = np.array([parsed(self.target, text) for text in texts])
         shown = "\n".join(texts)
         if np.isnan(values).all():
-            return Answer(math.nan, 1.0, shown)
+            return Answer(math.nan, 1.0, shown), cost
         if self.uncertainty == "tokens":
-            return Answer(float(values[0]), replies[0]["entropy"], shown)
-        return Answer(self._together(values), self._disagreement(values), shown)
+            return Answer(float(values[0]), replies[0]["entropy"], shown), cost
+        return Answer(self._together(values), self._disagreement(values), shown), cost
 
     def _together(self, values: np.ndarray[Any, Any]) -> float:
         known = values[~np.isnan(values)]
@@ -151,8 +177,9 @@ class Remote:
         shares = counts / counts.sum()
         return float(min(1.0, -(shares * np.log(shares)).sum() / math.log(min(len(values), most)) + 0.0))
 
-    def _reply(self, conversation: list[Message], number: int) -> dict[str, Any] | None:
-        """Return ``text`` and ``entropy`` of a reply, kept from before or asked for; None where there is none."""
+    def _reply(self, conversation: list[Message], number: int, cost: Counter[str]) -> dict[str, Any] | None:
+        """Return ``text`` and ``entropy`` of a reply, kept from before or asked for; None where there is none. What it
+        takes is added to ``cost``."""
         body: dict[str, Any] = {"model": self.model, "messages": conversation, "temperature": self._heat}
         if self.uncertainty == "tokens":
             body |= {"logprobs": True, "top_logprobs": TOP}
@@ -160,30 +187,38 @@ class Remote:
         file = cache_folder() / "replies" / f"{key}.json"
         try:
             stored: dict[str, Any] = json.loads(file.read_text())
-            self._count_up(cached=1)
+            self._count_up(cost, cached=1)
             return stored
         except (OSError, ValueError):
             pass
         if self._over:
             return None
-        self._count_up(requests=1)
+        self._count_up(cost, requests=1)
         try:
-            raw = post(self.url, os.environ.get(KEY, ""), body, timeout=self._timeout, retries=self._retries)
-            reply = _read(raw)
+            raw = post(
+                self.url,
+                os.environ.get(KEY, ""),
+                body,
+                timeout=self._timeout,
+                retries=self._retries,
+                until=self.until,
+            )
+            reply = completion(raw)
         except Refused as error:
             self._over = str(error)
             return None
         except Silent as error:
-            self._failed += 1
-            if self._failed >= PATIENCE:
+            self._failed, self._last = self._failed + 1, str(error)
+            if self._failed >= PATIENCE or time.monotonic() >= self.until:
                 self._over = str(error)
             return None
-        self._failed = 0
-        self._count_up(**reply.pop("usage"))
+        self._failed, self._answered = 0, True
+        self._count_up(cost, **reply.pop("usage"))
         keep(file, reply)
         return reply
 
-    def _count_up(self, **counts: int) -> None:
+    def _count_up(self, cost: Counter[str], **counts: int) -> None:
+        cost.update(counts)
         with self._lock:
             for name, count in counts.items():
                 self.usage[name] += count
@@ -196,46 +231,3 @@ def address() -> str:
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise OptionError(f"http needs an address; set {URL} in the environment, such as http://localhost:8000/v1")
     return given if given.endswith("/chat/completions") else f"{given}/chat/completions"
-
-
-def _read(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return ``text``, ``entropy`` and ``usage`` of a completion; Silent where it is none."""
-    try:
-        choice = raw["choices"][0]
-        text = choice["message"]["content"]
-        if not isinstance(text, str):
-            raise TypeError
-    except (KeyError, IndexError, TypeError):
-        raise Silent("the reply is no chat completion") from None
-    usage = raw.get("usage")
-    counted = usage if isinstance(usage, dict) else {}
-    counts = {n: counted.get(n) for n in ("prompt_tokens", "completion_tokens")}
-    return {
-        "text": text,
-        "entropy": _token_entropy(choice),
-        "usage": {n: count for n, count in counts.items() if isinstance(count, int)},
-    }
-
-
-def _token_entropy(choice: dict[str, Any]) -> float:
-    """Return the mean entropy of the tokens of a reply over their alternatives, each divided by the highest possible;
-    what the alternatives leave over counts as one more. 1 where the service says nothing of probabilities."""
-    try:
-        found = []
-        for token in choice["logprobs"]["content"]:
-            shares = np.exp([float(other["logprob"]) for other in token["top_logprobs"]])
-            shares = np.append(shares, max(0.0, 1 - shares.sum()))
-            shares = shares[shares > 0] / shares.sum()
-            found.append(-(shares * np.log(shares)).sum() / math.log(TOP + 1))
-        return float(np.clip(np.mean(found), 0, 1)) if found else 1.0
-    except (KeyError, TypeError, ValueError):
-        return 1.0
-
-
-def keep(file: Path, reply: dict[str, Any]) -> None:
-    """Keep a reply that was paid for; RunError where the disk does not take it."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make {file.parent}: {error.strerror}; set POLYMODAL_CACHE to another folder") from None
-    write_json(file, reply)

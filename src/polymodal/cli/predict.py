@@ -17,6 +17,7 @@ from polymodal.core.options import Count, Natural, Positive
 from polymodal.core.text import printable
 
 if TYPE_CHECKING:
+    from polymodal.cascade.predictor import CascadePredictor
     from polymodal.predict.predictor import Predictor
     from polymodal.predict.timeline import Timeline
 
@@ -28,6 +29,7 @@ EXAMPLES = {
   polymodal predict runs/mmcl-clips clip.mp4 --asr-model models/whisper-small --language de
   polymodal predict runs/mmcl-clips *.mp4 --out timelines
   polymodal predict runs/mmcl-clips clip.mp4 --abstain-at 0.8
+  polymodal predict runs/cascade clip.mp4         a small run, and a large model where that is unsure
   polymodal predict runs/mmcl-clips clip.mp4 --json | jq '.utterances[].estimates'
   polymodal predict org/name --live               camera and microphone
   polymodal predict runs/mmcl-clips clip.mp4 --live --json"""
@@ -60,7 +62,8 @@ def predict(
     """Apply a run to clips: what it says when, how sure it is, what each modality contributed.
 
     Args:
-        run: folder of a run, a ready run ('polymodal ready list') or org/name on a hub; left out, the first ready run
+        run: folder of a run or of a cascade, a ready run ('polymodal ready list') or org/name on a hub; left out, the
+            first ready run
         clips: video or audio files; none for camera and microphone with --live
         transcript: what is said when (.srt, .vtt, .TextGrid, .json); its segments become the utterances
         utterances: what is judged as one; default as the run's corpus was cut, or by speech
@@ -82,21 +85,26 @@ def predict(
     """
     import torch
 
+    from polymodal.cascade.folder import is_cascade
+    from polymodal.cascade.opened import open_predictor
+    from polymodal.cascade.predictor import CascadePredictor
     from polymodal.media.extraction import Recogniser
-    from polymodal.predict.predictor import Predictor
 
     run, clips = _named(run, clips)
     _check(clips, transcript=transcript, live=live, json=json, csv=csv, files=[plot, html, out])
     check_outputs(plot, html, out)
+    if live and is_cascade(run):
+        raise OptionError(f"{run} is a cascade, which answers when a clip is over; with --live, name its small run")
     torch.set_num_threads(threads)
     recogniser = Recogniser(asr_model, language, asr_device)
-    predictor = Predictor.load(
+    predictor = open_predictor(
         run, assets=assets, level=level, threads=threads, recogniser=recogniser, abstain_at=abstain_at
     )
     if clips:
         _ = predictor.clips  # loaded, so that the limit is of what reading takes
         limit_memory(memory)
     if live:
+        assert not isinstance(predictor, CascadePredictor)
         return _live(predictor, clips[0] if clips else None, json)
     done: list[Any] = []
     for clip, name in zip(clips, names_of(clips), strict=True):
@@ -155,7 +163,9 @@ def _check(
         raise OptionError("--json and --csv both print to standard output; choose one, or --out FOLDER for both")
 
 
-def _one(predictor: Predictor, clip: str, transcript: str | None, utterances: str | None, memory: int) -> Timeline:
+def _one(
+    predictor: Predictor | CascadePredictor, clip: str, transcript: str | None, utterances: str | None, memory: int
+) -> Timeline:
     with reading(clip, memory):
         return with_progress(
             clip, lambda told: predictor.predict(clip, transcript=transcript, utterances=utterances, progress=told)

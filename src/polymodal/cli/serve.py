@@ -13,6 +13,7 @@ EXAMPLES = {
     "serve": """\
   polymodal serve runs/mosi                                  this machine only: http://127.0.0.1:8000/
   polymodal serve runs/mosi --workers 2 --max-seconds 120
+  polymodal serve runs/cascade                               a small run, and a large model where that is unsure
   polymodal serve runs/mosi --asr-model small --language de
   POLYMODAL_TOKEN=$(openssl rand -hex 24) polymodal serve runs/mosi --host 0.0.0.0
   polymodal serve voice-emotion --reply                      a page whose listener replies to a clip
@@ -56,14 +57,14 @@ def serve(
     """Answer clips over HTTP, with a page to drop or record them.
 
     Args:
-        run: folder of a run, or a run on a hub as org/name
+        run: folder of a run or of a cascade, or a run on a hub as org/name
         host: address to listen on; any but a loopback one needs a token
         port: to listen on; 0 takes a free one
         workers: clips predicted at the same time, each in a process of its own
         max_upload: largest upload in MiB
         max_seconds: longest clip in seconds
         queue: clips that may wait for a worker before more are refused with 429
-        time_limit: seconds from the end of an upload to its answer
+        time_limit: seconds from the end of an upload to its answer; the service of a cascade has half of it
         token: what clients must send; default $POLYMODAL_TOKEN, where nobody sees it in the list of processes
         memory: MiB that a worker may take beyond what it holds once loaded; 0 for any
         max_rows: rows of features in a request
@@ -130,7 +131,9 @@ def serve(
     load: Callable[[], Predicts] = (
         partial(load_replier, run, assets, recogniser, memory)
         if reply
-        else partial(load_predictor, run, assets, threads, recogniser, abstain_at, settings.limits, memory)
+        else partial(
+            load_predictor, run, assets, threads, recogniser, abstain_at, settings.limits, memory, time_limit / 2
+        )
     )
     start(load, settings, port=port, announce=lambda url: print(f"{run} is at {url}", flush=True))
     return 0

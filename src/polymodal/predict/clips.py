@@ -46,8 +46,13 @@ class Clips:
         return {name: utterance.absent[m.name] for name, m in self.sources.items() if m.name in utterance.absent}
 
 
-def open_clips(run: Run, *, assets: str | Path | None, threads: int, recogniser: Recogniser) -> Clips:
+def open_clips(
+    run: Run, *, assets: str | Path | None, threads: int, recogniser: Recogniser, words: bool = False
+) -> Clips:
     """Load the extractors that ``run`` needs.
+
+    Args:
+        words: write down what is said even if the run does not read it.
 
     Raises:
         RunError: nothing that the run was trained on can be made from a clip.
@@ -61,7 +66,7 @@ def open_clips(run: Run, *, assets: str | Path | None, threads: int, recogniser:
     if not (texts or reader) and (audio, vision) == ("none", "none"):
         raise _refusal(run)
     text = recorded.text if recorded.text in ("faster-whisper", "pocketsphinx") else "auto"
-    if not (texts or reader) and recorded.align == "none":
+    if not (texts or reader or words) and recorded.align == "none":
         text = "none"
     cut = recorded.utterances if recorded.utterances == "windows" else "speech"
     wanted = replace(recorded, audio=audio, vision=vision, text=text, reader=reader, utterances=cut)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 
 from polymodal.audit.panels import panel_of
 from polymodal.audit.shapley import Explanation, explain
-from polymodal.core import RunError, Target
+from polymodal.core import Batch, RunError, Target
 from polymodal.media.types import Segment
 from polymodal.nn.certified import CertifiedHead
 from polymodal.predict.features import Features, Row
@@ -32,6 +32,10 @@ and, beside the threads of extraction, sometimes for seconds."""
 
 class Judge:
     """The mean of all finished members of ``run``, calibrated where the run is.
+
+    Attributes:
+        panel: those members.
+        features: makes batches of rows.
 
     Args:
         run: the run.
@@ -55,10 +59,10 @@ class Judge:
                     f"{run.path} finds samples for samples ({target.task} {target.name!r}); one alone has none"
                 )
         self.calibration, self.novelty = run.calibration, Novelty.read(run)
-        self._panel = panel_of(run)
-        parts = [part for m in self._panel.methods for part in m.modules()]
+        self.panel = panel_of(run)
+        parts = [part for m in self.panel.methods for part in m.modules()]
         self._certifies = any(isinstance(part, CertifiedHead) for part in parts)
-        self._small = sum(p.numel() for m in self._panel.methods for p in m.parameters()) <= SMALL
+        self._small = sum(p.numel() for m in self.panel.methods for p in m.parameters()) <= SMALL
         self.features = Features(run)
 
     def moments(self, rows: Sequence[Row], segments: Sequence[Segment], names: Sequence[str]) -> list[Moment]:
@@ -69,12 +73,15 @@ class Judge:
             segments: when and with which words.
             names: of the rows, for messages.
         """
-        batch = self.features.batch(rows, names)
+        return self.judged(self.features.batch(rows, names), segments)
+
+    def judged(self, batch: Batch, segments: Sequence[Segment]) -> list[Moment]:
+        """Return one moment per sample of ``batch``, which is as ``Features.batch`` makes it."""
         there = [tuple(n for n, p in zip(batch.streams, flags, strict=True) if p) for flags in batch.present.tolist()]
-        with _one_thread() if self._small else nullcontext():
-            explained = explain(self._panel, batch, self._temperatures(there))
-            radii = self._panel.radii(batch) if self._certifies else {}
-            timed = self._panel.steps(batch)
+        with self.threads():
+            explained = explain(self.panel, batch, self._temperatures(there))
+            radii = self.panel.radii(batch) if self._certifies else {}
+            timed = self.panel.steps(batch)
         unlike = self.novelty.told(batch) if self.novelty else [None] * len(batch)
         return [
             Moment(
@@ -94,6 +101,10 @@ class Judge:
             )
             for i, (segment, present) in enumerate(zip(segments, there, strict=True))
         ]
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Return a context with as many threads as are good for a few rows."""
+        return _one_thread() if self._small else nullcontext()
 
     def _temperatures(self, there: Sequence[tuple[str, ...]]) -> dict[str, np.ndarray[Any, Any]]:
         known = self.calibration

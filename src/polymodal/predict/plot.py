@@ -117,7 +117,9 @@ def _values(ax: Axes, data: dict[str, Any], target: dict[str, Any], spans: Seque
     values = [e["value"] for e in found]
     if known:
         rectangles(ax, known, facecolors=BLUE, alpha=0.28, label=f"{data['level']:.0%} interval")
-    ax.hlines([e["baseline"] for e in found], starts, ends, color=INK, linestyle=":", linewidth=1, label="baseline")
+    based = [(e["baseline"], *span) for e, span in zip(found, spans, strict=True) if e["baseline"] is not None]
+    if based:
+        ax.hlines(*zip(*based, strict=True), color=INK, linestyle=":", linewidth=1, label="baseline")
     ax.plot(times, joined, color=BLUE, alpha=0.4, linewidth=0.8)
     ax.hlines(values, starts, ends, color=BLUE, linewidth=2.2, label="prediction")
     ax.axhline(0, color=INK, linewidth=0.8)
@@ -134,7 +136,9 @@ def _stack(ax: Axes, data: dict[str, Any], target: dict[str, Any], spans: Sequen
     for i, name in enumerate(target["classes"]):
         boxes = []
         for n, (e, (a, b)) in enumerate(zip(found, spans, strict=True)):
-            boxes.append((a, b, level[n], level[n] + e["probabilities"][name]))
+            # A class that was named without probabilities is all that is known.
+            share = float(e["label"] == name) if e["probabilities"] is None else e["probabilities"][name]
+            boxes.append((a, b, level[n], level[n] + share))
             level[n] = boxes[-1][3]
         rectangles(ax, boxes, facecolors=CLASS_PALETTE[i % len(CLASS_PALETTE)], label=literal(name))
     for e, (a, b), room in zip(found, spans, rooms(spans, data), strict=True):
@@ -174,14 +178,15 @@ def _contributions(
         ]
         gone = [
             (a, b, middle - 0.42, middle + 0.42)
-            for shares, (a, b) in zip(found, spans, strict=True)
-            if name not in shares
+            for u, (a, b) in zip(data["utterances"], spans, strict=True)
+            if name not in u["present"]
         ]
         rectangles(ax, bars, facecolors=PALETTE[i % len(PALETTE)])
         rectangles(ax, gone, facecolors="none", edgecolors=INK, hatch="////", alpha=0.6)
         ax.axhline(middle, color=INK, linewidth=0.8)
     absent = [
-        f"{fitting(n, 8)} (absent)" if not any(n in shares for shares in found) else fitting(n, 16) for n in names
+        f"{fitting(n, 8)} (absent)" if not any(n in u["present"] for u in data["utterances"]) else fitting(n, 16)
+        for n in names
     ]
     ax.set_yticks([len(names) - 0.5 - i for i in range(len(names))], absent)
     ax.tick_params(axis="y", length=0)

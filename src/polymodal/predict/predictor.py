@@ -41,6 +41,8 @@ class Predictor:
         recogniser: of speech, where it is not to be the one that the run's corpus was transcribed with.
         abstain_at: mean error to be kept by staying silent where that is not sure; None to answer always.
         limits: the most that is taken of rows and transcripts.
+        judging: makes the judge of run, level and ``abstain_at``.
+        words: write down what is said even if the run does not read it.
 
     Raises:
         RunError: weights or statistics that cannot be read.
@@ -57,11 +59,13 @@ class Predictor:
         recogniser: Recogniser = AS_RECORDED,
         abstain_at: float | None = None,
         limits: Limits = Limits(),  # noqa: B008 (never changed)
+        judging: Callable[[Run, float, float | None], Judge] = Judge,
+        words: bool = False,
     ) -> None:
         self.run, self.level, self.abstain_at, self._limits = run, level, abstain_at, limits
         self.name = run.path.resolve().name
-        self._assets, self._threads, self._recogniser = assets, threads, recogniser
-        self._judge = Judge(run, level, abstain_at)
+        self._assets, self._threads, self._recogniser, self._words = assets, threads, recogniser, words
+        self._judge = judging(run, level, abstain_at)
         self._told = told(run.path)  # of a ready run: with everything that it says
 
     @classmethod
@@ -111,7 +115,9 @@ class Predictor:
             RunError: nothing that the run was trained on can be made from a clip.
             OptionError: the recogniser that is asked for cannot be had.
         """
-        found = open_clips(self.run, assets=self._assets, threads=self._threads, recogniser=self._recogniser)
+        found = open_clips(
+            self.run, assets=self._assets, threads=self._threads, recogniser=self._recogniser, words=self._words
+        )
         self._judge.features.warm_up()
         return found
 
@@ -160,13 +166,48 @@ class Predictor:
         seconds["total"] = round(time.perf_counter() - began, 3)
         return self._timeline(reading.info.name, duration, moments, notes, seconds)
 
-    def predict_features(self, rows: Sequence[Row], *, progress: Callable[[float], None] | None = None) -> Timeline:
+    def predict_segments(
+        self,
+        clip: Source,
+        segments: Sequence[Segment],
+        *,
+        name: str | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> Timeline:
+        """Return what the run says about stretches of ``clip``: a moment for each, also where nothing is there.
+
+        Args:
+            segments: in the order of their starts, then of their ends; one without text is transcribed where the run
+                reads words.
+            clip, name, progress: as ``predict``.
+
+        Raises:
+            DataError: the clip cannot be read.
+            RunError: the run cannot be applied to clips.
+        """
+        began = time.perf_counter()
+        with self.clips.pipeline.read(
+            clip, name=name, segments=segments, utterances="transcript", progress=progress
+        ) as reading:
+            moments, _ = self._read(reading)
+        seconds = {"total": round(time.perf_counter() - began, 3)}
+        notes = [*self._told, *self.clips.notes, *reading.notes]
+        return self._timeline(reading.info.name, reading.position, moments, notes, seconds)
+
+    def predict_features(
+        self,
+        rows: Sequence[Row],
+        *,
+        progress: Callable[[float], None] | None = None,
+        numbers: Sequence[int] | None = None,
+    ) -> Timeline:
         """Return what the run says about features; every row is a moment at time 0.
 
         Args:
             rows: per sample, modality -> array of the run's shape (``(time, width)``, or ``(width,)`` for a vector),
                 text, or None; a modality that is left out is absent. Encoded modalities take text or states.
             progress: called now and then, with 0.0; what it raises ends the work.
+            numbers: of the rows, for messages; default from 0 on.
 
         Raises:
             DataError: an unknown modality or a wrong shape, names the row; more than is taken.
@@ -174,13 +215,14 @@ class Predictor:
         began = time.perf_counter()
         self._limits.check_rows(rows)
         moments: list[Moment] = []
+        called = [f"row {number}" for number in numbers or range(len(rows))]
         for start in range(0, len(rows), CHUNK):
             if progress is not None:
                 progress(0.0)
             part = rows[start : start + CHUNK]
             told = [clean(next((v for v in row.values() if isinstance(v, str)), "")) for row in part]
             segments = [Segment(0.0, 0.0, text) for text in told]
-            moments += self._judge.moments(part, segments, [f"row {start + i}" for i in range(len(part))])
+            moments += self._judge.moments(part, segments, called[start : start + CHUNK])
         if not moments:
             raise DataError("there are no rows to predict; give at least one")
         return self._timeline("features", 0.0, moments, [*self._told], {"total": round(time.perf_counter() - began, 3)})

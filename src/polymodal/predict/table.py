@@ -16,6 +16,9 @@ from polymodal.predict.timeline import Estimate, Moment, Timeline
 BAR = 8
 """Characters of the longest bar."""
 
+SHARED = "stages: S what the small run said, L the large model, 2 when it was asked again; u how unsure, from 0 to 1"
+"""Below a table with stages."""
+
 SPARK, HEIGHTS = 12, "▁▂▃▄▅▆▇█"
 
 
@@ -25,7 +28,9 @@ def timeline_table(timeline: Timeline) -> Group:
     table = Table(box=None, header_style="bold", title=escape(head), title_justify="left", padding=(0, 1, 0, 0))
     several = len(timeline.targets) > 1
     proven = any(e.radius is not None for m in timeline.moments for e in m.estimates.values())
+    shared = any(e.cascade for m in timeline.moments for e in m.estimates.values())
     about = ["prediction", f"{timeline.level:.0%}", *(["radius"] if proven else []), "contributions"]
+    about += ["stage"] if shared else []
     for name in ("time", *(["target"] if several else []), *about):
         table.add_column(name, no_wrap=True)
     told = any(remarks(m, e) for m in timeline.moments for e in m.estimates.values())
@@ -40,11 +45,12 @@ def timeline_table(timeline: Timeline) -> Group:
             beside = [escape("; ".join(remarks(moment, e)))] if told else []
             text = escape(moment.text) if cells[0] else ""
             radius = [] if not proven else ["" if e.radius is None else f"{e.radius:.2f}"]
-            own = [escape(said(target, e)), interval(target, e), *radius, bars(e, longest[target.name])]
+            own = [escape(said(target, e) + opinions(target, e)), interval(target, e), *radius]
+            own += [bars(e, longest[target.name]), *([e.cascade.stage if e.cascade else ""] if shared else [])]
             table.add_row(*cells, *names, *own, *beside, text)
             cells = [""]
     seconds = ", ".join(f"{stage} {s:.2f}" for stage, s in timeline.seconds.items())
-    below = [*(f"note: {note}" for note in timeline.notes), f"seconds: {seconds}"]
+    below = [*([SHARED] if shared else []), *(f"note: {note}" for note in timeline.notes), f"seconds: {seconds}"]
     return Group(table, *(Text(text, style="dim") for text in below))
 
 
@@ -67,7 +73,22 @@ def said(target: Target, estimate: Estimate) -> str:
     chances = estimate.probabilities or {}
     chosen = [str(estimate.label)] if estimate.labels is None else list(estimate.labels)
     times = {name: f" {spark(values)}" for name, values in (estimate.steps or {}).items()}
-    return ", ".join(f"{name} {chances[name]:.0%}{times.get(name, '')}" for name in chosen) or "none"
+    shares = {name: f" {share:.0%}" for name, share in chances.items()}
+    return ", ".join(f"{name}{shares.get(name, '')}{times.get(name, '')}" for name in chosen) or "none"
+
+
+def opinions(target: Target, estimate: Estimate) -> str:
+    """Return a line on what each model of a cascade said, where two were asked (see ``SHARED``); else nothing."""
+    found = estimate.cascade
+    if found is None or not found.calls:
+        return ""
+    asked = (("S", found.small), ("L", found.large), ("2", found.second))
+    lines = [
+        f"{who} {one.answer if isinstance(one.answer, str) else target.spec.write(one.answer)} u{one.uncertainty:.2f}"
+        for who, one in asked
+        if one
+    ]
+    return "".join(f"\n{line}" for line in lines)
 
 
 def spark(values: Sequence[float]) -> str:

@@ -11,6 +11,7 @@ from polymodal.core import Target
 from polymodal.core.tasks import refuse_foreign
 from polymodal.core.text import cell
 from polymodal.media.types import Word
+from polymodal.predict.routed import Routed
 from polymodal.predict.together import Together
 from polymodal.train.unlike import Unlike
 
@@ -23,9 +24,9 @@ class Estimate:
         value, low, high: of a regression; the interval is None where the run is not calibrated for what is there.
         label: likeliest class of a classification.
         labels: classes of a multilabel target with a probability above 0.5; None for other tasks.
-        probabilities: class -> probability; None for a regression.
+        probabilities: class -> probability; None for a regression, and where a class was named without any.
         baseline: what would be said if nothing was there: the value, the probability of ``label``, or a probability per
-            class (multilabel).
+            class (multilabel); None where a model answered that cannot be asked so.
         contributions: modality that is there -> its share of the difference to ``baseline`` (Shapley value), like
             ``baseline``.
         radius: of a classification by a run that certifies its answers: how far what it makes of the modalities may
@@ -34,9 +35,10 @@ class Estimate:
             are, or it was not told.
         abstained: whether the run stays silent; None where it was not asked to.
         steps: class -> its probability in each of equal parts of the utterance, where the method finds steps.
+        cascade: which of two models answered, and what both said; None where a run answers alone.
     """
 
-    baseline: float | dict[str, float]
+    baseline: float | dict[str, float] | None
     contributions: dict[str, Any]
     value: float | None = None
     low: float | None = None
@@ -48,6 +50,7 @@ class Estimate:
     together: Together | None = None
     abstained: bool | None = None
     steps: dict[str, tuple[float, ...]] | None = None
+    cascade: Routed | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return what belongs to the task and is known, for JSON."""
@@ -56,6 +59,7 @@ class Estimate:
         common |= {} if self.abstained is None else {"abstained": self.abstained}
         if self.steps is not None:
             common["steps"] = {name: list(values) for name, values in self.steps.items()}
+        common |= {} if self.cascade is None else {"cascade": self.cascade.to_dict()}
         if self.value is not None:
             return {"value": self.value, "low": self.low, "high": self.high, **common}
         said = {"label": self.label} if self.labels is None else {"labels": list(self.labels)}
@@ -66,10 +70,12 @@ class Estimate:
     def from_dict(cls, data: dict[str, Any]) -> Estimate:
         """Inverse of ``to_dict``."""
         labels, together, steps = data.get("labels"), data.get("together"), data.get("steps")
+        cascade = data.get("cascade")
         told = {
             "labels": None if labels is None else tuple(labels),
             "together": None if together is None else Together(**together),
             "steps": None if steps is None else {name: tuple(values) for name, values in steps.items()},
+            "cascade": None if cascade is None else Routed.from_dict(cascade),
         }
         return cls(**{**data, **told})
 
@@ -204,16 +210,19 @@ class Timeline:
         Columns of a target ``t``: ``t`` (value, label, or labels joined by ;), ``t/low``, ``t/high`` (regression) or
         ``t/probability/CLASS``, ``t/radius`` (of a run that certifies), ``t/baseline`` and ``t/contribution/MODALITY``
         (multilabel: each with ``/CLASS``), then ``t/together`` and, where the run was asked to keep an error,
-        ``t/abstained``, with ``t`` empty where it is 1. ``unlike_p`` and ``unlike_modality`` belong to the whole line.
+        ``t/abstained``, with ``t`` empty where it is 1; of the target of a cascade, ``t/stage`` and the rest of
+        ``Routed.columns``. ``unlike_p`` and ``unlike_modality`` belong to the whole line.
         """
-        rows = [self._row(m) for m in self.moments]
+        # A cascade's answers are of two runs, of which one alone may certify its own.
+        proven = {t.name for t in self.targets if any(m.estimates[t.name].radius is not None for m in self.moments)}
+        rows = [self._row(m, proven) for m in self.moments]
         out = io.StringIO()
         writer = csv.DictWriter(out, list(rows[0]) if rows else ["clip"], lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
         return out.getvalue()
 
-    def _row(self, moment: Moment) -> dict[str, Any]:
+    def _row(self, moment: Moment, proven: set[str]) -> dict[str, Any]:
         row: dict[str, Any] = {"clip": self.clip, "start": moment.start, "end": moment.end, "speaker": moment.speaker}
         row |= {"text": moment.text, "present": "+".join(moment.present)}
         row |= dict(zip(("unlike_p", "unlike_modality"), moment.unlike or (None, None), strict=True))
@@ -223,8 +232,8 @@ class Timeline:
                 row |= {name: e.value, f"{name}/low": e.low, f"{name}/high": e.high}
             else:
                 row[name] = e.label if e.labels is None else ";".join(e.labels)
-                row |= _flat(f"{name}/probability", e.probabilities)
-                row |= {} if e.radius is None else {f"{name}/radius": e.radius}
+                row |= _flat(f"{name}/probability", e.probabilities or dict.fromkeys(target.classes))
+                row |= {f"{name}/radius": e.radius} if name in proven else {}
             row |= _flat(f"{name}/baseline", e.baseline)
             # What is absent keeps its columns: a table has the same ones whatever is in the clip.
             nothing = dict.fromkeys(target.classes) if target.spec.answer == "classes" else None
@@ -233,6 +242,7 @@ class Timeline:
             row[f"{name}/together"] = e.together.word if e.together else None
             if self.abstain_at is not None:
                 row |= {f"{name}/abstained": int(bool(e.abstained)), **({name: None} if e.abstained else {})}
+            row |= {} if e.cascade is None else e.cascade.columns(name)
         return row
 
 

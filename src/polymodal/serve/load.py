@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import io
+import math
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from polymodal.core import PolymodalError
 from polymodal.core.limits import Limits, limit_memory
 from polymodal.media.extraction import AS_RECORDED, Recogniser
-
-if TYPE_CHECKING:
-    from polymodal.predict.predictor import Predictor
+from polymodal.serve.worker import Predicts
 
 
 def load_predictor(
@@ -22,28 +20,39 @@ def load_predictor(
     abstain_at: float | None = None,
     limits: Limits = Limits(),  # noqa: B008 (never changed)
     memory: int = 0,
-) -> Predictor:
-    """Return the predictor of ``run``, its extractors loaded.
+    within: float = math.inf,
+) -> Predicts:
+    """Return the predictor of ``run``, a run or a cascade, its extractors loaded.
 
     Args:
         limits: the most that is taken of rows and transcripts.
         memory: MiB that this process may take beyond what it holds once all is loaded; 0 for any.
+        within: seconds that a service that a cascade asks about a clip may take.
 
     Raises:
         RunError, OptionError: no such run, one that cannot be read, or one that cannot promise ``abstain_at``.
     """
     import torch
 
-    from polymodal.predict.predictor import Predictor
+    from polymodal.cascade.opened import open_predictor
+    from polymodal.cascade.predictor import CascadePredictor
 
     torch.set_num_threads(1)
-    predictor = Predictor.load(
-        run, assets=assets, threads=threads, recogniser=recogniser, abstain_at=abstain_at, limits=limits
+    predictor = open_predictor(
+        run,
+        assets=assets,
+        threads=threads,
+        recogniser=recogniser,
+        abstain_at=abstain_at,
+        limits=limits,
+        within=within,
     )
     # The first clip loads decoder, speech and faces; let that not be a client's. A run that no clip suits says so
     # when a clip comes, and answers features all the same.
-    with suppress(PolymodalError):
-        predictor.predict(_first_clip(), name="the first clip")
+    # Of a cascade, the runs alone: nobody is to be paid for noise.
+    for one in predictor.predictors if isinstance(predictor, CascadePredictor) else (predictor,):
+        with suppress(PolymodalError):
+            one.predict(_first_clip(), name="the first clip")
     limit_memory(memory)
     return predictor
 

@@ -32,7 +32,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     file = folder / "run.json"
     if (folder / "cascade.json").is_file():
         raise RunError(
-            f"{folder} is a cascade, which only evaluate and audit read; give its small run, named in cascade.json"
+            f"{folder} is a cascade, which only evaluate, audit, predict and serve read; give its small run, named in "
+            "cascade.json"
         )
     if not file.is_file():
         raise RunError(f"{folder} is not a run (no run.json); make one with: polymodal fit METHOD --data SRC")

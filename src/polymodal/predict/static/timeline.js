@@ -451,7 +451,7 @@
       classes.forEach((name, c) => {
         const bars = found.map(([e, i], n) => {
           const before = level[n];
-          level[n] += e.probabilities[name];
+          level[n] += e.probabilities ? e.probabilities[name] : Number(e.label === name);
           return this.bar(i, from + height * (1 - before), from + height * (1 - level[n]));
         });
         this.add("path", { class: this.shade(c), d: bars.join("") });
@@ -563,6 +563,7 @@
         ...(utterance.text ? [html("blockquote", {}, utterance.text)] : []),
         ...this.warnings(utterance, estimate),
         ...write.call(this, estimate),
+        ...this.route(estimate),
         ...this.together(estimate),
         ...(absent.length ? [html("p", { className: "pm-soft" }, `Absent: ${absent.join(", ")}.`)] : []));
     }
@@ -597,6 +598,18 @@
       return [html("p", { className: "pm-soft" }, `${words[found.word] ?? ""} Alone: ${alone}; only together: ${signed(found.joint)}.`.trim())];
     }
 
+    /* Who of the two models of a cascade answered, and what both said. */
+    route({ cascade: found }) {
+      if (!found) return [];
+      const whose = { small: "the small run's answer", large: "the large model's answer", both: "the mean of both, or what both say" };
+      const say = (name, one) => `${name}: ${typeof one.answer === "string" ? one.answer : written(one.answer)}, uncertainty ${written(one.uncertainty, 2)}.`;
+      const told = [["Small run", found.small], ["Large model", found.large], ["Large model, asked again", found.second]];
+      const used = Object.entries(found.usage).filter((pair) => pair[1]).map(([name, count]) => `${count} ${name.replaceAll("_", " ")}`);
+      const parts = [`Stage ${found.stage}: ${whose[found.by]}.`, ...told.filter((pair) => pair[1]).map((pair) => say(...pair)),
+        `Questions to the large model: ${found.calls}${used.length ? ` (${used.join(", ")})` : ""}.`];
+      return [html("p", { className: "pm-soft pm-route" }, parts.join(" "))];
+    }
+
     said(name, value) {
       return html("p", { className: "pm-said" }, `${name} `, html("strong", {}, value));
     }
@@ -609,6 +622,7 @@
     }
 
     tellClass(estimate) {
+      if (!estimate.probabilities) return [this.said(this.target.name, estimate.label), this.unknown()];
       return [this.said(this.target.name, estimate.label), this.chances(estimate),
         this.sum(estimate, estimate.probabilities[estimate.label], `probability of ${estimate.label}`)];
     }
@@ -638,8 +652,13 @@
         html("td", { className: "pm-wide" }, bar));
     }
 
+    unknown() {
+      return html("p", {}, "What this rests on is not known.");
+    }
+
     /* The contributions, and that they sum to prediction - baseline. */
     sum({ baseline, contributions }, value, name) {
+      if (baseline === null) return this.unknown();
       const parts = Object.entries(contributions), most = Math.max(...parts.map((p) => Math.abs(p[1])), 1e-9);
       const rows = parts.map(([modality, part]) => {
         const bar = html("span", { className: `pm-meter ${this.colour(this.timeline.modalities.indexOf(modality))}` });

@@ -189,19 +189,28 @@
         const e = utterance.estimates[name];
         const nothing = answer === "classes" ? Object.fromEntries(classes.map((c) => [c, null])) : null;
         if ("value" in e) Object.assign(row, { [name]: e.value, [`${name}/low`]: e.low, [`${name}/high`]: e.high });
-        else Object.assign(row, { [name]: e.labels ? e.labels.join(";") : e.label }, flat(`${name}/probability`, e.probabilities));
+        else Object.assign(row, { [name]: e.labels ? e.labels.join(";") : e.label }, flat(`${name}/probability`, e.probabilities ?? Object.fromEntries(classes.map((c) => [c, null]))));
         Object.assign(row, flat(`${name}/baseline`, e.baseline));
         for (const modality of timeline.modalities) {
           Object.assign(row, flat(`${name}/contribution/${modality}`, e.contributions[modality] ?? nothing));
         }
         row[`${name}/together`] = e.together?.word;
         if ("abstain_at" in timeline) Object.assign(row, { [`${name}/abstained`]: Number(e.abstained) }, e.abstained ? { [name]: null } : {});
+        if (e.cascade) Object.assign(row, routed(name, e.cascade));
       }
       return row;
     });
     const columns = rows.length ? Object.keys(rows[0]) : ["clip"];
     return [columns, ...rows.map((row) => columns.map((name) => row[name] ?? ""))]
       .map((cells) => `${cells.map(quoted).join(",")}\n`).join("");
+  }
+
+  /* What a cascade says beside each answer. */
+  function routed(name, found) {
+    const opinions = ["small", "large", "second"].map((who) =>
+      ({ [`${name}/${who}`]: found[who]?.answer, [`${name}/${who}/uncertainty`]: found[who]?.uncertainty }));
+    const used = Object.entries(found.usage).map(([key, count]) => [`${name}/usage/${key}`, count]);
+    return Object.assign({ [`${name}/stage`]: found.stage }, ...opinions, { [`${name}/calls`]: found.calls }, Object.fromEntries(used));
   }
 
   function flat(name, value) {
