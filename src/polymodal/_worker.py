@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from typing import Any
 
@@ -19,6 +20,8 @@ def begin(stop: Any, threads: int = 1) -> None:
     """
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ[f"{library}_NUM_THREADS"] = str(threads)
+    if torch := sys.modules.get("torch"):  # a script that imports it at its top: it has read its settings already
+        torch.set_num_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_watch, args=(stop,), daemon=True).start()
 

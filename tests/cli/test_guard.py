@@ -187,6 +187,28 @@ def test_workers_end_at_once_with_an_error() -> None:
             os.kill(pid, 0)
 
 
+SCRIPT = """
+import torch
+from polymodal.data.processes import Processes
+
+def threads(_):
+    return torch.get_num_threads()
+
+if __name__ == "__main__":
+    torch.set_num_threads(3)
+    with Processes(threads, 1, 0, threads=2) as pool:
+        print([found for _, found in pool.run([0])])
+"""
+
+
+def test_workers_of_a_script_that_has_torch_already_are_modest_too(tmp_path: Path) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text(SCRIPT)
+    environment = {n: v for n, v in os.environ.items() if not n.endswith("_NUM_THREADS")} | {"OMP_NUM_THREADS": "4"}
+    said = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment, check=True)
+    assert said.stdout.strip() == "[2]"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_command_with_one_sentence(tmp_path: Path, sign: signal.Signals) -> None:

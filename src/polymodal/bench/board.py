@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,6 +114,7 @@ class Cost:
         latency_ms: of one sample alone, median, one thread.
         memory_mib: highest memory of the training process over where it stood before, the lowest over seeds.
         epochs: that were run.
+        escalated: share of the complete test samples that a cascade asked its large member about; NaN of a method.
     """
 
     entry: str
@@ -122,6 +124,7 @@ class Cost:
     latency_ms: float
     memory_mib: float
     epochs: float
+    escalated: float = math.nan
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -15,10 +15,12 @@ from polymodal.bench.job import Cell, Outcome, read_cell
 from polymodal.bench.plan import FLOOR, BenchPlan, EntryPlan
 from polymodal.bench.published import Published
 from polymodal.bench.results import Results, headlines, pooled
+from polymodal.cascade.folder import is_cascade, read_cascade
+from polymodal.cascade.models import small_run
 from polymodal.core import Schema
 from polymodal.methods import find_method, method_id
 from polymodal.score.intervals import FEW
-from polymodal.stress import COMPLETE, named, prior
+from polymodal.stress import COMPLETE, Prior, named, prior
 from polymodal.train.run import Run
 
 
@@ -51,7 +53,7 @@ def collect(
                 left.append(Left(entry.name, name, worst.reason, worst.failed))
             elif cells:
                 place = {(c.source, c.seed): o.run for c, o in cells if o.run}
-                runs = [Run.load(place[source, plan.seeds_of(name)[0]]) for source in sources]
+                runs = [_trained(place[source, plan.seeds_of(name)[0]]) for source in sources]
                 results = _read(plan, entry, runs[0].schema, sources, place, plan.seeds_of(name))
                 found.append(results)
                 figures += results.figures(name, plan.tests)
@@ -79,6 +81,11 @@ def collect(
         protocol=plan.tests.protocol,
     )
     return board, results_by
+
+
+def _trained(folder: Path) -> Run:
+    """Return the run of a cell, of a cascade that of its small member."""
+    return small_run(folder, read_cascade(folder)) if is_cascade(folder) else Run.load(folder)
 
 
 def _read(
@@ -118,6 +125,7 @@ def _cost(corpus: str, entry: EntryPlan, folders: Sequence[Path], seeds: int) ->
         # The lowest: the first cell of a process also pays for what libraries load once.
         memory_mib=min(memory, default=math.nan),
         epochs=float(np.mean([c["epochs"] for c in cells])),
+        escalated=float(np.mean([c["escalated"][COMPLETE] if entry.members else math.nan for c in cells])),
     )
 
 
@@ -138,6 +146,8 @@ def _info(name: str, sources: Sequence[str], runs: Sequence[Run]) -> CorpusInfo:
 
 
 def _entry(plan: EntryPlan) -> Entry:
+    if plan.members:
+        return _cascade(plan)
     kind = find_method(plan.method)
     return Entry(
         name=plan.name,
@@ -148,6 +158,23 @@ def _entry(plan: EntryPlan) -> Entry:
         prior=prior(plan.options.get("train_stress", ""), kind.drops),
         floor=plan.method == FLOOR,
         handles_absence=kind.handles_absence,
+    )
+
+
+def _cascade(plan: EntryPlan) -> Entry:
+    """Return the entry of a cascade, which knew of absence what either member did."""
+    small, large = map(_entry, plan.members)
+    members = {"small": small.method, "large": large.method}
+    settings = {which: own.settings for which, own in (("set small", small), ("set large", large)) if own.settings}
+    return Entry(
+        name=plan.name,
+        method=plan.method,
+        paper="U-ACS, Han et al., 2025, arXiv:2509.04459",
+        preset=" and ".join(dict.fromkeys(own.preset for own in (small, large) if own.preset)),
+        settings=members | plan.options | settings,
+        prior=max(small.prior, large.prior, key=get_args(Prior).index),
+        floor=False,
+        handles_absence=small.handles_absence and large.handles_absence,
     )
 
 

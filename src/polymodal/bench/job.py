@@ -44,7 +44,7 @@ class Cell:
 
     Attributes:
         folder: of all runs of the benchmark.
-        tuned: options found by a search, over those of the entry.
+        tuned: options found by a search, over those of the entry; of a cascade, name of the member -> those.
     """
 
     entry: EntryPlan
@@ -90,7 +90,7 @@ def run_cell(cell: Cell) -> Outcome:
     """
     console.quiet = True  # the benchmark has one progress bar of its own
     try:
-        _ = _corpus(cell.source)  # what cannot be read is a failure; a method that cannot read it is none
+        _ = corpus_of(cell.source)  # what cannot be read is a failure; a method that cannot read it is none
         try:
             plan, method = prepared(cell)
         except DataError as error:
@@ -109,7 +109,7 @@ def prepared(cell: Cell) -> tuple[Plan, Method]:
         DataError, OptionError: as ``fit``.
     """
     entry = cell.entry
-    names = _corpus(cell.source).schema.names
+    names = corpus_of(cell.source).schema.names
     plan = prepare(
         entry.method,
         cell.source,
@@ -118,7 +118,7 @@ def prepared(cell: Cell) -> tuple[Plan, Method]:
         encoder={n: e for n, e in entry.encoder.items() if n in names},
         encode={n: e for n, e in entry.encode.items() if n in names},
         seeds=[cell.seed],
-        load=lambda source: _corpus(str(source)),
+        load=lambda source: corpus_of(str(source)),
     )
     if not plan.corpus.test_splits:
         raise DataError(f"{cell.source} has no test split")
@@ -127,8 +127,8 @@ def prepared(cell: Cell) -> tuple[Plan, Method]:
 
 
 @lru_cache(maxsize=2)
-def _corpus(source: str) -> Corpus:
-    """A process keeps the last corpora: cells come ordered by source."""
+def corpus_of(source: str) -> Corpus:
+    """Return what ``source`` holds. A process keeps the last corpora: cells come ordered by source."""
     return load_corpus(source)
 
 
@@ -183,7 +183,7 @@ def read_cell(folder: Path) -> dict[str, Any] | None:
 
 def _predict(run: Run, corpus: Corpus, asked: Sequence[Point], seed: int) -> None:
     """Write the predictions of every condition on the test split."""
-    method, name = run.method(seed), _tested(corpus)
+    method, name = run.method(seed), tested_split(corpus)
     split, tables = corpus[name], []
     loader = run.loader(corpus, split)
     batches = list(loader.epoch())  # made once and kept: a small corpus is tested twenty times
@@ -193,7 +193,7 @@ def _predict(run: Run, corpus: Corpus, asked: Sequence[Point], seed: int) -> Non
     write_table(tables, run.path / FILE)
 
 
-def _tested(corpus: Corpus) -> str:
+def tested_split(corpus: Corpus) -> str:
     """Return the split that entries are compared on: ``test``, or the first that there is."""
     return "test" if "test" in corpus.splits else corpus.test_splits[0]
 
@@ -201,7 +201,7 @@ def _tested(corpus: Corpus) -> str:
 def _latency(run: Run, corpus: Corpus) -> float:
     """Return the median milliseconds of one sample alone, features to prediction."""
     method = run.method()
-    loader = run.loader(corpus, _tested(corpus))
+    loader = run.loader(corpus, tested_split(corpus))
     rows = [r for batch in loader.plan(0) for r in batch]
     spread = rows[:: max(1, len(rows) // TIMED)][:TIMED]
     singles: list[Batch] = [loader.batch(torch.tensor([r]).numpy()) for r in spread]

@@ -38,8 +38,13 @@ def content_key(plan: Plan, method: Method, device: str) -> str:
     named["encoder"] = plan.corpus.schema.encoders
     named["libraries"] = {name: _version(name) for name in LIBRARIES}
     named["device"] = resolved(device, plan.recipe.precision)
-    named["code"] = {_name(file): _code(file, file.stat().st_mtime_ns) for file in sorted(closure(_roots(method)))}
+    named["code"] = code_of(_roots(method))
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def code_of(roots: Iterable[Path]) -> dict[str, str]:
+    """Return file -> digest of what it does, of ``roots`` and all that they import."""
+    return {_name(file): _code(file, file.stat().st_mtime_ns) for file in sorted(closure(roots))}
 
 
 @lru_cache(maxsize=8)

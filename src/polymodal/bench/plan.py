@@ -22,6 +22,9 @@ from polymodal.train.recipe import Recipe
 FLOOR = "linear"
 """Always in the table: what every method must beat."""
 
+CASCADE = "u-acs"
+"""What an entry is called that asks a second method where the first one is unsure."""
+
 DEFAULT_STRESS = ("missing:rate=0.1/0.2/0.3/0.4/0.5/0.6/0.7", "noise:snr=20/10/0")
 
 
@@ -62,16 +65,17 @@ Span = Annotated[list[float] | dict[str, list[Any]], Rule("[low, high] or {choic
 
 @dataclass(frozen=True)
 class EntryPlan:
-    """A method with its settings.
+    """A method with its settings, or a cascade of two.
 
     Attributes:
         name: what the board calls it.
-        method: id, ``package.module:Class`` or ``file.py:Class``.
+        method: id, ``package.module:Class`` or ``file.py:Class``; ``CASCADE``.
         preset: name or YAML file; empty for defaults.
-        options: of the method or of ``Recipe``, over the preset.
+        options: of the method or of ``Recipe``, over the preset; of ``fit_cascade``.
         encoder: modality -> encoder that trains with the method.
         encode: modality -> frozen encoder.
         only: names of the corpora it runs on; empty for all.
+        members: of a cascade, the small one and the large one.
     """
 
     name: str
@@ -81,6 +85,12 @@ class EntryPlan:
     encoder: dict[str, str] = field(default_factory=dict)
     encode: dict[str, str] = field(default_factory=dict)
     only: tuple[str, ...] = ()
+    members: tuple[EntryPlan, ...] = ()
+
+    @property
+    def trained(self) -> tuple[EntryPlan, ...]:
+        """What is searched and trained for it."""
+        return self.members or (self,)
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,8 @@ class Search:
 
     def check(self, entries: Sequence[EntryPlan]) -> None:
         """Raise OptionError for a name that no entry has an option for, or values that do not fit it."""
-        known = [options_of(Recipe), *(options_of(find_method(e.method), skip=1) for e in entries)]
+        methods = [find_method(own.method) for entry in entries for own in entry.trained]
+        known = [options_of(Recipe), *(options_of(method, skip=1) for method in methods)]
         for name, what in self.space.items():
             hints = [options[name].annotation for options in known if name in options]
             if not hints:

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from polymodal.bench.plan import DEFAULT_STRESS, FLOOR, BenchPlan, Conditions, EntryPlan, Search
+from polymodal.bench.plan import CASCADE, DEFAULT_STRESS, FLOOR, BenchPlan, Conditions, EntryPlan, Search
+from polymodal.cascade.folder import Agreed
 from polymodal.core import OptionError, nearest
 from polymodal.core.files import check_regular
-from polymodal.core.options import FoldScheme, Natural, Rule, Seeds, describe, options_of, read_options
+from polymodal.core.options import (
+    FoldScheme,
+    Natural,
+    Rule,
+    Seeds,
+    Share,
+    describe,
+    options_of,
+    read_options,
+    split_source,
+)
 from polymodal.methods import find_method, method_id
 from polymodal.train.recipe import Recipe, load_preset, preset_names, sort_options
 
 Texts = Annotated[str | tuple[str, ...], Rule("a list of words")]
+Line = Annotated[str | dict[str, Any], Rule("a method, or its keys and values")]
 
 
 def read_plan(file: Path | None, flags: Mapping[str, Any]) -> BenchPlan:
@@ -50,16 +62,15 @@ def _plan(
     contrasts: Annotated[list[list[str]], Rule("a list of pairs of entries")] | None = None,
 ) -> BenchPlan:
     """Return the plan of a file, whose keys these parameters are."""
-    rows = [{"method": r} if isinstance(r, str) else r for r in ([methods] if isinstance(methods, str) else methods)]
-    if rows and FLOOR not in [row.get("method") for row in rows]:
-        rows.insert(0, {"method": FLOOR})
-    keys = [read_options(f"{place}: entry {r.get('method', r)}", r, options_of(_entry, skip=2)) for r in rows]
+    rows = [methods] if isinstance(methods, str) else methods
+    if rows and FLOOR not in [_line(row)[0].get("method") for row in rows]:
+        rows = [FLOOR, *rows]
     Recipe().with_options(training)
-    for row in keys:
-        row |= {"encoder": encoder | row.get("encoder", {}), "encode": encode | row.get("encode", {})}
-    entries = [_entry(preset, training, **row) for row in keys]
-    if entries and preset and not any(_has_preset(e.method, preset) for e in entries):
-        known = {own for e in entries for own in preset_names(method_id(find_method(e.method)))}
+    common = _Common(place, preset, training, encoder, encode)
+    entries = [_entry(common, row) for row in rows]
+    trained = [own for entry in entries for own in entry.trained]
+    if entries and preset and not any(_has_preset(e.method, preset) for e in trained):
+        known = {own for e in trained for own in preset_names(method_id(find_method(e.method)))}
         raise OptionError(f"{place}: no method has a preset {preset!r}{nearest(preset, known)}")
     return BenchPlan(
         title=title,
@@ -74,6 +85,57 @@ def _plan(
     )
 
 
+@dataclass(frozen=True)
+class _Common:
+    """What is asked of all entries of the plan in ``place``."""
+
+    place: str
+    preset: str
+    training: dict[str, Any]
+    encoder: dict[str, str]
+    encode: dict[str, str]
+
+
+def _line(asked: str | Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Return a line of ``methods`` as keys and values, and whether the values are text: a method's name may be followed
+    by some, as in ``u-acs?small=ubm&large=mult``."""
+    if not isinstance(asked, str):
+        return dict(asked), False
+    name, options = split_source(asked)
+    return {"method": name, **options}, True
+
+
+def _entry(common: _Common, asked: str | Mapping[str, Any]) -> EntryPlan:
+    """Return the entry of a line of ``methods``."""
+    row, text = _line(asked)
+    make = _cascade if row.get("method") == CASCADE else _method
+    place = f"{common.place}: entry {row.get('method', row)}"
+    return make(common, **read_options(place, row, options_of(make, skip=1), text=text))
+
+
+def _cascade(
+    common: _Common,
+    *,
+    method: str,
+    small: Line,
+    large: Line,
+    name: str = "",
+    rho: Share = 0.3,
+    by: Literal["budget", "error"] = "budget",
+    agreed: Agreed = "average",
+    only: Texts = (),
+) -> EntryPlan:
+    """Return the entry of a cascade, whose keys these parameters are; ``small`` and ``large`` are lines of methods."""
+    name = name or method
+    members = tuple(
+        replace(_entry(common, line), name=f"{name} {which}") for which, line in (("small", small), ("large", large))
+    )
+    if any(own.members for own in members):
+        raise OptionError(f"{common.place}: entry {name} is a cascade of a cascade; name two methods")
+    options = {"rho": rho, "by": by, "agreed": agreed}
+    return EntryPlan(name, method, options=options, only=_tuple(only), members=members)
+
+
 def _tests(place: str, stress: str | tuple[str, ...] | None, subsets: bool | None, protocol: str) -> Conditions:
     if protocol and (stress is not None or subsets is not None):
         raise OptionError(f"{place}: the protocol {protocol} says what is tested; leave out stress and subsets")
@@ -84,19 +146,22 @@ def _tests(place: str, stress: str | tuple[str, ...] | None, subsets: bool | Non
 
 def _declared(place: str, entries: Sequence[EntryPlan]) -> tuple[tuple[str, str], ...]:
     """Return the pairs that are compared where the plan names none: what differs in a stress on the training data
-    alone, what is around a method against this, and every entry against the floor."""
+    alone, what is around a method or made of some against these, and every entry against the floor."""
     pairs = []
     for one in entries:
         plain = {n: v for n, v in one.options.items() if n != "train_stress"}
         same = [replace(one, name=o.name, options=plain) == o for o in entries]
         pairs += [(one.name, o.name) for o, alike in zip(entries, same, strict=True) if alike and o is not one]
         pairs += [(one.name, o.name) for o in entries if o.name == base_of(one)]
+        pairs += [(one.name, o.name) for o in entries for own in one.members if replace(own, name=o.name) == o]
     floors = [e.name for e in entries if e.method == FLOOR]
     return (*pairs, *((e.name, floors[0]) for e in entries if floors and e.method != FLOOR))
 
 
 def base_of(entry: EntryPlan) -> str:
     """Return the method that the one of ``entry`` is around; empty where it stands alone."""
+    if entry.members:
+        return ""
     kind = find_method(entry.method)
     if "base" not in options_of(kind, skip=1):
         return ""
@@ -115,9 +180,8 @@ def _checked(place: str, pairs: list[list[str]], entries: Sequence[EntryPlan]) -
     return tuple((first, second) for first, second in pairs)
 
 
-def _entry(
-    common: str,
-    training: dict[str, Any],
+def _method(
+    common: _Common,
     *,
     method: Annotated[str, Rule("an id, package.module:Class or file.py:Class")],
     name: str = "",
@@ -128,14 +192,15 @@ def _entry(
     train_stress: str = "",
     only: Texts = (),
 ) -> EntryPlan:
-    """Return the entry of a line of ``methods``, whose keys these parameters are."""
+    """Return the entry of a method, whose keys these parameters are."""
     if preset is None:  # the common one is for those that have it
-        preset = common if _has_preset(method, common) else ""
+        preset = common.preset if _has_preset(method, common.preset) else ""
     elif preset:
         load_preset(method_id(find_method(method)), preset)
-    options = training | set | ({"train_stress": train_stress} if train_stress else {})
+    options = common.training | set | ({"train_stress": train_stress} if train_stress else {})
     Recipe().with_options(sort_options(find_method(method), options)[1])
     name = name or (f"{method} + {train_stress}" if train_stress else method)
+    encoder, encode = common.encoder | encoder, common.encode | encode
     return EntryPlan(name, method, preset, options, encoder, encode, _tuple(only))
 
 

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from polymodal.bench.board import Board, Searched
+from polymodal.bench.cascaded import parts, run_entry
 from polymodal.bench.collect import collect
-from polymodal.bench.job import Cell, Outcome, broken, run_cell
+from polymodal.bench.job import Cell, Outcome, broken
 from polymodal.bench.plan import BenchPlan, Search
 from polymodal.bench.published import Published, joined
 from polymodal.bench.published import publish as write_published
@@ -85,7 +86,7 @@ def bench(
 
 def added(published: Published, methods: Sequence[str]) -> BenchPlan:
     """Return the plan that puts ``methods`` on a published board: its corpora, seeds, search and conditions, and each
-    against its floor and, where it is around a method that is on the board, against this.
+    against its floor and, where it is around a method that is on the board or made of some, against these.
 
     Raises:
         OptionError: as ``read_plan``; a method that is on the board under the same name.
@@ -97,7 +98,7 @@ def added(published: Published, methods: Sequence[str]) -> BenchPlan:
     for entry in own:
         if entry.name in known:
             raise OptionError(f"{entry.name} is on the board already; give yours another name, or leave it out")
-    around = [(e.name, base_of(e)) for e in own if base_of(e) in known]
+    around = [(e.name, b) for e in own for b in (base_of(e), *(m.method for m in e.members)) if b in known]
     return replace(plan, entries=own, contrasts=(*around, *((e.name, published.floor) for e in own if published.floor)))
 
 
@@ -115,7 +116,7 @@ def _bench(
     searches: tuple[Searched, ...] = ()
     if plan.search.trials:
         cells, searches = _searched(plan, cells, count, ray)
-    outcomes = list(_all(run_cell, cells, count, ray, broken, "training and testing", _line))
+    outcomes = list(_all(run_entry, cells, count, ray, broken, "training and testing", _line))
     made = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {_processors()} processors, {platform.system()}",
@@ -155,13 +156,18 @@ def _searched(
     plan: BenchPlan, cells: Sequence[Cell], workers: int, ray: str | None
 ) -> tuple[list[Cell], tuple[Searched, ...]]:
     """Return the cells with the options that a search found for their entry and source, and what the searches cost."""
-    first = [(c, plan.search) for c in cells if c.seed == plan.seeds_of(c.corpus)[0]]
+    first = [(part, plan.search) for c in cells if c.seed == plan.seeds_of(c.corpus)[0] for part in parts(c)]
     found = {
         (c.entry.name, c.source): (c, result)
         for (c, _), result in _all(run_search, first, workers, ray, lambda error: Found(), "searching", _tuned_line)
     }
     searches = [Searched(c.entry.name, c.corpus, c.source, *astuple(result)) for c, result in found.values()]
-    return [replace(c, tuned=found[c.entry.name, c.source][1].options) for c in cells], tuple(searches)
+
+    def options(cell: Cell) -> dict[str, Any]:
+        by_member = {own.name: found[own.name, cell.source][1].options for own in cell.entry.trained}
+        return by_member if cell.entry.members else by_member[cell.entry.name]
+
+    return [replace(c, tuned=options(c)) for c in cells], tuple(searches)
 
 
 def _all(

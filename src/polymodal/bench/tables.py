@@ -152,7 +152,9 @@ def _cost_columns(costs: Sequence[Cost]) -> list[_Column]:
         "Latency": lambda c: Cell(_number(c.latency_ms, "ms")),
         "Memory": lambda c: Cell(_number(c.memory_mib, "MiB")),
     }
-    return [_Column(head, {c.entry: write(c) for c in costs}) for head, write in writers.items() if costs]
+    columns = [_Column(head, {c.entry: write(c) for c in costs}) for head, write in writers.items() if costs]
+    asked = {c.entry: Cell(f"{c.escalated:.0%}") for c in costs if math.isfinite(c.escalated)}
+    return [*columns, _Column("Asks the large one", asked)] if asked else columns
 
 
 def write_seconds(value: float) -> str:

@@ -139,7 +139,7 @@ class _Side:
         return {"y": torch.from_numpy(found.y), "u": torch.from_numpy(found.u)}
 
 
-class _Heard:
+class Heard:
     """Answers that were given already, by the number of the sample."""
 
     reads_references = costly = reads_text = False
@@ -184,7 +184,7 @@ class CascadeJudge:
         if self._known:
             self._known.check(batch)
         elif self._other:
-            large = _Heard(self._other.answers(batch))
+            large = Heard(self._other.answers(batch))
         numbered = large is not self.large
         samples = [Sample(str(row) if numbered else name) for row, name in enumerate(batch.ids)]
         record = routed(self.rule, Questions(large, samples, self._small.answers(batch)))

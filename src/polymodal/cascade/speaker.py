@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +9,14 @@ import numpy as np
 from polymodal.audit.panels import panel_of
 from polymodal.cascade.routing import Answers, Array
 from polymodal.cascade.uncertainty import soft_temperature
-from polymodal.cascade.voice import Sureness, Voice
-from polymodal.core import Batch, DataError, OptionError, Target
+from polymodal.cascade.voice import Said, Sureness, Voice, read
+from polymodal.core import DataError, OptionError, Target
 from polymodal.data.corpus import Corpus, Split
 from polymodal.nn.bins import OrderedBins
 from polymodal.score.calibration import temperature
+from polymodal.stress import Stress
 from polymodal.train.run import Run
+from polymodal.train.stressed import stressed
 
 
 class Speaker:
@@ -44,11 +45,13 @@ class Speaker:
 
     def answers(self, split: Split) -> Answers:
         """Return the answers to ``split``, which has the corpus's columns, in its order."""
-        ids, answers = self.voice.answers(self._batches(split), self.sureness)
-        return answers[_order(ids, split)]
+        return read(self.said(split), self.sureness)
 
-    def _batches(self, split: Split) -> Iterator[Batch]:
-        return self.run.loader(self.corpus, split).epoch()
+    def said(self, split: Split, stress: Stress | None = None) -> Said:
+        """Return what the members say of ``split``, in its order, under ``stress``."""
+        loader = self.run.loader(self.corpus, split)
+        batches = map(stressed(loader, stress), loader.epoch()) if stress else loader.epoch()
+        return self.voice.said(batches).of(split.ids)
 
     def _learned(self) -> Sureness:
         if "valid" not in self.corpus.splits or not len(self.corpus["valid"]):
@@ -59,20 +62,13 @@ class Speaker:
         if basis == "members":
             low, high = target.range or (0.0, 4 * float(true[known].std()) or 1.0)
             return Sureness("members", scale=(high - low) / 2)
-        said = self.voice.said(self._batches(split))
-        assert said.shares is not None
-        shares = said.shares[_order(said.ids, split)]
+        shares = self.said(split).shares
+        assert shares is not None
         if basis == "classes":
             found = temperature(target, true, shares)
         else:
             found = soft_temperature(shares[known], _soft(self.voice.bins, true[known]))
         return Sureness(basis, temperature=found or 1.0)
-
-
-def _order(ids: Sequence[str], split: Split) -> Array:
-    """Return where the samples of ``split`` are in ``ids``: batches hold samples of one length, not of one order."""
-    where = {name: row for row, name in enumerate(ids)}
-    return np.array([where[name] for name in split.ids])
 
 
 def _soft(bins: list[OrderedBins], labels: Array) -> Array:

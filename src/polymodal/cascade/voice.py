@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +49,13 @@ class Said:
     shares: Array | None
     half_widths: Array
 
+    def of(self, ids: Sequence[str]) -> Said:
+        """Return the same of the samples ``ids``, in their order."""
+        where = {name: row for row, name in enumerate(self.ids)}
+        rows = np.array([where[name] for name in ids])
+        shares = None if self.shares is None else self.shares[rows]
+        return Said(list(ids), self.values[:, rows], shares, self.half_widths[rows])
+
 
 class Voice:
     """A run that is asked about one target.
@@ -78,10 +85,7 @@ class Voice:
     def answers(self, batches: Iterable[Batch], sure: Sureness) -> tuple[list[str], Answers]:
         """Return the names of the samples in ``batches``, and the answers to them."""
         said = self.said(batches)
-        if said.shares is None:
-            return said.ids, Answers(said.values.mean(0), spread(said.values, said.half_widths, sure.scale))
-        y = said.shares.argmax(1).astype(float) if sure.basis == "classes" else said.values.mean(0)
-        return said.ids, Answers(y, entropy(sharpened(said.shares, sure.temperature)))
+        return said.ids, read(said, sure)
 
     @torch.inference_mode()
     def said(self, batches: Iterable[Batch]) -> Said:
@@ -108,3 +112,11 @@ class Voice:
         there = [[n for n, p in zip(batch.streams, row, strict=True) if p] for row in batch.present.tolist()]
         found = [self._calibration.half_width(self.target.name, names, 0.5) for names in there]
         return np.array([width or 0.0 for width in found])
+
+
+def read(said: Said, sure: Sureness) -> Answers:
+    """Return what was said as answers, in the same order."""
+    if said.shares is None:
+        return Answers(said.values.mean(0), spread(said.values, said.half_widths, sure.scale))
+    y = said.shares.argmax(1).astype(float) if sure.basis == "classes" else said.values.mean(0)
+    return Answers(y, entropy(sharpened(said.shares, sure.temperature)))

@@ -49,7 +49,7 @@ def bench(
 
     Args:
         plan: YAML file with methods, corpora and what else is below (docs/bench.md); flags win over it
-        methods: ids; linear, the floor, is always added
+        methods: ids, or u-acs?small=ubm&large=mib, a cascade; linear, the floor, is always added
         corpora: sources as for fit
         stress: what to test under, several strengths separated by slashes (docs/stress.md)
         protocol: missmac, missbench, cyin or complete, in the place of stress (docs/stress.md)
@@ -58,7 +58,7 @@ def bench(
         preset: of every method that has it; default cpu
         trials: of a search of hyper-parameters, for every method and corpus
         publish: folder to write the board with its predictions to, for compare --against and for add
-        add: methods to put on a published board, each with its corpora, seeds, search and conditions
+        add: methods, or u-acs?small=ubm&large=mib, to put on a published board, with its corpora, seeds and conditions
         board: folder of the published board that add is about
         workers: trainings side by side; default one per processor
         ray: address of a Ray cluster to work on instead, or local
