@@ -6,8 +6,9 @@
 GRID (11 clips, seven speakers): word error rate, the errors of all words together, after case, punctuation and the
 spelling of numbers and single letters are made the same ("F2" is "f two"). Speech activity is not part of the time;
 both recognisers get the same stretches, one after the other, on one thread. EmoDB (German): the share of clips whose
-words a model that knows English only calls doubtful or leaves out; the same share on GRID are false alarms. Needs the
-real data ($POLYMODAL_SHARED or ../shared).
+words a model that knows English only calls doubtful or leaves out; the same share on GRID are false alarms. What a
+shorter window costs: utterances of MELD in a synthetic voice, alone and four together, with and without noise, read in
+Whisper's 30 s and in less. Needs the real data ($POLYMODAL_SHARED or ../shared).
 """
 
 from __future__ import annotations
@@ -120,6 +121,49 @@ def measure(name: str, english: Any, german: Any) -> dict[str, Any] | str:
     return result
 
 
+def spoken(count: int) -> list[tuple[str, np.ndarray[Any, Any]]]:
+    """Return utterances of MELD's test split in a synthetic voice: ``count`` alone, every four together, all of them
+    with and without noise."""
+    from scipy.signal import resample_poly
+
+    from polymodal.reply.manner import Manner
+    from polymodal.reply.voice.piper import Piper
+
+    voice, rng = Piper(), np.random.default_rng(0)
+    with (DATA / "meld_text/test_sent_emo.csv").open(encoding="utf-8", errors="ignore", newline="") as table:
+        texts = [row["Utterance"] for row in csv.DictReader(table)]
+    fit = [text for text in texts if text.isascii() and 3 <= len(text.split()) <= 40]
+    found = []
+    for row in rng.permutation(len(fit))[:count]:
+        said = voice.say(fit[row], Manner())
+        found.append((fit[row], resample_poly(said.samples, RATE, said.rate).astype(np.float32)))
+    for first in range(0, count, 4):
+        some = found[first : first + 4]
+        found.append((" ".join(text for text, _ in some), np.concatenate([values for _, values in some])))
+    noisy = [(text, values + rng.normal(0, 0.01, len(values)).astype(np.float32)) for text, values in found]
+    return found + noisy
+
+
+def windows(sentences: Sequence[tuple[str, np.ndarray[Any, Any]]]) -> dict[str, dict[str, float]]:
+    """Return words wrong and CPU seconds for windows of so many seconds, each read in turn."""
+    from polymodal.media.words import whisper
+    from polymodal.media.words.transcribe import Wanted, find_transcriber
+
+    transcriber, _ = find_transcriber(Wanted("faster-whisper"))
+    assert transcriber is not None
+    kept, found = whisper.WINDOW, {}
+    for seconds in (30.0, 20.0, 15.0, 10.0):
+        whisper.WINDOW, wrong, words, began = seconds, 0, 0, time.process_time()
+        for text, values in sentences:
+            heard = " ".join(word.text for word in transcriber.transcribe(values, 0.0).words)
+            wrong, words = wrong + errors(plain(text), plain(heard)), words + len(plain(text))
+        spent = time.process_time() - began
+        found[f"{seconds:g} s"] = {"word_error_rate": wrong / words, "words": words, "cpu_seconds": spent}
+        print(f"{seconds:g} s", found[f"{seconds:g} s"], flush=True)
+    whisper.WINDOW = kept
+    return found
+
+
 def main() -> None:
     quick = "--quick" in sys.argv
     english = [(file, text, stretches(file)) for file, text in list(grid())[: 2 if quick else None]]
@@ -128,10 +172,12 @@ def main() -> None:
         raise SystemExit(f"no clips in {DATA}; set POLYMODAL_SHARED")
     german: list[tuple[Path, list[Samples]]] = [(file, stretches(file)) for file in files]
     figures = {name: measure(name, english, german) for name in ("faster-whisper", "pocketsphinx")}
+    sentences = spoken(4 if quick else 60)
     for name, found in figures.items():
         print(name, found if isinstance(found, str) else {k: v for k, v in found.items() if k != "heard"})
+    windowed = windows(sentences)
     if not quick:
-        save("speech", figures)
+        save("speech", figures | {"windows": windowed})
 
 
 if __name__ == "__main__":

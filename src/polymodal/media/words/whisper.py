@@ -21,6 +21,13 @@ PER_SECOND, MANY_PER_SECOND = 12, 30
 """Tokens that a second of speech may have, in English and in languages whose letters are several tokens: a recogniser
 that repeats itself would go on to the end of its memory."""
 
+WINDOW, AFTER = 20.0, 5.0
+"""Seconds that a model of one language reads at least, and of silence after a stretch: half the work of Whisper's own
+30, and no more words wrong (``benchmarks/speech.py``)."""
+
+FRAMES = 100
+"""A second, as Whisper's encoder reads it."""
+
 MOST = 220
 """Tokens that fit into the model's memory."""
 
@@ -48,7 +55,8 @@ class FasterWhisper:
         check_language(language, known, weights)
         self._model, self._language = model, language
         self.only = known[0] if len(known) == 1 else ""
-        self.version = f"faster-whisper {version('faster-whisper')} ({weights})"
+        window = f", {WINDOW:g} s" if self.only else ""
+        self.version = f"faster-whisper {version('faster-whisper')} ({weights}{window})"
 
     @classmethod
     def load(cls, weights: Weights, language: str = "", device: str = "cpu") -> FasterWhisper:
@@ -60,8 +68,17 @@ class FasterWhisper:
         from faster_whisper import WhisperModel
 
         kind = "int8" if device == "cpu" else "default"
+
+        class Windowed(WhisperModel):
+            """Reads the first ``frames`` of what it is given, which is padded to 30 s."""
+
+            frames = round(30 * FRAMES)
+
+            def encode(self, features: Array) -> Any:
+                return super().encode(np.ascontiguousarray(features[..., : self.frames]))
+
         try:
-            model = WhisperModel(str(weights.folder), device=device, compute_type=kind, cpu_threads=1)
+            model = Windowed(str(weights.folder), device=device, compute_type=kind, cpu_threads=1)
         except (RuntimeError, ValueError, OSError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             remedy = "replace it" if device == "cpu" else "try --asr-device cpu"
@@ -101,7 +118,9 @@ class FasterWhisper:
     def _hear(self, values: Array, most: int) -> tuple[list[Any], str, float]:
         """Return segments, and the language detected with its probability; no language where only one is known."""
         model, language, certain = self._model, self._language, 0.0
-        if not self.only:
+        if self.only:
+            model.frames = round(FRAMES * min(30.0, max(WINDOW, len(values) / RATE + AFTER)))
+        else:
             language, certain, _ = model.detect_language(values)
         found, _ = model.transcribe(
             values,
