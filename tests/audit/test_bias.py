@@ -243,7 +243,8 @@ def test_equally_many_with_and_without_the_trait_raise_the_worst_group(tmp_path:
     store = write_store(birds(1, rows=2000, agree=0.9), tmp_path / "store")
     training = {"epochs": 12, "batch_size": 64, "lr": 3e-3, "patience": 12, "width": 16, "context": "none"}
     plain = fit("late-fusion", f"{store}", options=training, seeds=[1], out=tmp_path / "plain")
-    assert any(s.startswith("Slice") for s in audit_run(plain, ["bias"], split="train")["bias"].found)
+    # The training split holds the shortcut, so that a plain classifier takes it, too.
+    assert any(s.startswith(("Slice", "Hard")) for s in audit_run(plain, ["bias"], split="train")["bias"].found)
     table, even = tmp_path / "plain" / "audit" / "bias.parquet", training | {"balance": "cell"}
     found = fit("late-fusion", f"{store}?about={table}&domain=trait", options=even, seeds=[1], out=tmp_path / "found")
     told = fit("late-fusion", f"{store}?domain=place", options=even, seeds=[1], out=tmp_path / "told")

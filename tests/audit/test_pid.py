@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from polymodal.audit._codes import Codes, coded, kinds_of
 from polymodal.audit.base import Judge, Said
-from polymodal.audit.pid import Codes, Pid, _lines, coded, kinds_of
+from polymodal.audit.pid import Pid, _lines
 from polymodal.core import Batch, DataError, Modality, Schema, Target
 from polymodal.data.corpus import build_split
 from polymodal.data.loader import Loader
@@ -61,8 +62,8 @@ def test_a_part_that_no_group_moves_has_no_interval() -> None:
 def test_fewer_kinds_than_classes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     judge, batches = _asked()
     assert len(Pid().run(judge, batches).notes) == 1
-    monkeypatch.setattr("polymodal.audit.pid.CODES", 1)
-    monkeypatch.setattr("polymodal.audit.pid.EACH", 240)
+    monkeypatch.setattr("polymodal.audit._codes.CODES", 1)
+    monkeypatch.setattr("polymodal.audit._codes.EACH", 240)
     assert "240 samples carry 1 kinds, fewer than the 2 classes" in Pid().run(judge, batches).notes[1]
 
 
