@@ -19,7 +19,8 @@ import numpy as np
 
 import polymodal
 from measure import RESULTS, machine, save
-from polymodal.audit.pid import NAMES, coded
+from polymodal.audit._codes import coded
+from polymodal.audit.pid import NAMES
 from polymodal.audit.run import audit_run
 from polymodal.score.decomposition import decompose
 from polymodal.score.information import joint

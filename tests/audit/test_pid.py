@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from polymodal.audit._codes import Codes, coded, kinds_of
 from polymodal.audit.base import Judge, Said
-from polymodal.audit.pid import Codes, Pid, _lines, coded
+from polymodal.audit.pid import Pid, _lines
 from polymodal.core import Batch, DataError, Modality, Schema, Target
 from polymodal.data.corpus import build_split
 from polymodal.data.loader import Loader
 from polymodal.score.decomposition import decompose
-from polymodal.score.information import joint
+from polymodal.score.information import entropy, joint
 
 Bits = tuple[np.ndarray, np.ndarray, np.ndarray]
 pytestmark = pytest.mark.filterwarnings("error")
@@ -58,11 +59,39 @@ def test_a_part_that_no_group_moves_has_no_interval() -> None:
     assert alone.low < alone.value < (alone.high or 0)
 
 
-def test_more_classes_than_kinds_are_told(few: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_kinds_than_classes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     judge, batches = _asked()
     assert len(Pid().run(judge, batches).notes) == 1
-    monkeypatch.setattr("polymodal.audit.pid.CODES", 1)
-    assert "in 1 kinds, fewer than the 2 classes" in Pid().run(judge, batches).notes[1]
+    monkeypatch.setattr("polymodal.audit._codes.CODES", 1)
+    monkeypatch.setattr("polymodal.audit._codes.EACH", 240)
+    assert "240 samples carry 1 kinds, fewer than the 2 classes" in Pid().run(judge, batches).notes[1]
+
+
+def test_kinds_follow_classes_as_far_as_samples_carry_them() -> None:
+    assert [kinds_of(*of) for of in ((2, 700), (7, 653), (10, 500), (10, 300), (10, 120))] == [6, 7, 10, 7, 6]
+
+
+@pytest.mark.parametrize("classes", [7, 10])
+def test_many_classes_are_shared_as_they_were_planted(classes: int) -> None:
+    """One source names the class, the other the same, or another number; nothing is said only together."""
+    rng, count = np.random.default_rng(classes), 500
+    means = 3 * np.random.default_rng(0).normal(size=(2, classes, 8))
+    a, other = rng.integers(classes, size=(2, count))
+    whole, tolerance = entropy(np.bincount(a) / count), {7: 0.05, 10: 0.1}[classes]
+    for b, wanted in ((a, (whole, 0, 0, 0)), (other, (0, whole, 0, 0))):
+        seen = [m[x] + 0.3 * rng.normal(size=(count, 8)) for m, x in zip(means, (a, b), strict=True)]
+        assert coded(seen[0], seen[1], a).parts() == pytest.approx(wanted, abs=tolerance)
+
+
+def test_intervals_of_first_order_are_those_of_the_program_solved_anew() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(3, size=600)
+    said = [np.where(rng.random(600) < 0.5, labels, rng.integers(3, size=600)) for _ in range(3)]
+    codes, member = Codes(*said, labels, 3), np.arange(600) % 20
+    least = codes.least()
+    kept = [(member != block).astype(float) for block in range(20)]
+    anew, near = (np.stack([codes.parts(k, least=given) for k in kept]).std(0) for given in (None, least))
+    np.testing.assert_allclose(near, anew, rtol=0.1, atol=1e-3)
 
 
 @pytest.mark.slow
@@ -122,14 +151,7 @@ def _asked(
     return _Echo(schema), Loader(split, schema, 64).epoch
 
 
-@pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trees enough for what is planted without noise."""
-    monkeypatch.setattr("polymodal.audit.pid.TREES", 8)
-    monkeypatch.setattr("polymodal.audit.pid.FOLDS", 3)
-
-
-def test_labels_hold_synergy_and_answers_do_not(few: None) -> None:
+def test_labels_hold_synergy_and_answers_do_not() -> None:
     judge, batches = _asked()
     found = Pid().run(judge, batches)
     lines = {(line.part, line.what): line for line in found.evidence}
@@ -148,7 +170,7 @@ def test_labels_hold_synergy_and_answers_do_not(few: None) -> None:
 
 
 @pytest.mark.slow
-def test_a_number_is_low_or_high(few: None) -> None:
+def test_a_number_is_low_or_high() -> None:
     judge, batches = _asked(classes=False)
     judge = _Number(judge.schema)
     found = Pid().run(judge, batches)

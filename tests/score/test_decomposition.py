@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from polymodal.score.decomposition import bounds, decompose, disagreement, least_information
-from polymodal.score.information import coupled_at_least, entropy, joint, shared, shared_given
+from polymodal.score.decomposition import Least, bounds, decompose, disagreement, least_information
+from polymodal.score.information import coupled_at_least, denoised, entropy, joint, noise, shared, shared_given
 
 EXACT = 1e-6
 
@@ -121,3 +121,33 @@ def test_information_of_samples() -> None:
     assert shared(table.sum(2)) == pytest.approx(0, abs=1e-9)
     assert shared_given(table) == pytest.approx(1)
     assert joint((a, b), (2, 2), np.array([1.0, 0, 0, 1])) == pytest.approx(np.eye(2) / 2)
+
+
+def test_what_chance_shows_is_taken_off() -> None:
+    rng, shown = np.random.default_rng(0), []
+    for _ in range(200):
+        table = joint(tuple(rng.integers(8, size=(2, 400))), (8, 8))
+        shown.append((shared(table), shared(denoised(table, 400)), shared(table) - noise(table, 400)))
+    plain, less, unclipped = np.mean(shown, axis=0)
+    assert plain > 0.08
+    assert less < 0.02
+    assert abs(unclipped) < 0.01
+
+
+def test_noise_is_taken_off_and_sums_stay() -> None:
+    table = np.random.default_rng(1).dirichlet(np.ones(30)).reshape(5, 6)
+    found = denoised(table, 200)
+    np.testing.assert_allclose([found.sum(0)], [table.sum(0)])
+    np.testing.assert_allclose(found.sum(1), table.sum(1))
+    assert shared(found) == pytest.approx(shared(table) - noise(table, 200), abs=1e-4)
+    np.testing.assert_allclose(denoised(np.eye(3) / 3, 100), np.eye(3) / 3, atol=1e-5)
+
+
+def test_the_program_moves_with_its_tables_as_its_multipliers_say() -> None:
+    rng = np.random.default_rng(2)
+    tables = [t / t.sum() for t in rng.exponential(size=(2, 3, 3, 3))]
+    near = tables[0] + 1e-3 * (tables[1] - tables[0])
+    least = Least.of(tables[0].sum(1), tables[0].sum(0))
+    exact = least_information(near.sum(1), near.sum(0))
+    assert least.information(near.sum(1), near.sum(0)) == pytest.approx(exact, abs=1e-5)
+    assert abs(least_information(tables[0].sum(1), tables[0].sum(0)) - exact) > 1e-5

@@ -1,4 +1,4 @@
-"""By which channels of a sample its class was named, and samples masked to these."""
+"""By which channels of samples their classes are named, and samples masked to these."""
 
 from __future__ import annotations
 
@@ -62,8 +62,15 @@ def kept(heat: Tensor, share: float) -> Tensor:
     return (heat >= torch.quantile(heat, share, dim=1, keepdim=True)) & (heat > 0)
 
 
-def grounded(method: Method, batch: Batch, target: str, share: float) -> Array:
-    """Return what samples hold, means over time, ``(batch, width)``, with channels that are not kept as 0, the mean."""
-    held, hot = heat(method, batch, target)
-    found: Array = (held * kept(hot, share)).double().cpu().numpy()
-    return found
+def grounded(heats: Array, held: Array, share: float) -> Array:
+    """Return what samples hold, ``(samples, width)``, in the channels that are kept by their mean heat.
+
+    One mask for all: a sample's own is that of the class that it is named, so that it would tell what was said.
+
+    Args:
+        heats: ``(others, width)``, of samples whose slices are not asked for.
+        held: ``(samples, width)``.
+        share: masked.
+    """
+    mask = kept(torch.as_tensor(heats.mean(0, keepdims=True)), share)[0].numpy()
+    return held[:, mask] if mask.any() else held

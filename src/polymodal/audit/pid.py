@@ -3,68 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 
 from polymodal.audit._choices import classes_of, middle
+from polymodal.audit._codes import Codes, Readers, kinds_of
 from polymodal.audit._pooled import pooled
 from polymodal.audit.base import Evidence, Findings, Judge, check_subsets, interval
 from polymodal.core import Batch, DataError, Target, numpy_rng
 from polymodal.data.ragged import Array
-from polymodal.score.decomposition import Bounds, bounds, parts
-from polymodal.score.information import entropy, joint, shared
+from polymodal.score.information import entropy
 from polymodal.score.intervals import Blocks
 from polymodal.score.statistics import Statistic
 
-CODES = 6
-"""What a modality says about the label is told apart in so many kinds."""
-
-TREES, LEAF, TRIED, FOLDS = 40, 5, 0.3, 5
 FEWEST = 100
 """Samples below which so many kinds cannot be counted."""
 
-COARSE, EXACT = 1e5, 0.001
-"""Weight of the objective against the barrier for intervals, and its error in bits, the same in all of them."""
+EXACT = 0.001
+"""Bits that an interval is wide at least."""
 
 MARGIN = 0.02
 """Bits below which information is next to nothing: what shuffled labels of a few hundred samples may give."""
 
 NAMES = ("redundant", "only {0}", "only {1}", "synergy")
-
-
-@dataclass(frozen=True)
-class Codes:
-    """What two sources say about a label, in a few kinds each.
-
-    Attributes:
-        first, second, both: ``(samples,)`` from 0 to ``CODES`` - 1, by source 1, by source 2, by both.
-        labels: ``(samples,)`` from 0 to ``classes`` - 1.
-        classes: how many.
-    """
-
-    first: Array
-    second: Array
-    both: Array
-    labels: Array
-    classes: int
-
-    def table(self, codes: Array, labels: Array, weights: Array | None = None) -> Array:
-        """Return the shares of samples ``(CODES, classes)``."""
-        return joint((codes, labels), (CODES, self.classes), weights)
-
-    def parts(self, weights: Array | None = None, labels: Array | None = None, steepest: float = 1e9) -> Array:
-        """Return redundant, first, second and synergy, in bits; ``labels`` may be others than the samples' own."""
-        y = self.labels if labels is None else labels
-        one, two, both = (self.table(codes, y, weights) for codes in (self.first, self.second, self.both))
-        found = parts(one, two, shared(both), steepest)
-        return np.array([found.redundant, found.first, found.second, found.synergy])
-
-    def bounds(self) -> Bounds:
-        """Return what is known without samples that have both sources and a label."""
-        sources = joint((self.first, self.second), (CODES, CODES))
-        return bounds(sources, self.table(self.first, self.labels), self.table(self.second, self.labels))
 
 
 class Pid:
@@ -74,9 +37,12 @@ class Pid:
     For each pair of modalities: redundant (either says it), unique (one says it), synergy (only both together do), of
     the labels and of what the judge answers. The mathematics is in ``score.decomposition``. R, U1 and U2 follow from
     p(x1,y) and p(x2,y), and these from how the label is distributed given x1, and given x2; so each source may be
-    replaced by its classifier's probabilities. A classifier of each source and one of both (40 randomised trees on up
-    to 32 principal components of time means) predict every sample from folds that lack its group; probabilities are
-    told apart in 6 kinds by k-means; tables of kinds and labels go into the exact program.
+    replaced by its classifier's probabilities. A classifier of each source and one of both (linear or a kernel ridge,
+    whichever is better, on up to 32 principal components of time means) predict every sample from folds that lack its
+    group; what they say is told apart in kinds by k-means; tables of kinds and labels go into the exact program. There
+    are 6 kinds, with more classes as many as classes, but one for each 40 samples at most beyond 6. What tables of so
+    many cells show where there is nothing (Miller, 1955) is taken off, by drawing them towards independence. Intervals
+    take the program to first order, by its multipliers, instead of solving it without each block of groups.
 
     Departures: the papers cluster the features themselves, 20 kinds a modality, which for a thousand samples finds
     synergy in noise; or train an alignment network. Bounds: the lower ones hold for the kinds and so for what they are
@@ -94,6 +60,7 @@ class Pid:
         centre = middle(target, data.true) if len(data.true) else 0.0
         labels = classes_of(target, data.true, centre)
         _check(target, labels)
+        readers = Readers(data.features, data.groups)
         kinds = {"labels": labels, "answers": classes_of(target, _answers(judge, target, batches, data.ids), centre)}
         evidence: list[Evidence] = []
         found: list[str] = []
@@ -105,22 +72,24 @@ class Pid:
                         f"The model gives one and the same answer to all samples; {a} and {b} say nothing of it."
                     )
                     continue
-                codes = coded(data.features[a], data.features[b], y, data.groups)
-                evidence += _lines(codes, a, b, what, data.groups)
+                codes = readers.codes(a, b, y)
+                lines = _lines(codes, a, b, what, data.groups)
+                evidence += lines
                 samples |= {f"{what}/{n}": getattr(codes, k).tolist() for n, k in ((a, "first"), (b, "second"))}
                 samples[f"{what}/{a}+{b}"] = codes.both.tolist()
                 if what == "labels":
-                    found += _words(codes, a, b)
+                    found += _words(codes, a, b, [line.value for line in lines])
         orders = (", in the labels", ", in the answers of the model", "")
         evidence.sort(key=lambda line: [o in line.part for o in orders].index(True))  # pairs are compared
         uncertain = entropy(np.bincount(labels) / len(labels))
         notes = [
             f"To know {target.name} for certain takes {uncertain:.3f} bit a sample; parts of a pair are parts of it."
         ]
-        if (classes := len(np.unique(labels))) > CODES:
+        classes = len(np.unique(labels))
+        if classes > (count := kinds_of(classes, len(labels))):
             notes.append(
-                f"What modalities say is told apart in {CODES} kinds, fewer than the {classes} classes: what both say "
-                "together is cut most, so that synergy comes out too small and may fall below 0."
+                f"{len(labels)} samples carry {count} kinds, fewer than the {classes} classes, of what modalities say: "
+                "what both say together is cut most, so that synergy comes out too small and may fall below 0."
             )
         return Findings(
             "Shared, unique and joint information",
@@ -160,56 +129,18 @@ def _answers(judge: Judge, target: Target, batches: Callable[[], Iterable[Batch]
     return np.stack([said[i] for i in ids])
 
 
-def coded(first: Array, second: Array, labels: Array, groups: Array | None = None) -> Codes:
-    """Return what classifiers read from two sources, each sample by those that never saw its group.
-
-    Args:
-        first, second: ``(samples, width)`` features.
-        labels: ``(samples,)`` whole numbers.
-        groups: ``(samples,)``; None where every sample is on its own.
-    """
-    known, y = np.unique(labels, return_inverse=True)
-    member = Blocks.of(len(y), groups).member % FOLDS
-    both = np.concatenate([first, second], axis=1)
-    one, two, together = (_kinds(_probabilities(x, y, member)) for x in (first, second, both))
-    return Codes(one, two, together, y, len(known))
-
-
-def _probabilities(features: Array, labels: Array, member: Array) -> Array:
-    """Return ``(samples, classes)`` from classifiers of the other folds."""
-    from sklearn.ensemble import ExtraTreesClassifier
-
-    found = np.zeros((len(labels), labels.max() + 1))
-    width = features.shape[1]
-    tried = max(round(width**0.5), round(TRIED * width))
-    for fold in np.unique(member):
-        out = member == fold
-        if out.all():  # one group: nobody else to learn from
-            continue
-        trees = ExtraTreesClassifier(TREES, min_samples_leaf=LEAF, max_features=tried, random_state=0)
-        trees.fit(features[~out], labels[~out])
-        found[np.ix_(out, trees.classes_)] = trees.predict_proba(features[out])
-    return found
-
-
-def _kinds(probabilities: Array) -> Array:
-    from sklearn.cluster import KMeans
-
-    count = min(CODES, len(np.unique(probabilities, axis=0)))
-    return np.asarray(KMeans(count, n_init=1, random_state=0).fit_predict(probabilities), np.int64)
-
-
 def _lines(codes: Codes, a: str, b: str, what: str, groups: Array) -> list[Evidence]:
     """Return what was found about one pair, of the labels or of the answers."""
     part = f"{a} and {b}, in the {'labels' if what == 'labels' else 'answers of the model'}"
-    blocks, values = Blocks.of(len(codes.labels), groups), codes.parts()
+    blocks, least = Blocks.of(len(codes.labels), groups), codes.least()
+    values = codes.parts(least=least)
     known: dict[bytes, Array] = {}
 
     def of_part(place: int) -> Statistic:
         def value(times: Array) -> Array:
             for row in times:
                 if row.tobytes() not in known:
-                    known[row.tobytes()] = codes.parts(row, steepest=COARSE)
+                    known[row.tobytes()] = codes.parts(row, least=least)
             return np.array([known[row.tobytes()][place] for row in times])
 
         return value
@@ -225,28 +156,34 @@ def _lines(codes: Codes, a: str, b: str, what: str, groups: Array) -> list[Evide
     if what == "labels":
         shuffled = codes.parts(labels=numpy_rng("shuffled", a, b).permutation(codes.labels))
         lines.append(line("synergy, labels shuffled", shuffled[3], part))
-        least, most = _synergy(codes)
+        low, high = _synergy(codes, values)
         part = f"{a} and {b}, synergy if no labelled sample had both"
-        lines += [line("at least", least, part), line("at most", most, part)]
+        lines += [line("at least", low, part), line("at most", high, part)]
     return lines
 
 
-def _synergy(codes: Codes) -> tuple[float, float]:
-    """Return the bounds of the synergy that need no sample with both sources and a label."""
-    known = codes.bounds()
-    most = entropy(np.bincount(codes.labels) / len(codes.labels)) - known.redundant - known.first - known.second
-    return known.low, max(most, known.low)
+def _synergy(codes: Codes, values: Array) -> tuple[float, float]:
+    """Return the bounds of the synergy that need no sample with both sources and a label, from ``codes.parts()``."""
+    known = codes.bounds().low
+    most = entropy(np.bincount(codes.labels) / len(codes.labels)) - float(values[:3].sum())
+    return known, max(most, known)
 
 
-def _words(codes: Codes, a: str, b: str) -> list[str]:
-    """Return what was found about one pair of modalities in the labels, in words; what is below 0 counts as 0."""
+def _words(codes: Codes, a: str, b: str, said: list[float]) -> list[str]:
+    """Return what was found about one pair of modalities in the labels, in words; what is below 0 counts as 0.
+
+    Args:
+        codes: of the pair.
+        a, b: its names.
+        said: values of its lines.
+    """
     names = (f"both {a} and {b}", f"{a} alone", f"{b} alone", "the two only together")
-    values = dict(zip(names, np.clip(codes.parts(), 0, None).tolist(), strict=True))
+    values = dict(zip(names, np.clip(said[:4], 0, None).tolist(), strict=True))
     whole, uncertain = sum(values.values()), entropy(np.bincount(codes.labels) / len(codes.labels))
     if whole < MARGIN:
         return [f"{a} and {b} say next to nothing about the label: {whole:.2f} of {uncertain:.2f} bit."]
     largest = max(values, key=lambda name: values[name])
-    least, most = _synergy(codes)
+    least, most = said[-2:]
     worth = "only labelled pairs can tell whether to label them"
     if least > MARGIN:
         worth = "labelling them is worth its while"

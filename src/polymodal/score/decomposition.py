@@ -72,16 +72,14 @@ def decompose(table: Array) -> Parts:
     return parts(table.sum(1), table.sum(0), shared(table.reshape(-1, table.shape[2])))
 
 
-def parts(first: Array, second: Array, whole: float, steepest: float = STEEPEST) -> Parts:
+def parts(first: Array, second: Array, whole: float) -> Parts:
     """Return the decomposition from its pairs.
 
     Args:
         first, second: tables of each source with the label, ``(n1, classes)`` and ``(n2, classes)``.
         whole: what both sources together say about the label.
-        steepest: last weight of the objective against the barrier; a lower one is quicker and coarser.
     """
-    one, two, both = shared(first), shared(second), least_information(first, second, steepest)
-    return Parts(one + two - both, both - two, both - one, whole - both)
+    return Least.of(first, second).parts(first, second, whole)
 
 
 def bounds(sources: Array, first: Array, second: Array) -> Bounds:
@@ -122,79 +120,156 @@ def disagreement(sources: Array, first: Array, second: Array) -> float:
     return float((sources * np.square(a[:, None] - b[None]).sum(2)).sum())
 
 
-def least_information(first: Array, second: Array, steepest: float = STEEPEST) -> float:
+def least_information(first: Array, second: Array) -> float:
     """Return the least that both sources together can say about the label, given what each says, in bits.
 
     Args:
         first, second: tables of each source with the label, ``(n1, classes)`` and ``(n2, classes)``, of equal sums over
             the sources.
-        steepest: as for ``parts``.
     """
-    q = _least(first, second, steepest)
-    return max(shared(q.reshape(-1, q.shape[2])), shared(first), shared(second))
+    return Least.of(first, second).information(first, second)
 
 
-def _least(first: Array, second: Array, steepest: float) -> Array:
-    """Return q* ``(n1, n2, classes)``."""
-    first, second = (t / t.sum() for t in (np.asarray(first, float), np.asarray(second, float)))
+@dataclass(frozen=True)
+class Least:
+    """The program solved for two tables, and how its optimum moves with them.
+
+    The optimum's derivatives by the pairs are the multipliers of the program; a family near by has at least what they
+    say, and no more to first order.
+
+    Attributes:
+        value: the least, less the entropy of the label, in bits.
+        pairs: both pairs of the tables that were solved, one after the other, flat.
+        slopes: derivative of the program by these, in bits.
+    """
+
+    value: float
+    pairs: Array
+    slopes: Array
+
+    @classmethod
+    def of(cls, first: Array, second: Array) -> Least:
+        """Solve the program for tables as for ``least_information``."""
+        q, multipliers = _least(first, second)
+        value = shared(q.reshape(-1, q.shape[2]))
+        return cls(value - entropy(q.sum((0, 1))), _pairs(q), multipliers / np.log(2))
+
+    def information(self, first: Array, second: Array) -> float:
+        """Return the least of these tables, of first order where others were solved; none may have a cell that those
+        had not."""
+        first, second = first / first.sum(), second / second.sum()
+        moved = float(self.slopes @ (np.concatenate([first.ravel(), second.ravel()]) - self.pairs))
+        return max(self.value + entropy(first.sum(0)) + moved, shared(first), shared(second))
+
+    def parts(self, first: Array, second: Array, whole: float) -> Parts:
+        """Return the decomposition of tables as for ``information``; ``whole`` as for the function of this name."""
+        one, two, both = shared(first), shared(second), self.information(first, second)
+        return Parts(one + two - both, both - two, both - one, whole - both)
+
+
+def _independent(first: Array, second: Array) -> Array:
+    """Return the member of the family in which the sources are independent given the label."""
     labels = np.maximum((first.sum(0) + second.sum(0)) / 2, TINY)
-    # Within the family, and above zero wherever anything of it is.
-    start = first[:, None] * second[None] / labels
-    x, y, k = np.nonzero(start > TINY)
-    q, pair = start[x, y, k], np.unique(x * len(second) + y, return_inverse=True)[1]
-    constraints = np.concatenate([_membership(x * len(labels) + k), _membership(y * len(labels) + k)])
-    wanted, weight = constraints @ q, 1.0
-    while weight < steepest:
-        weight = min(weight * 50, steepest)
-        q = _centred(q, pair, constraints, wanted, weight)
-    full = np.zeros_like(start)
-    full[x, y, k] = q
-    return full
+    found: Array = first[:, None] * second[None] / labels
+    return found
 
 
-def _membership(places: Array) -> Array:
-    """Return ``(kinds, cells)``, 1 where a cell is of a kind."""
-    kinds, where = np.unique(places, return_inverse=True)
-    return (np.arange(len(kinds))[:, None] == where).astype(float)
+def _least(first: Array, second: Array) -> tuple[Array, Array]:
+    """Return q* ``(n1, n2, classes)``, and the multipliers of its pairs, flat."""
+    first, second = (t / t.sum() for t in (np.asarray(first, float), np.asarray(second, float)))
+    q, weight = _independent(first, second), 1.0
+    q = np.where(q > TINY, q, 0.0)
+    wanted = np.concatenate([q.sum(1).ravel(), q.sum(0).ravel()])
+    kept = wanted > 0
+    # For each class both pairs sum to the same: one of its constraints follows from the others.
+    present = kept[q.shape[0] * q.shape[2] :].reshape(q.shape[1:])
+    places = np.flatnonzero(present.any(0))
+    kept[q.shape[0] * q.shape[2] + present.argmax(0)[places] * q.shape[2] + places] = False
+    while weight < STEEPEST:
+        weight = min(weight * 50, STEEPEST)
+        q, multipliers = _centred(q, np.flatnonzero(kept), wanted, weight)
+    return q, multipliers / weight
 
 
-def _centred(q: Array, pair: Array, constraints: Array, wanted: Array, weight: float) -> Array:
-    """Return the cells q that minimise weight * sum q ln(q / q(x1,x2)) - sum ln q, ``constraints @ q`` as ``wanted``.
+def _centred(q: Array, kept: Array, wanted: Array, weight: float) -> tuple[Array, Array]:
+    """Return the table q that minimises weight * sum q ln(q / q(x1,x2)) - sum ln q, both pairs as they are, and their
+    multipliers.
 
     The Hessian is diagonal but for a rank of one per pair of sources, so its inverse is written out.
+
+    Args:
+        q: ``(n1, n2, classes)``; cells of 0 stay so.
+        kept: which of the constraints are independent.
+        wanted: both pairs, one after the other, flat.
+        weight: of the objective.
     """
+    there, multipliers = q > 0, np.zeros(len(wanted))
+    first = q.shape[0] * q.shape[2]
+    safe = np.where(there, q, 1.0)
     for _ in range(60):
-        totals = np.bincount(pair, q)
-        gradient = weight * np.log(q / totals[pair]) - 1 / q
-        scale = q / (weight + 1 / q)  # inverse of the diagonal
+        totals = q.sum(2, keepdims=True)
+        gradient = np.where(there, weight * np.log(safe / np.where(totals > 0, totals, 1.0)) - 1 / safe, 0.0)
+        scale = np.where(there, q / (weight + 1 / safe), 0.0)  # inverse of the diagonal
         # totals - weight * sum of scale within a pair, without the difference.
-        rest = np.bincount(pair, q / (1 + weight * q))
-
-        def inverse(columns: Array, scale: Array = scale, rest: Array = rest) -> Array:
-            found = scale[:, None] * columns
-            sums = np.stack([np.bincount(pair, column) for column in found.T], axis=1)
-            return np.asarray(found + scale[:, None] * (weight * sums / rest[:, None])[pair])
-
-        solved = inverse(np.concatenate([constraints.T, gradient[:, None]], axis=1))
-        normal, right = constraints @ solved[:, :-1], constraints @ solved[:, -1]
-        missed = wanted - constraints @ q  # by rounding
-        lift = np.linalg.lstsq(normal, right + missed, rcond=1e-13)[0]  # of constraints that are not independent
-        step = solved[:, :-1] @ lift - solved[:, -1]
-        decrement = -float(gradient @ step)
+        rest = (q / (1 + weight * q)).sum(2, keepdims=True)
+        low = scale * np.sqrt(weight / np.where(rest > 0, rest, 1.0))
+        turned = scale * gradient + low * (low * gradient).sum(2, keepdims=True)
+        missed = wanted - _pairs(q)  # by rounding
+        normal = _normal(scale, low)[np.ix_(kept, kept)]
+        multipliers[kept] = _solved(normal, (_pairs(turned) + missed)[kept])
+        one = multipliers[:first].reshape(q.shape[0], 1, -1) + multipliers[first:].reshape(1, q.shape[1], -1)
+        step = scale * one + low * (low * one).sum(2, keepdims=True) - turned
+        decrement = -float((gradient * step).sum())
         if not decrement > 1e-9:
             break
         falling = step < 0
-        longest = float((-q[falling] / step[falling]).min(initial=np.inf))
-        length = min(1.0, 0.95 * longest)
-        value = _objective(q, pair, weight)
-        while length > 1e-8 and not _objective(q + length * step, pair, weight) <= value - 1e-4 * length * decrement:
+        length = min(1.0, 0.95 * float((-q[falling] / step[falling]).min(initial=np.inf)))
+        value = _objective(q, there, weight)
+        while length > 1e-8 and not _objective(q + length * step, there, weight) <= value - 1e-4 * length * decrement:
             length /= 2
         if length <= 1e-8:
             break
         q = q + length * step
-    return q
+        safe = np.where(there, q, 1.0)
+    return q, multipliers
 
 
-def _objective(q: Array, pair: Array, weight: float) -> float:
-    totals = np.bincount(pair, q)
-    return float(weight * (q * np.log(q / totals[pair])).sum() - np.log(q).sum())
+def _pairs(q: Array) -> Array:
+    """Return the tables of both pairs, flat."""
+    return np.concatenate([q.sum(1).ravel(), q.sum(0).ravel()])
+
+
+def _normal(scale: Array, low: Array) -> Array:
+    """Return what the constraints make of the inverse Hessian, ``diag(scale)`` and ``low low'`` within a pair."""
+    n1, n2, classes = scale.shape
+    same = np.eye(classes)
+    out = np.zeros((n1 + n2, classes, n1 + n2, classes))
+    rows, columns = np.arange(n1), n1 + np.arange(n2)
+    out[rows, :, rows] = np.einsum("xk,kl->xkl", scale.sum(1), same) + np.einsum("xyk,xyl->xkl", low, low)
+    out[columns, :, columns] = np.einsum("yk,kl->ykl", scale.sum(0), same) + np.einsum("xyk,xyl->ykl", low, low)
+    across = np.einsum("xyk,kl->xkyl", scale, same) + np.einsum("xyk,xyl->xkyl", low, low)
+    out[:n1, :, n1:] = across
+    out[n1:, :, :n1] = across.transpose(2, 3, 0, 1)
+    return out.reshape((n1 + n2) * classes, -1)
+
+
+def _solved(normal: Array, right: Array) -> Array:
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+    size = np.sqrt(np.diag(normal))
+    even, wanted, more = normal / size / size[:, None], right / size, 0.0
+    while True:  # next to singular, where the barrier is next to nothing
+        try:
+            factor = cho_factor(even + more * np.eye(len(even)))
+            break
+        except LinAlgError:
+            more = max(1e-14, 10 * more)
+    found = cho_solve(factor, wanted)
+    found = found + cho_solve(factor, wanted - even @ found)
+    return np.asarray(found / size)
+
+
+def _objective(q: Array, there: Array, weight: float) -> float:
+    cells = q[there]
+    totals = np.broadcast_to(q.sum(2, keepdims=True), q.shape)[there]
+    return float(weight * (cells * np.log(cells / totals)).sum() - np.log(cells).sum())

@@ -54,3 +54,30 @@ def coupled_at_least(first: Array, second: Array) -> float:
     size = max(np.size(first), np.size(second))
     sums = [np.cumsum(np.pad(np.sort(np.ravel(s))[::-1], (0, size - np.size(s)))) for s in (first, second)]
     return entropy(np.clip(np.diff(np.minimum(*sums), prepend=0.0), 0, None))
+
+
+def noise(table: Array, samples: float) -> float:
+    """Return the bits that a table of shares (n, m) is expected to show beyond what two variables share (Miller, 1955).
+
+    Args:
+        table: of shares.
+        samples: behind it.
+    """
+    rows, columns = np.count_nonzero(table.sum(1)), np.count_nonzero(table.sum(0))
+    return max(0.0, (np.count_nonzero(table) - rows - columns + 1) / (2 * np.log(2) * samples))
+
+
+def denoised(table: Array, samples: float) -> Array:
+    """Return ``table`` (n, m) drawn towards independence until it shows ``noise`` less; its sums stay.
+
+    Args:
+        table: of shares.
+        samples: behind it.
+    """
+    free, wanted = table.sum(1, keepdims=True) * table.sum(0), shared(table) - noise(table, samples)
+    low, high = 0.0, 1.0
+    for _ in range(20):
+        middle = (low + high) / 2
+        low, high = (low, middle) if shared(table + middle * (free - table)) < wanted else (middle, high)
+    found: Array = table + low * (free - table)
+    return found if wanted > 0 else free
