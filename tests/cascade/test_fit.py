@@ -19,6 +19,7 @@ from polymodal.cascade.folder import is_cascade
 from polymodal.cascade.speaker import Speaker, prepared, target_of
 from polymodal.cli.main import main
 from polymodal.core import DataError, Modality, OptionError, PolymodalError, RunError, Schema, Target
+from polymodal.core.locks import locked
 from polymodal.data.corpus import Corpus, Split, build_split
 from polymodal.train.run import Run
 
@@ -330,3 +331,13 @@ def test_on_held_out_data_the_error_rises_with_the_uncertainty(tmp_path: Path) -
     assert account["gain"]["high"] < 0
     errors = [point["error"]["value"] for point in account["curve"]]
     assert errors == sorted(errors, reverse=True)
+
+
+def test_two_fits_do_not_write_into_one_cascade(runs: Path, tmp_path: Path) -> None:
+    answers, out = recorded(tmp_path / "answers.jsonl", oracle), tmp_path / "cascade"
+    out.mkdir()
+    with locked(out / ".lock"), pytest.raises(RunError, match=r"another process .*, or choose another --out"):
+        fit_cascade(runs / "small", f"file:{answers}", DATA, out=out)
+    fit_cascade(runs / "small", f"file:{answers}", DATA, out=out)
+    with locked(out / ".lock"), pytest.raises(RunError, match="another process"):
+        fit_cascade(runs / "small", f"file:{answers}", DATA, out=out)

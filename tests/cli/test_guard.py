@@ -83,13 +83,13 @@ def _content(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_an_evaluation_does_not_write_beside_another_process_and_readers_are_free(
+def test_an_evaluation_or_audit_does_not_write_beside_another_process_and_readers_are_free(
     trained: Path, tmp_path: Path, call: Call
 ) -> None:
     run = Path(shutil.copytree(trained, tmp_path / "run"))
     before, loaded = _content(run), Run.load(run)
     with locked(run / ".lock"):
-        for words in (["evaluate", run], ["evaluate", run, "--stress", "missing:rate=0.3"]):
+        for words in (["evaluate", run], ["evaluate", run, "--stress", "missing:rate=0.3"], ["audit", run]):
             assert call(*words).sentence == f"error: another process fits or evaluates {run}; wait for it"
         assert call("compare", run, trained).code == 0
         assert Predictor.load(run).predict_features([{"audio": np.zeros((2, loaded.schema.modality("audio").width))}])

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import wave
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -22,6 +23,8 @@ from typing import Any
 
 from polymodal.core import DataError, OptionError, RunError
 from polymodal.predict.timeline import Timeline
+from polymodal.reply.voice.speech import SYNTHETIC
+from polymodal.serve.replies import Replied
 
 MODALITIES = ("text", "audio", "vision")
 EMOTIONS = ("anger", "joy", "sadness")
@@ -80,6 +83,30 @@ class FakePredictor:
                 if modality not in MODALITIES:
                     raise DataError(f"row {i}: no modality {modality!r}")
         return answer("features", repr(rows).encode(), "features", len(rows))
+
+
+class FakeReplier(FakePredictor):
+    """Replies to any clip with a second of tone; ``mute`` in its name: with text alone."""
+
+    def predict(self, clip: str | Path | bytes, **options: Any) -> Any:
+        name = options["name"]
+        self._behave(name, options["progress"])
+        if "silent" in name:
+            raise DataError(f"nobody speaks in {name}; give a clip in which somebody does")
+        out = BytesIO()
+        with wave.open(out, "wb") as sound:
+            sound.setparams((1, 2, 8000, 0, "NONE", ""))
+            sound.writeframes(bytes(16_000))
+        media = None if "mute" in name else f"data:audio/wav;base64,{b64encode(out.getvalue()).decode()}"
+        turn = {
+            "said": "I lost my <b>dog</b>.",
+            "emotion": {"label": "sad", "why": "the words say so: lost"},
+            "response": "I am sorry to hear that.",
+            "why": "the nearest exchange was taken",
+            "notes": ["no portrait was given"],
+        }
+        told = {"synthetic": SYNTHETIC, "turns": [turn], "notes": [], "media": media, "duration": 1.0, "seconds": {}}
+        return Replied(told)
 
 
 def answer(name: str, content: bytes, text: str, moments: int) -> Timeline:
@@ -210,11 +237,17 @@ def main(port: str, *options: str) -> None:
 
     pairs = (option.partition("=") for option in options)
     settings = {
-        name: value if name in ("host", "token") else int(value) if value.isdigit() else float(value)
+        name: value == "1"
+        if name == "replies"
+        else value
+        if name in ("host", "token")
+        else int(value)
+        if value.isdigit()
+        else float(value)
         for name, _, value in pairs
     }
     serve(
-        FakePredictor,
+        FakeReplier if "replies" in settings else FakePredictor,
         Settings("fake", **settings),  # type: ignore[arg-type]
         port=int(port),
         announce=lambda url: print(url, flush=True),

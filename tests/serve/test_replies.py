@@ -20,11 +20,9 @@ Replies = Callable[..., Replier]
 def replier(monkeypatch: pytest.MonkeyPatch) -> Replies:
     """``replier(voice)``: one that hears the same in every clip, without an encoder."""
 
-    def heard(clip: Path, *_: object) -> Conversation:
+    def heard(clip: Path, *_: object, name: str, **__: object) -> Conversation:
         turn = Turn(0, "", (Line("speaker", "I am so sad."),), clip=clip)
-        return Conversation(
-            clip.stem, Profile("a"), Profile("b"), (turn,), notes=[f"{clip.name}: the words are doubtful"]
-        )
+        return Conversation(clip.stem, Profile("a"), Profile("b"), (turn,), notes=[f"{name}: the words are doubtful"])
 
     monkeypatch.setattr("polymodal.reply.bank.find_spec", lambda name: None)
     monkeypatch.setattr("polymodal.reply.heard.listen", heard)
@@ -35,7 +33,7 @@ def test_the_page_is_that_of_replies(make_client: Any) -> None:
     client = make_client(replies=True)
     page = client.get("/")
     assert "a synthetic listener replies" in page.text
-    for name in ("reply.js", "app.css"):
+    for name in ("clip.js", "reply.js", "app.css"):
         assert f"static/{name}" in page.text
         assert client.get(f"/static/{name}").status_code == 200
     assert "a synthetic listener replies" not in make_client().get("/").text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -17,11 +18,14 @@ from polymodal.cascade.routing import Agreed, Answers, Array, Rule
 from polymodal.cascade.speaker import Speaker, prepared, target_of
 from polymodal.cascade.thresholds import GRID, best_large, by_budget, by_error
 from polymodal.core import OptionError, RunError, Target
+from polymodal.core.locks import one_writer
 from polymodal.data.corpus import Corpus
 from polymodal.data.sources import load_corpus
 from polymodal.score import sample_scores
 from polymodal.train.checkpoint import write_json
 from polymodal.train.run import Run
+
+OTHERWISE = ", or choose another --out"
 
 
 def fit_cascade(
@@ -52,13 +56,30 @@ def fit_cascade(
         What is written to ``cascade.json``.
 
     Raises:
-        RunError, DataError: a run, file or corpus that cannot be read or does not fit the others.
+        RunError, DataError: a run, file or corpus that cannot be read or does not fit the others;
+            another process writes into ``out``.
         OptionError: an unknown large model, a target that is neither a number nor a class, a small run that is equally
             sure of everything.
     """
     home = Path(out)
-    if home.exists() and not (home / FILE).is_file() and any(home.iterdir()):
+    if home.exists() and not (home / FILE).is_file() and {f.name for f in home.iterdir()} - {".lock"}:
         raise OptionError(f"{home} holds something else than a cascade; choose another --out")
+    # A folder is made when there is something to put in; one that is there is held while the large model is asked.
+    with one_writer(home, OTHERWISE) if home.is_dir() else nullcontext():
+        return _fitted(small, large, data, rho, by, agreed, target, home)
+
+
+def _fitted(
+    small: str | Path,
+    large: str,
+    data: str | Corpus,
+    rho: float,
+    by: Literal["budget", "error"],
+    agreed: Agreed,
+    target: str | None,
+    home: Path,
+) -> dict[str, Any]:
+    """Return what is written to ``cascade.json`` in ``home``; see ``fit_cascade``."""
     opened = Run.load(small)
     about = target_of(opened, target)
     raw = load_corpus(data)
@@ -113,7 +134,8 @@ def fit_cascade(
         home.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise RunError(f"cannot make {home}: {problem.strerror}; choose another --out") from None
-    write_json(home / FILE, written)
+    with one_writer(home, OTHERWISE):
+        write_json(home / FILE, written)
     return written
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polymodal.cli.lists import Names
 from polymodal.cli.text import print_json
+from polymodal.core.locks import one_writer
 
 if TYPE_CHECKING:
     from polymodal.audit.base import Findings
@@ -47,6 +49,14 @@ def audit(
         by: columns about samples that fairness compares by, such as sex
         json: print the findings as JSON
     """
+    subject, home = _subject(run, data, split, html)
+    with one_writer(home) if home else nullcontext():  # the pages, too, are of these findings
+        _audit(subject, home, list(dict.fromkeys(with_)), by, html, json)
+    return 0
+
+
+def _audit(subject: Subject, home: Path | None, names: list[str], by: list[str], html: str | None, json: bool) -> None:
+    """Audit, write what was found and print it."""
     from dataclasses import asdict
 
     from polymodal.audit.run import FOLDER, write_audits
@@ -55,14 +65,13 @@ def audit(
     from polymodal.report import write_report
     from polymodal.report.audits import write_audit_page
 
-    subject, home = _subject(run, data, split, html)
-    found = audit_subject(subject, list(dict.fromkeys(with_)), by)
+    found = audit_subject(subject, names, by)
     if home:
         write_audits(home, subject, found)
     page = write_audit_page(subject, found, Path(html)) if html else None
     if json:
         print_json({n: {k: v for k, v in asdict(f).items() if k != "samples"} for n, f in found.items()})
-        return 0
+        return
     for name, findings in found.items():
         _print(name, findings)
         if home and not findings.refused:
@@ -71,7 +80,6 @@ def audit(
         console.print(f"page: {page}, the same as JSON: {page.with_suffix('.json')}", soft_wrap=True)
     if home and (home / "run.json").is_file() and (home / "evaluation" / "scores.json").is_file():
         console.print(f"report: {write_report(home)}", soft_wrap=True)
-    return 0
 
 
 def _subject(run: str, data: str | None, split: str, html: str | None) -> tuple[Subject, Path | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,19 @@ LONGEST = 600.0
 """Seconds of sound that are listened to: an utterance, not an evening."""
 
 
-def listen(clip: Path, recogniser: Recogniser, assets: str | Path | None = None) -> Conversation:
+def listen(
+    clip: Path,
+    recogniser: Recogniser,
+    assets: str | Path | None = None,
+    *,
+    name: str | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Conversation:
     """Return what is said in ``clip``, as what a speaker says to a listener.
+
+    Args:
+        name: what sentences call the clip; default the name of its file.
+        progress: called with the seconds that have been listened to; may raise to break off.
 
     Raises:
         DataError: the clip cannot be read, has no sound, or nobody speaks in it.
@@ -32,20 +44,21 @@ def listen(clip: Path, recogniser: Recogniser, assets: str | Path | None = None)
     )
     if transcriber is None:
         raise OptionError(f"{sentence}; a dialogue (JSON) needs no recogniser")
-    words, sure, languages, notes = _transcribed(clip, transcriber, recogniser.language or "")
+    name = name or clip.name
+    words, sure, languages, notes = _transcribed(
+        clip, name, transcriber, recogniser.language or "", progress or (lambda _: None)
+    )
     doubtful = not words or (len(sure) >= FEWEST and float(np.mean(sure)) < DOUBT)
     if foreign := sorted(languages - {ENGLISH, ""}):
         doubtful = True
-        notes.append(
-            f"{clip.name}: {', '.join(foreign)} is spoken; words that name feelings, bank and voices are English"
-        )
+        notes.append(f"{name}: {', '.join(foreign)} is spoken; words that name feelings, bank and voices are English")
     stem = re.sub(r"\W+", "-", clip.stem).strip("-") or "clip"
     turn = Turn(0, "", (Line("speaker", " ".join(words)),), clip=clip, doubtful=doubtful)
     return Conversation(stem, Profile("speaker"), Profile("listener"), (turn,), notes=[sentence, *notes])
 
 
 def _transcribed(
-    clip: Path, transcriber: Transcriber, language: str
+    clip: Path, name: str, transcriber: Transcriber, language: str, progress: Callable[[float], None]
 ) -> tuple[list[str], list[float], set[str], list[str]]:
     """Return words, for each how sure the recogniser was, the languages that were heard, and notes."""
     from polymodal.media.clip.decode import Media
@@ -53,7 +66,7 @@ def _transcribed(
 
     with Media(clip) as media:
         if not media.info.has_audio:
-            raise DataError(f"{clip.name} has no sound; give a clip in which somebody speaks, or a dialogue (JSON)")
+            raise DataError(f"{name} has no sound; give a clip in which somebody speaks")
         pieces = [p for p in media.pieces(video=False) if isinstance(p, Samples) and p.time < LONGEST]
     heard = Samples(
         pieces[0].time if pieces else 0.0, np.concatenate([np.zeros(0, np.float32), *(p.values for p in pieces)])
@@ -61,7 +74,7 @@ def _transcribed(
     activity = SpeechActivity()
     stretches = [*activity.push(heard), *activity.finish()]
     if not stretches:
-        raise DataError(f"nobody speaks in {clip.name}; give a clip in which somebody does, or a dialogue (JSON)")
+        raise DataError(f"nobody speaks in {name}; give a clip in which somebody does")
     said = Said(language, transcriber.only)
     words: list[str] = []
     sure: list[float] = []
@@ -72,4 +85,6 @@ def _transcribed(
         languages |= {found.language} if not language else set()
         words += [word.text for word in found.words]
         sure += [found.sure] * len(found.words) if found.sure is not None else []
-    return words, sure, languages, said.notes(clip.name)
+        progress(stretch.end)
+    progress(heard.end)
+    return words, sure, languages, said.notes(name)

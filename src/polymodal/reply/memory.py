@@ -27,7 +27,7 @@ class Memory:
         self, model: Path | None, portrait: Path | None = None, reference: Path | None = None, *, consent: bool = False
     ) -> None:
         self._model, self._portrait, self._reference, self._consent = model, portrait, reference, consent
-        self._faces: dict[tuple[str, str], Portrait] = {}
+        self._faces: dict[tuple[str, str], tuple[Portrait, list[str]]] = {}
 
     def voice(self, conversation: Conversation, turn: Turn, notes: list[str]) -> Path | None:
         """Return a recording of the listener, the latest one of ``turn``; None for the voice as it is."""
@@ -47,8 +47,11 @@ class Memory:
             return None
         key = (conversation.id, conversation.listener.id)
         if key not in self._faces:
-            self._faces[key] = self._found(conversation, turn, self._model, notes)
-        return self._faces[key]
+            told: list[str] = []
+            self._faces[key] = (self._found(conversation, turn, self._model, told), told)
+        portrait, told = self._faces[key]
+        notes.extend(told)
+        return portrait
 
     def _found(self, conversation: Conversation, turn: Turn, model: Path, notes: list[str]) -> Portrait:
         if self._portrait is not None:
@@ -56,7 +59,8 @@ class Memory:
         who = f"the listener of {conversation.id}"
         video = _latest(conversation, turn, (".mp4",))
         if video is None:
-            notes.append(f"a portrait of {who} is not there: a drawn face, nobody's, takes its place")
+            missing = "no portrait was given" if conversation.folder is None else f"a portrait of {who} is not there"
+            notes.append(f"{missing}: a drawn face, nobody's, takes its place")
         elif not self._consent:
             notes.append(f"a portrait of {who} is not used without --consent: a drawn face, nobody's, takes its place")
         else:

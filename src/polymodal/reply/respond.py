@@ -70,6 +70,7 @@ def respond(
     *,
     consent: Sequence[str] = (),
     notes: Sequence[str] = (),
+    progress: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Reply to every turn and return what is written to ``reply.json``.
 
@@ -77,12 +78,13 @@ def respond(
         out: folder; what is there from the same input is kept.
         consent: what was agreed to, one entry each.
         notes: sentences on how parts were chosen.
+        progress: called before each part begins; may raise to break off.
 
     Raises:
         DataError, RunError: of the parts.
     """
     stages = {name: Stage(out, name) for name in ("understood", "written", "spoken", "filmed")}
-    turns = [_Reply(c, t, parts, out, stages).made() for c in conversations for t in c.turns]
+    turns = [_Reply(c, t, parts, out, stages, progress).made() for c in conversations for t in c.turns]
     told = [*notes, *(n for c in conversations for n in c.notes)]
     found = {
         "synthetic": SYNTHETIC,
@@ -102,10 +104,17 @@ class _Reply:
     """One turn on its way through the stages."""
 
     def __init__(
-        self, conversation: Conversation, turn: Turn, parts: Parts, out: Path, stages: dict[str, Stage]
+        self,
+        conversation: Conversation,
+        turn: Turn,
+        parts: Parts,
+        out: Path,
+        stages: dict[str, Stage],
+        progress: Callable[[], None],
     ) -> None:
         self.conversation, self.turn, self.parts, self.out, self.stages = conversation, turn, parts, out, stages
         self.key, self.name = f"{conversation.id}/{turn.id}", conversation.name(turn)
+        self.progress = progress
         self.notes: list[str] = []
         self.seconds: dict[str, float] = {}
 
@@ -131,6 +140,7 @@ class _Reply:
         return {**row, "notes": self.notes, "seconds": self.seconds}
 
     def _timed(self, stage: str, work: Callable[[], Any]) -> Any:
+        self.progress()
         began = time.perf_counter()
         found = work()
         self.seconds[stage] = round(time.perf_counter() - began, 3)

@@ -68,12 +68,18 @@ class Replier:
         if transcript is not None or utterances is not None:
             raise DataError("a reply takes the clip alone; leave out transcript and utterances")
         began = time.perf_counter()
-        heard = listen(Path(clip), self._recogniser, self._assets)
-        conversation = replace(
-            heard, id="1", notes=[n.replace(Path(clip).name, name or "the clip") for n in heard.notes]
-        )
+        reached = 0.0
+
+        def far(seconds: float = 0.0) -> None:
+            nonlocal reached
+            reached = max(reached, seconds)
+            if progress is not None:
+                progress(reached)
+
+        heard = listen(Path(clip), self._recogniser, self._assets, name=name or "the clip", progress=far)
+        conversation = replace(heard, id="1")
         with tempfile.TemporaryDirectory() as folder:
-            told = respond([conversation], self._parts, Path(folder), notes=self._notes)
+            told = respond([conversation], self._parts, Path(folder), notes=self._notes, progress=far)
             [turn] = told["turns"]
             made = turn["video"] or turn["speech"]
             content = (Path(folder) / made["file"]).read_bytes() if made else b""

@@ -1,75 +1,40 @@
-/* The page of a service that replies: drop or choose a clip, see the answer played. No dependency and no build. */
+/* The page of a service that replies: what was understood, the reply in words, and the reply played. */
 "use strict";
 (() => {
-  const at = (id) => document.getElementById(id);
-  let limits = { upload_bytes: Infinity }, address = null, busy = false;
+  let reply = null;
 
-  const say = (text) => { at("status").textContent = text; };
+  const sentence = (text) => text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
-  async function greet() {
-    try {
-      const service = await (await fetch("healthz")).json();
-      limits = service.limits;
-      at("token-field").hidden = !service.token;
-      at("token").value = sessionStorage.getItem("token") || "";
-      at("limits").textContent = `Video or sound, up to ${Math.round(limits.upload_bytes / 2 ** 20)} MiB and ` +
-        `${limits.clip_seconds} seconds; deleted from the service as soon as it is answered.`;
-    } catch {
-      say("The service cannot be reached; see whether it still runs, then load this page again.");
-    }
-  }
-
-  async function ask(file) {
-    if (busy || !file) return;
-    if (file.size > limits.upload_bytes) return say(`${file.name} is too large; cut or compress it.`);
-    busy = true;
-    at("result").hidden = true;
-    say(`Listening to ${file.name} and thinking of a reply …`);
-    const form = new FormData(), token = at("token").value.trim();
-    form.append("clip", file, file.name);
-    sessionStorage.setItem("token", token);
-    try {
-      const headers = token ? { Authorization: `Bearer ${token}` } : {};
-      const response = await fetch("predict", { method: "POST", body: form, headers });
-      const told = await response.json();
-      if (!response.ok) throw new Error(`${told.error}${told.remedy ? `; ${told.remedy}` : ""}`);
-      say("");
-      show(told);
-    } catch (error) {
-      say(`${error.message}.`);
-    } finally {
-      busy = false;
-    }
-  }
-
-  function show(told) {
-    const turn = told.turns[0];
+  function answer(result) {
+    reply = result;
+    const [turn] = result.turns, { media } = result;
     at("said").textContent = turn.said || "…";
-    at("felt").textContent = `felt: ${turn.emotion.label} (${turn.emotion.why})`;
-    at("response").textContent = turn.response;
-    at("synthetic").textContent = told.synthetic;
-    at("notes").replaceChildren(...[...turn.notes, ...told.notes].map((note) => {
+    at("felt").textContent = `Felt: ${turn.emotion.label} (${turn.emotion.why}).`;
+    at("title").textContent = turn.response;
+    at("synthetic").textContent = result.synthetic;
+    at("notes").replaceChildren(...[turn.why, ...turn.notes, ...result.notes].map((note) => {
       const item = document.createElement("li");
-      item.textContent = note;
+      item.textContent = sentence(note);
       return item;
     }));
-    if (address) URL.revokeObjectURL(address);
     at("player").replaceChildren();
-    if (told.media) {
-      const [head, data] = told.media.split(",");
-      const type = head.slice(5, head.indexOf(";"));
-      address = URL.createObjectURL(new Blob([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], { type }));
-      const player = document.createElement(type.split("/")[0]);
-      player.src = address;
-      player.controls = player.autoplay = true;
-      at("player").append(player);
-    }
-    at("result").hidden = false;
+    at("save-media").hidden = at("unplayable").hidden = true;
+    if (media) speak(media);
+    return `The reply: ${turn.response}`;
   }
 
-  at("clip").addEventListener("change", () => { ask(at("clip").files[0]); at("clip").value = ""; });
-  at("drop").addEventListener("dragover", (event) => event.preventDefault());
-  at("drop").addEventListener("drop", (event) => { event.preventDefault(); ask(event.dataTransfer.files[0]); });
-  at("ask").addEventListener("submit", (event) => event.preventDefault());
-  greet();
+  function speak(address) {
+    const [head, data] = address.split(","), type = head.slice(5, head.indexOf(";"));
+    const player = play(new Blob([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], { type }));
+    player.setAttribute("aria-label", "The reply, synthetic");
+    player.play().catch(() => {});  // some browsers want a touch first; it has controls
+    const download = `reply.${type === "audio/wav" ? "wav" : "mp4"}`;
+    Object.assign(at("save-media"), { href: player.src, download, hidden: false });
+  }
+
+  at("save-json").addEventListener("click", () => {
+    const { media, ...told } = reply;
+    save(JSON.stringify(told, null, 1), "application/json", "reply.json");
+  });
+  begin(answer, ({ progress, duration }) => (progress > 0.9 * duration ? "Thinking of a reply and saying it" : "Listening"));
 })();
