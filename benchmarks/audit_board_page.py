@@ -150,8 +150,7 @@ def _information(corpora: Row) -> list[str]:
 
 def _words(corpora: Row) -> list[str]:
     lines = [
-        "What `bias` and `fairness` name; the other audits are in the tables. Outside folds, `bias` masks features to "
-        "what the model named a class by: a slice may be little more than those that it reads as another class.",
+        "What `bias` and `fairness` name; the other audits are in the tables.",
         "",
     ]
     for name, row in _rows(corpora):
