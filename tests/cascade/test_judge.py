@@ -62,7 +62,6 @@ def test_recorded_answers_are_audited_as_they_are_and_not_changed(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("polymodal.audit.pid.FEWEST", 10)
-    monkeypatch.setattr("polymodal.audit.pid.TREES", 4)
     file = _recorded(tmp_path / "answers.jsonl", lambda i, y: {"score": y, "uncertainty": 0.0}, skip=1)
     found = audit_subject(subject_of_answers(file, DATA), ["pid", "importance", "interference"])
     assert "no answer to 1 samples" in found["pid"].notes[-1]
