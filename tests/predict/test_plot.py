@@ -14,6 +14,7 @@ from polymodal import Run
 from polymodal.core import DataError, OptionError
 from polymodal.predict.plot import figure, timeline_plot
 from polymodal.predict.predictor import Predictor
+from polymodal.predict.routed import Opinion, Routed
 from polymodal.predict.timeline import Timeline
 
 
@@ -62,6 +63,23 @@ def test_probabilities_are_stacked_to_one(timeline: Timeline) -> None:
             assert box[2:] == pytest.approx([top, top + share])
             top += share
         assert top == pytest.approx(1.0)
+
+
+def test_below_an_answer_stands_which_model_of_a_cascade_gave_it(timeline: Timeline) -> None:
+    routes = [("1", "small"), ("2b", "both"), ("failed", "small")]
+    moments = []
+    for moment, (stage, by) in zip(timeline.moments, routes, strict=True):
+        route = Routed(stage, by, Opinion(0.5, 0.9))
+        estimates = moment.estimates | {"sentiment": replace(moment.estimates["sentiment"], cascade=route)}
+        moments.append(replace(moment, estimates=estimates))
+    drawn = figure(replace(timeline, moments=tuple(moments))).axes
+    low, high = drawn[1].get_ylim()
+    second, third = moments[1:]
+    strip = [low, low + 0.04 * (high - low)]
+    assert boxes(drawn[1], "both models' answers") == [pytest.approx([second.start, second.end, *strip])]
+    assert boxes(drawn[1], "large model gave no answer") == [pytest.approx([third.start, third.end, *strip])]
+    assert not boxes(drawn[1], "large model's answer")
+    assert not boxes(drawn[3], "both models' answers")
 
 
 def test_absent_modalities_are_hatched_or_named(timeline: Timeline) -> None:

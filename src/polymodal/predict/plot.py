@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 WARNING = "#c1272d"
 """Colour of what is unlike the training data."""
 
+ANSWERED = {"large": ("#5b3a8c", "large model's answer"), "both": ("#b79fd6", "both models' answers")}
+"""Colours and labels of what another model than the small one of a cascade answered."""
+
+ASKED_IN_VAIN = "large model gave no answer"
+
 CLASS_PALETTE = ("#cc6677", "#5f70c2", "#b9a73c", "#2f8f50", "#6bb3d6", "#a63f7a", "#44aa99", "#93972f", "#b355a5")
 """Colours of classes, after Paul Tol's muted scheme: none is that of a modality."""
 
@@ -91,7 +96,7 @@ def _target(ax: Axes, data: dict[str, Any], target: dict[str, Any], spans: Seque
 
 
 def _remarks(ax: Axes, data: dict[str, Any], target: dict[str, Any], spans: Sequence[tuple[float, float]]) -> None:
-    """Hatch where the run is silent, and draw a line above what is unlike training."""
+    """Hatch where the run is silent, draw a line above what is unlike training, and one below what was passed on."""
     low, high = ax.get_ylim()
     pairs = list(zip(data["utterances"], spans, strict=True))
     silent = [span for u, span in pairs if u["estimates"][target["name"]].get("abstained")]
@@ -102,6 +107,14 @@ def _remarks(ax: Axes, data: dict[str, Any], target: dict[str, Any], spans: Sequ
     if unlike:
         boxes = [(a, b, high - 0.04 * (high - low), high) for a, b in unlike]
         rectangles(ax, boxes, facecolors=WARNING, label="unlike training")
+    edge = low + 0.04 * (high - low)
+    routes = [(u["estimates"][target["name"]].get("cascade"), span) for u, span in pairs]
+    for by, (colour, text) in ANSWERED.items():
+        boxes = [(a, b, low, edge) for route, (a, b) in routes if route and route["by"] == by]
+        if boxes:
+            rectangles(ax, boxes, facecolors=colour, label=text)
+    if lost := [(a, b, low, edge) for route, (a, b) in routes if route and route["stage"] == "failed"]:
+        rectangles(ax, lost, facecolors="none", edgecolors=ANSWERED["large"][0], label=ASKED_IN_VAIN)
 
 
 def _values(ax: Axes, data: dict[str, Any], target: dict[str, Any], spans: Sequence[tuple[float, float]]) -> None:
