@@ -73,9 +73,10 @@ def test_below_an_answer_stands_which_model_of_a_cascade_gave_it(timeline: Timel
         estimates = moment.estimates | {"sentiment": replace(moment.estimates["sentiment"], cascade=route)}
         moments.append(replace(moment, estimates=estimates))
     drawn = figure(replace(timeline, moments=tuple(moments))).axes
-    low, high = drawn[1].get_ylim()
+    low, high = figure(timeline).axes[1].get_ylim()
+    assert drawn[1].get_ylim() == pytest.approx((low - 0.07 * (high - low), high))
     second, third = moments[1:]
-    strip = [low, low + 0.04 * (high - low)]
+    strip = [low - 0.07 * (high - low), low - 0.03 * (high - low)]
     assert boxes(drawn[1], "both models' answers") == [pytest.approx([second.start, second.end, *strip])]
     assert boxes(drawn[1], "large model gave no answer") == [pytest.approx([third.start, third.end, *strip])]
     assert not boxes(drawn[1], "large model's answer")

@@ -107,14 +107,17 @@ def _remarks(ax: Axes, data: dict[str, Any], target: dict[str, Any], spans: Sequ
     if unlike:
         boxes = [(a, b, high - 0.04 * (high - low), high) for a, b in unlike]
         rectangles(ax, boxes, facecolors=WARNING, label="unlike training")
-    edge = low + 0.04 * (high - low)
-    routes = [(u["estimates"][target["name"]].get("cascade"), span) for u, span in pairs]
+    routed = [(u["estimates"][target["name"]].get("cascade"), span) for u, span in pairs]
+    if not any(route for route, _ in routed):
+        return
+    floor, edge = low - 0.07 * (high - low), low - 0.03 * (high - low)
     for by, (colour, text) in ANSWERED.items():
-        boxes = [(a, b, low, edge) for route, (a, b) in routes if route and route["by"] == by]
+        boxes = [(a, b, floor, edge) for route, (a, b) in routed if route and route["by"] == by]
         if boxes:
             rectangles(ax, boxes, facecolors=colour, label=text)
-    if lost := [(a, b, low, edge) for route, (a, b) in routes if route and route["stage"] == "failed"]:
+    if lost := [(a, b, floor, edge) for route, (a, b) in routed if route and route["stage"] == "failed"]:
         rectangles(ax, lost, facecolors="none", edgecolors=ANSWERED["large"][0], label=ASKED_IN_VAIN)
+    ax.set_ylim(floor, high)
 
 
 def _values(ax: Axes, data: dict[str, Any], target: dict[str, Any], spans: Sequence[tuple[float, float]]) -> None:
