@@ -247,6 +247,16 @@ def test_a_recording_can_be_cancelled_and_begun_again(open_page: Open) -> None:
 
 
 @pytest.mark.slow
+def test_a_recording_that_cannot_begin_is_said(open_page: Open) -> None:
+    page = open_page(permissions=["camera", "microphone"])
+    page.evaluate("() => { MediaRecorder.prototype.start = () => { throw new Error('the track ended'); }; }")
+    page.get_by_role("button", name="Record one").click()
+    page.get_by_role("button", name="Start").click()
+    page.get_by_text("The recording cannot begin (the track ended)").wait_for()
+    assert page.locator("#ask").is_visible()
+
+
+@pytest.mark.slow
 def test_a_camera_that_is_forbidden_is_said(open_page: Open) -> None:
     page = open_page()
     page.evaluate("""() => { navigator.mediaDevices.getUserMedia = () =>

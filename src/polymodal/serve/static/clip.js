@@ -208,14 +208,22 @@ function begin(answer, working) {
     if (recorder) return recorder.stop();
     const seen = camera.getVideoTracks().length > 0, parts = [], began = Date.now();
     const type = FORMATS.find((f) => f.startsWith(seen ? "video" : "audio") && MediaRecorder.isTypeSupported(f));
-    recorder = new MediaRecorder(camera, type ? { mimeType: type } : {});
-    recorder.addEventListener("dataavailable", (e) => parts.push(e.data));
-    recorder.addEventListener("stop", () => {
-      const kind = recorder.mimeType.split(";")[0], cancelled = recorder.cancelled;
+    const own = new MediaRecorder(camera, type ? { mimeType: type } : {});
+    own.addEventListener("dataavailable", (e) => parts.push(e.data));
+    own.addEventListener("stop", () => {
+      if (recorder !== own) return;  // cancelled; another recording may have begun
+      const kind = own.mimeType.split(";")[0];
       closeCamera();
-      if (!cancelled) ask(new Blob(parts, { type: kind }), `recording.${kind.split("/")[1] || "webm"}`);
+      ask(new Blob(parts, { type: kind }), `recording.${kind.split("/")[1] || "webm"}`);
     });
-    recorder.start(1000);
+    try {
+      own.start(1000);
+    } catch (e) {  // a camera that was unplugged, or that another program took
+      closeCamera();
+      last = null;
+      return fail(`The recording cannot begin (${e.message})`, "try again, or choose a file");
+    }
+    recorder = own;
     at("preview").classList.add("live");
     at("record").textContent = "Stop and send";
     say("Recording");
@@ -236,12 +244,9 @@ function begin(answer, working) {
   }
 
   function cancelRecording() {
-    if (recorder) {
-      recorder.cancelled = true;
-      recorder.stop();
-    } else {
-      closeCamera();
-    }
+    const stopped = recorder;
+    closeCamera();
+    if (stopped && stopped.state !== "inactive") stopped.stop();
     show("ask");
     say("Cancelled");
     at("open-camera").focus();
