@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -18,6 +19,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 import torch
+
+CHROMIUM = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -35,6 +48,20 @@ def shared() -> Path:
         message = f"no real data at {place}; set POLYMODAL_SHARED"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     return place
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium; its absence is a failure in CI and a skip elsewhere."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        message = "no chromium on this machine"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=found, args=list(CHROMIUM))
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(autouse=True)

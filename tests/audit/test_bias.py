@@ -13,7 +13,6 @@ from torch import nn
 
 from polymodal import fit
 from polymodal.audit._asked import Known
-from polymodal.audit._checked import holm
 from polymodal.audit._grounding import grounded, heat, kept
 from polymodal.audit._naming import keyword_score
 from polymodal.audit._slices import Axes, Mixture, precision
@@ -220,12 +219,6 @@ def test_the_mask_says_nothing_of_a_single_answer() -> None:
     masked = grounded(hot[:15], held, 0.7)
     assert masked.shape == (30, 3)
     np.testing.assert_array_equal(masked[7], held[7][np.sort(np.argsort(hot[:15].mean(0))[-3:])])
-
-
-def test_only_what_stays_sure_among_several_is_found() -> None:
-    assert holm([0.01, 0.04, 0.03]) == [True, False, False]
-    assert holm([0.01, 0.02, 0.03]) == [True, True, True]
-    assert holm([]) == []
 
 
 def worst_group(run: Run) -> float:

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 import wave
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
 sys.path.insert(0, str(Path(__file__).parent))  # worker processes import fake_service by its name
-
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-    "--autoplay-policy=no-user-gesture-required",
-)
 
 MakeClient = Callable[..., TestClient]
 MakeWav = Callable[..., bytes]
@@ -106,17 +91,3 @@ def start(tmp_path: Path) -> Iterator[Callable[..., object]]:
 
     with ExitStack() as closing:
         yield lambda *options: closing.enter_context(running(tmp_path, *options))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A headless Chromium; its absence is a failure in CI and a skip elsewhere."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        message = "no chromium on this machine"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=found, args=list(FLAGS))
-        yield browser
-        browser.close()

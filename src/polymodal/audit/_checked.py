@@ -13,6 +13,7 @@ from polymodal.audit._slices import Axes, Mixture
 from polymodal.audit.base import Evidence
 from polymodal.core import DataError, Target, derive_seed
 from polymodal.data.ragged import Array
+from polymodal.score import holm
 from polymodal.score.intervals import FEW, Blocks, jackknife, student
 
 AXES, READ, SLICES = 16, 32, 12
@@ -100,8 +101,8 @@ def sliced(vectors: Array, inputs: Array, asked: Asked, checked: Array, hints: H
     worst = sorted((c for c in candidates if c[0] > 0), key=lambda c: -c[0])[:TESTED]
     tests = [[_Test.of(v, i & checked, o & checked, asked.groups, checked) for v in (wrong, beyond)]
              for *_, i, o in worst]  # fmt: skip
-    more = holm([by_class.p for by_class, _ in tests])
-    both = holm([max(t.p for t in pair) for pair in tests])
+    more = [p < ERROR for p in holm([by_class.p for by_class, _ in tests])]
+    both = [p < ERROR for p in holm([max(t.p for t in pair) for pair in tests])]
     out = []
     for i, ((_, label, inside, outside), (by_class, by_plain)) in enumerate(zip(worst, tests, strict=True)):
         traits = traits_of(hints, inside & ~checked, outside & ~checked)
@@ -151,12 +152,3 @@ class _Test:
         low, high, p = student(value, [jackknife(gap, blocks)], 1 - ERROR)
         most = 2.0 if values.min() < 0 else 1.0  # a difference of shares, or of differences
         return cls(value, (max(low, -most), min(high, most)), blocks.groups, p)
-
-
-def holm(p: list[float]) -> list[bool]:
-    """Return which hypotheses fall, so that none that holds does in 1 - ``ERROR`` of all cases (Holm, 1979)."""
-    found, falling = [False] * len(p), True
-    for rank, i in enumerate(np.argsort(p, kind="stable")):
-        falling = falling and p[i] <= ERROR / (len(p) - rank)
-        found[i] = falling
-    return found

@@ -12,20 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.bench.job import Cell, Outcome, corpus_of, prepared, read_cell, run_cell, tested_split
+from polymodal.bench.job import Cell, Outcome, corpus_of, prepared, read_cell, run_cell, still_asked, tested_split
 from polymodal.bench.keys import code_of
 from polymodal.cascade.asking import Questions, Sample
 from polymodal.cascade.evaluate import Opened, open_cascade
 from polymodal.cascade.fit import fit_cascade
-from polymodal.cascade.judge import Heard
-from polymodal.cascade.large import LargeRun
+from polymodal.cascade.large import Heard, LargeRun
 from polymodal.cascade.records import Records
 from polymodal.cascade.records import run as routed
 from polymodal.cascade.routing import Array
 from polymodal.cascade.voice import Said, read
 from polymodal.core import OptionError, PolymodalError
 from polymodal.core.locks import locked
-from polymodal.stress import COMPLETE, Point, sweeps
+from polymodal.stress import COMPLETE, Point
 from polymodal.train.checkpoint import write_json
 from polymodal.train.predictions import FILE, Columns, as_table, write_table
 
@@ -56,22 +55,17 @@ def _run_cascade(cell: Cell) -> Outcome:
     try:
         with locked(cell.folder / f".{name}.lock"):
             return _run_alone(cell, folders, cell.folder / name, key)
-    except (
-        OptionError
-    ) as error:  # nothing can be routed: no single answer, or a small member that is sure of everything
+    # Nothing can be routed: no single answer, or a small member that is equally sure of everything.
+    except OptionError as error:
         return Outcome(reason=str(error))
     except PolymodalError as error:
         return Outcome(reason=str(error), failed=True)
 
 
 def _run_alone(cell: Cell, members: Sequence[Path], folder: Path, key: str) -> Outcome:
-    asked = cell.tests.of(prepared(parts(cell)[0])[0].corpus.schema)
-    done = read_cell(folder)
-    if done and {point.text for point in asked} <= set(done["conditions"]):
+    asked = still_asked(cell, prepared(parts(cell)[0])[0].corpus.schema, read_cell(folder))
+    if not asked:
         return Outcome(folder, reused=True)
-    if done:  # of another benchmark in the same folder: kept
-        known = {point.text for point in asked} | {COMPLETE}
-        asked += sweeps(text for text in done["conditions"] if text not in known)
     small, large = members
     raw = corpus_of(cell.source)
     fit_cascade(small, f"run:{large}", raw, out=folder, **cell.entry.options)

@@ -18,7 +18,7 @@ import torch
 
 from polymodal.bench.keys import content_key
 from polymodal.bench.plan import Conditions, EntryPlan
-from polymodal.core import Batch, DataError, PolymodalError
+from polymodal.core import Batch, DataError, PolymodalError, Schema
 from polymodal.core.locks import locked
 from polymodal.data.corpus import Corpus
 from polymodal.data.progress import console
@@ -141,13 +141,10 @@ def _run(cell: Cell, plan: Plan, method: Method) -> Outcome:
 
 
 def _run_alone(cell: Cell, plan: Plan, folder: Path, key: str) -> Outcome:
-    asked = cell.tests.of(plan.corpus.schema)
     done = read_cell(folder)
-    if done and {point.text for point in asked} <= set(done["conditions"]):
+    asked = still_asked(cell, plan.corpus.schema, done)
+    if not asked:
         return Outcome(folder, reused=True)
-    if done:  # of another benchmark in the same folder: kept, so that the two do not undo each other's work
-        known = {point.text for point in asked} | {COMPLETE}
-        asked += sweeps(text for text in done["conditions"] if text not in known)
     memory = PeakMemory()
     fitted = (folder / f"seed-{cell.seed}" / "result.json").is_file()
     again = (folder / "run.json").is_file()
@@ -170,6 +167,20 @@ def _run_alone(cell: Cell, plan: Plan, folder: Path, key: str) -> Outcome:
         },
     )
     return Outcome(folder)
+
+
+def still_asked(cell: Cell, schema: Schema, done: dict[str, Any] | None) -> list[Point]:
+    """Return the conditions that ``cell`` is to be tested in; none where all that it asks for is ``done``.
+
+    Those of another benchmark in the same folder are among them, so that the two do not undo each other's work.
+    """
+    asked = cell.tests.of(schema)
+    if not done:
+        return asked
+    known = {point.text for point in asked}
+    if known <= set(done["conditions"]):
+        return []
+    return asked + sweeps(text for text in done["conditions"] if text not in known | {COMPLETE})
 
 
 def read_cell(folder: Path) -> dict[str, Any] | None:

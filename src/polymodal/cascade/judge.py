@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,14 @@ from torch import Tensor
 from polymodal.audit._worded import Worded
 from polymodal.audit.base import Said, Unanswerable
 from polymodal.audit.subject import Subject, columns_of, place_of
-from polymodal.cascade.asking import Answer, LargeModel, Questions, Reference, Sample
+from polymodal.cascade.asking import LargeModel, Questions, Sample
 from polymodal.cascade.evaluate import open_cascade
-from polymodal.cascade.large import LargeRun
+from polymodal.cascade.large import Heard, LargeRun
 from polymodal.cascade.recorded import Recorded
 from polymodal.cascade.records import run as routed
 from polymodal.cascade.routing import Answers, Rule
 from polymodal.cascade.speaker import Speaker
+from polymodal.cascade.voice import read
 from polymodal.core import Batch, OptionError, Schema, Target
 from polymodal.data.corpus import Corpus
 from polymodal.data.encode import encoder_of
@@ -135,22 +136,8 @@ class _Side:
     def __call__(self, batch: Batch) -> Said:
         """Return the answers to an encoded batch."""
         own = standardise(batch, self._normalizer)
-        _, found = self.speaker.voice.answers([own], self.speaker.sureness)
+        found = read(self.speaker.voice.said([own]), self.speaker.sureness)
         return {"y": torch.from_numpy(found.y), "u": torch.from_numpy(found.u)}
-
-
-class Heard:
-    """Answers that were given already, by the number of the sample."""
-
-    reads_references = costly = reads_text = False
-
-    def __init__(self, answers: Answers) -> None:
-        self.name, self.notes, self.usage, self._answers = "run", list[str](), dict[str, int](), answers
-
-    def predict(self, samples: Sequence[Sample], references: Sequence[Reference] | None = None) -> list[Answer]:
-        """Return them."""
-        rows = [int(sample.id) for sample in samples]
-        return [Answer(float(self._answers.y[row]), float(self._answers.u[row])) for row in rows]
 
 
 class CascadeJudge:

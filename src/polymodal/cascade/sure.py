@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from polymodal.cascade.routing import Answers
-from polymodal.cascade.voice import Sureness, Voice
+from polymodal.cascade.voice import Sureness, Voice, read
 from polymodal.core import Batch, Target
 from polymodal.media.types import Segment
 from polymodal.predict.judge import Judge
@@ -31,7 +31,7 @@ class SureJudge(Judge):
         """See ``Judge``."""
         moments = super().judged(batch, segments)
         with self.threads():
-            _, said = self._voice.answers([batch], self._sureness)
+            said = read(self._voice.said([batch]), self._sureness)
         return [
             with_route(m, self._target, Routed("1", "small", opinion(self._target, said, row)))
             for row, m in enumerate(moments)

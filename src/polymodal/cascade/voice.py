@@ -82,11 +82,6 @@ class Voice:
             return "classes"
         return "bins" if len(self.bins) == len(self.panel.methods) else "members"
 
-    def answers(self, batches: Iterable[Batch], sure: Sureness) -> tuple[list[str], Answers]:
-        """Return the names of the samples in ``batches``, and the answers to them."""
-        said = self.said(batches)
-        return said.ids, read(said, sure)
-
     @torch.inference_mode()
     def said(self, batches: Iterable[Batch]) -> Said:
         """Return what the members say of the samples in ``batches``, of which there is at least one."""
