@@ -92,7 +92,7 @@ def test_every_output_says_that_it_is_synthetic(
 
 def test_the_emotion_of_a_conversation_is_that_of_its_last_turn(tmp_path: Path, talk: Talk) -> None:
     class Feels:
-        name = "ears"
+        name = version = "ears"
 
         def feel(self, conversation: Conversation, turn: Any) -> Feeling:
             return Feeling("sad" if turn.said == "Bad." else "happy", "")

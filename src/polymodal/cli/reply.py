@@ -44,7 +44,8 @@ def reply(
         source: clip in which somebody speaks, or JSON file of dialogues
         portrait: picture whose face says the reply; needs --consent. Default: a drawn face, nobody's
         voice: piper, espeak, a voice of Piper (.onnx), none; default the first that is installed
-        run: run that names the emotion of the clip, such as the ready run voice-emotion; default by the words
+        run: run or cascade that names the emotion of the clip, such as the ready run voice-emotion; default by the
+            words
         judge: large model that names the emotion and writes the reply: file:answers.jsonl or http, named by
             POLYMODAL_LLM_URL, POLYMODAL_LLM_MODEL and POLYMODAL_LLM_KEY in the environment; default a bank of replies
         emotion: what the speaker feels, told instead of found out

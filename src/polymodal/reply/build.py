@@ -23,7 +23,7 @@ class Wanted:
     Attributes:
         portrait: picture of the listener.
         voice: ``auto``, ``piper``, ``espeak``, a voice of Piper (.onnx), ``none``.
-        run: names the emotion of clips.
+        run: a run or a cascade that names the emotion of clips.
         judge: a large model: ``file:answers.jsonl`` or ``http``.
         emotion: a label that is told instead.
         shots: examples that a large model is shown.
@@ -124,7 +124,7 @@ def build(wanted: Wanted) -> tuple[Parts, list[str]]:
     if wanted.emotion:
         understanding = AsTold(wanted.emotion)
     elif wanted.run:
-        understanding = ByRun(wanted.run, wanted.assets)
+        understanding = ByRun(wanted.run, wanted.assets, wanted.recogniser)
     elif chat is not None:
         understanding = Judged(chat, bank_examples(), wanted.shots)
     else:

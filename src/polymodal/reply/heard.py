@@ -64,9 +64,9 @@ def _transcribed(
     from polymodal.media.clip.decode import Media
     from polymodal.media.sound.speech import SpeechActivity
 
-    with Media(clip) as media:
+    with Media(clip, name=name) as media:
         if not media.info.has_audio:
-            raise DataError(f"{name} has no sound; give a clip in which somebody speaks")
+            raise DataError(_because(f"{name} has no sound; give a clip in which somebody speaks", media.notes))
         pieces = [p for p in media.pieces(video=False) if isinstance(p, Samples) and p.time < LONGEST]
     heard = Samples(
         pieces[0].time if pieces else 0.0, np.concatenate([np.zeros(0, np.float32), *(p.values for p in pieces)])
@@ -74,7 +74,7 @@ def _transcribed(
     activity = SpeechActivity()
     stretches = [*activity.push(heard), *activity.finish()]
     if not stretches:
-        raise DataError(f"nobody speaks in {name}; give a clip in which somebody does")
+        raise DataError(_because(f"nobody speaks in {name}; give a clip in which somebody does", media.notes))
     said = Said(language, transcriber.only)
     words: list[str] = []
     sure: list[float] = []
@@ -87,4 +87,9 @@ def _transcribed(
         sure += [found.sure] * len(found.words) if found.sure is not None else []
         progress(stretch.end)
     progress(heard.end)
-    return words, sure, languages, said.notes(name)
+    return words, sure, languages, [*media.notes, *said.notes(name)]
+
+
+def _because(sentence: str, notes: list[str]) -> str:
+    """Return what is wrong with what was heard of a clip, and with the clip itself where it is damaged."""
+    return f"{sentence} ({'; '.join(notes)})" if notes else sentence

@@ -150,7 +150,7 @@ class _Reply:
         """One emotion per conversation: that of its last turn."""
         last = self.conversation.turns[-1]
         clip = digest_of(last.clip) if last.clip else ""
-        inputs = [self.parts.understanding.name, last.written(), last.doubtful, clip]
+        inputs = [self.parts.understanding.version, last.written(), last.doubtful, clip]
         return self.stages["understood"].result(
             self.key, inputs, lambda: asdict(self.parts.understanding.feel(self.conversation, last))
         )

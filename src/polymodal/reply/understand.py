@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from polymodal.core import DataError, OptionError, nearest
+from polymodal.media.extraction import AS_RECORDED, Recogniser
 from polymodal.reply.dialogue import Conversation, Turn
 from polymodal.reply.labels import LABELS, label_of, parsed
 from polymodal.reply.lexicon import named_emotion
 from polymodal.reply.prompt import Example, chosen_examples, feel_messages
+from polymodal.reply.stages import digest_of
 
 if TYPE_CHECKING:
     from polymodal.cascade.chat import Chat
-    from polymodal.predict.predictor import Predictor
+    from polymodal.predict.timeline import Estimate
     from polymodal.reply.bank import Nearest
 
 ALIKE = 0.5
@@ -42,9 +44,11 @@ class Understanding(Protocol):
 
     Attributes:
         name: what results call it.
+        version: changes with what it answers.
     """
 
     name: str
+    version: str
 
     def feel(self, conversation: Conversation, turn: Turn) -> Feeling:
         """Return what the speaker feels at the end of ``turn``."""
@@ -61,6 +65,7 @@ class ByWords:
     def __init__(self, nearest: Nearest) -> None:
         self._nearest = nearest
         self.name = "words that name feelings" + (", then the nearest exchange" if nearest.by == "minilm" else "")
+        self.version = self.name
 
     def feel(self, conversation: Conversation, turn: Turn) -> Feeling:
         """See ``Understanding``."""
@@ -78,17 +83,27 @@ class ByWords:
 
 
 class ByRun:
-    """A run that tells classes of emotion, applied to the clip.
+    """A run, or a cascade, that tells classes of emotion, applied to the clip.
+
+    Args:
+        run: as ``cascade.opened.open_predictor``.
+        assets, recogniser: as there.
 
     Raises:
-        OptionError: the run has no target whose classes are emotions.
+        OptionError: it has no target whose classes are emotions.
+        RunError, DataError, OptionError: as ``open_predictor``.
     """
 
-    def __init__(self, run: str, assets: str | Path | None = None) -> None:
+    def __init__(self, run: str, assets: str | Path | None = None, recogniser: Recogniser = AS_RECORDED) -> None:
+        from polymodal.cascade.opened import open_predictor
         from polymodal.predict.predictor import Predictor
 
-        self._predictor: Predictor = Predictor.load(run, assets=assets)
-        self.name = f"run {self._predictor.name}"
+        self._predictor = found = open_predictor(run, assets=assets, recogniser=recogniser)
+        if isinstance(found, Predictor):
+            self.name, record = f"run {found.name}", found.run.path / "run.json"
+        else:
+            self.name, record = f"cascade {found.name}", Path(run) / "cascade.json"
+        self.version = f"{self.name} {digest_of(record)}"
         for target in self._predictor.targets:
             if target.task == "classification" and sum(label_of(c) is not None for c in target.classes) >= 2:
                 self._target = target
@@ -110,11 +125,18 @@ class ByRun:
         timeline = self._predictor.predict(turn.clip)
         total = sum(max(m.end - m.start, 1e-3) for m in timeline.moments)
         for moment in timeline.moments:
-            for name, share in (moment.estimates[self._target.name].probabilities or {}).items():
+            for name, share in _shares(moment.estimates[self._target.name]).items():
                 if (label := label_of(name)) is not None:
                     shares[label] += share * max(moment.end - moment.start, 1e-3) / total
+        if not shares:
+            return Feeling("neutral", f"{self.name} names none of the emotions that a reply knows")
         best = max(shares, key=lambda name: shares[name])
         return Feeling(best, f"{self.name} gives it {shares[best]:.2f}")
+
+
+def _shares(estimate: Estimate) -> dict[str, float]:
+    """Return the classes' probabilities; all of it to the one that a large model names without any."""
+    return estimate.probabilities or ({estimate.label: 1.0} if estimate.label else {})
 
 
 class ByChat:
@@ -127,7 +149,7 @@ class ByChat:
 
     def __init__(self, chat: Chat, examples: Sequence[Example], shots: int) -> None:
         self._chat, self._examples, self._shots = chat, examples, shots
-        self.name = f"large model {chat.name}"
+        self.name = self.version = f"large model {chat.name}"
 
     def feel(self, conversation: Conversation, turn: Turn) -> Feeling:
         """See ``Understanding``."""
@@ -150,6 +172,7 @@ class AsTold:
         if found is None:
             raise OptionError(f"there is no emotion {label!r}{nearest(label, LABELS)}; see docs/reply.md for all")
         self._label = found
+        self.version = f"as told {found}"
 
     def feel(self, conversation: Conversation, turn: Turn) -> Feeling:
         """See ``Understanding``."""
