@@ -187,7 +187,9 @@ def main() -> None:
     torch.set_num_threads(1)
     published = Published.load(BOARD)
     board, file = published.board, RESULTS / "audit_board.json"
-    digest = hashlib.sha256((BOARD / "board.json").read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256(b"".join((BOARD / n).read_bytes() for n in ("board.json", "figures.parquet"))).hexdigest()[
+        :16
+    ]
     entries = best(board)
     about = {
         "board": {"date": board.made["date"], "hash": digest, "title": board.title},

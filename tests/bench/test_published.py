@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -188,6 +189,14 @@ def test_a_published_board_grows(made: tuple[Board, Path], tmp_path: Path, monke
         bench(added(published, ["mfn"]), tmp_path / "runs", workers=1, device="cpu", beside=published, publish=grown)
     with pytest.raises(RunError, match="holds no published board"):
         Published.load(grown)
+
+
+def test_a_board_without_its_figures_is_none(made: tuple[Board, Path], tmp_path: Path) -> None:
+    again = shutil.copytree(made[1], tmp_path / "board")
+    assert repr(Published.load(again).board) == repr(made[0])
+    (again / "figures.parquet").write_bytes(b"PAR1")
+    with pytest.raises(RunError, match=r"figures.parquet cannot be read \(.*publish the board again$"):
+        Published.load(again)
 
 
 def test_pairs_that_a_plan_declares_are_not_asked_of_an_added_entry(made: tuple[Board, Path]) -> None:

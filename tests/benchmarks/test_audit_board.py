@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from polymodal.bench.board import Board
+from polymodal.bench.published import Published
 from polymodal.core import Batch, Modality, Schema, Stream, Target
 from polymodal.data.corpus import build_split
 
@@ -26,7 +27,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def board(benchmark: ModuleType) -> Board:
-    return Board.load(benchmark.BOARD / "board.json")
+    return Published.load(benchmark.BOARD).board
 
 
 def test_the_best_are_those_beside_the_floor_by_mean_rank(benchmark: ModuleType, board: Board) -> None:

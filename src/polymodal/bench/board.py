@@ -227,6 +227,11 @@ class Board:
     @classmethod
     def load(cls, file: Path) -> Board:
         """Read it; RunError where it is missing or damaged."""
+        return cls.read(read_json(file, "run polymodal bench again"), file)
+
+    @classmethod
+    def read(cls, stored: Any, file: Path) -> Board:
+        """Return what ``plain`` gave; RunError where it is something else, naming ``file`` that it came from."""
         kinds = {
             "corpora": CorpusInfo,
             "entries": Entry,
@@ -236,7 +241,6 @@ class Board:
             "left": Left,
             "searches": Searched,
         }
-        stored = read_json(file, "run polymodal bench again")
         try:
             lists: dict[str, Any] = {name: _typed(kind, stored[name]) for name, kind in kinds.items()}
             stood = [(r["entry"], r["corpus"], Robustness.read(r["found"])) for r in stored["robustness"]]

@@ -1,9 +1,10 @@
 """A board with its predictions, small enough to be kept beside the code: whoever has a model can be compared with it.
 
-``board.json`` and ``published.json`` (the plan as it was asked for, schemas), and for each corpus
-``samples/<corpus>.parquet`` (``id``, ``group``, ``true``) and ``predictions/<corpus>.parquet`` (``entry``, ``seed``,
-``condition``, ``predicted``, a row per sample in the order of the samples). Complete input and the points of the first
-curve are kept, which entries are ordered by; probabilities are not.
+``board.json`` but for its figures, which are ``figures.parquet``, a row each; ``published.json`` (the plan as it was
+asked for, schemas); and for each corpus ``samples/<corpus>.parquet`` (``id``, ``group``, ``true``) and
+``predictions/<corpus>.parquet`` (``entry``, ``seed``, ``condition``, ``predicted``, a row per sample in the order of
+the samples). Complete input and the points of the first curve are kept, which entries are ordered by; probabilities are
+not.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ from polymodal.bench.figures import area_key
 from polymodal.bench.plan import Conditions
 from polymodal.bench.results import Columns, Results, headlines
 from polymodal.core import RunError, Schema
+from polymodal.core.records import read_json
 from polymodal.report.page import write_whole
 from polymodal.stress import COMPLETE
 from polymodal.train.checkpoint import write_json
 from polymodal.train.predictions import column, read_table, write_table
+
+AGAIN = "publish the board again"
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,10 @@ class Published:
             raise RunError(
                 f"{place} holds no published board ({error!r}); polymodal bench PLAN --publish {place} makes one"
             ) from None
-        return cls(place, Board.load(place / "board.json"), held["asked"], tests, schemas)
+        stored = read_json(place / "board.json", AGAIN)
+        if isinstance(stored, dict):
+            stored["figures"] = read_table(place / "figures.parquet", AGAIN).to_pylist()
+        return cls(place, Board.read(stored, place / "board.json"), held["asked"], tests, schemas)
 
     def samples(self, corpus: str) -> Columns:
         """Return ``id``, ``true`` and, where groups are known, ``group`` of the test samples."""
@@ -87,7 +94,7 @@ class Published:
         return next((e.name for e in self.board.entries if e.floor), "")
 
     def _table(self, kind: str, corpus: str) -> Any:
-        return read_table(self.folder / kind / f"{corpus}.parquet", "publish the board again")
+        return read_table(self.folder / kind / f"{corpus}.parquet", AGAIN)
 
 
 def publish(
@@ -105,15 +112,19 @@ def publish(
     Raises:
         RunError: the folder cannot be written.
     """
+    import pyarrow as pa
+
+    stored = board.plain()
     try:
         for kind in ("samples", "predictions"):
             (folder / kind).mkdir(parents=True, exist_ok=True)
         (folder / "published.json").unlink(missing_ok=True)
         for corpus, results in found.items():
             _write(corpus, results, tests, folder)
+        write_table([pa.Table.from_pylist(stored.pop("figures"))], folder / "figures.parquet")
     except OSError as error:
         raise RunError(f"cannot publish into {folder}: {error.strerror or error}; choose another folder") from None
-    write_whole(folder / "board.json", json.dumps(board.plain(), separators=(",", ":")).encode())
+    write_whole(folder / "board.json", json.dumps(stored, separators=(",", ":")).encode())
     schemas = {corpus: results[0].schema.to_dict() for corpus, results in found.items()}
     said = {"stress": tests.stress, "subsets": tests.subsets, "protocol": tests.protocol}
     write_json(folder / "published.json", {"asked": asked, "tests": said, "schemas": schemas})
