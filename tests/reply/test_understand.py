@@ -69,7 +69,7 @@ def test_a_cascade_names_the_emotion_by_length_and_probability(
 ) -> None:
     cascade, recogniser = Cascade(*said), Recogniser("small", "en")
     monkeypatch.setattr("polymodal.cascade.opened.open_predictor", cascade.open)
-    by = ByRun("runs/cascade", "assets", recogniser)
+    by = ByRun("runs/cascade", assets="assets", recogniser=recogniser)
     felt = by.feel(clip, clip.turns[0])
     assert (felt.label, by.name) == (label, "cascade cascade")
     assert why in felt.why

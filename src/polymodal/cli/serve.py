@@ -129,7 +129,7 @@ def serve(
     threads = max(1, (os.cpu_count() or 1) // workers)
     recogniser = Recogniser(asr_model, language, asr_device)
     load: Callable[[], Predicts] = (
-        partial(load_replier, run, assets, recogniser, memory)
+        partial(load_replier, run, assets, recogniser, memory, time_limit / 2)
         if reply
         else partial(
             load_predictor, run, assets, threads, recogniser, abstain_at, settings.limits, memory, time_limit / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +34,7 @@ class Wanted:
         consent: whether those whose faces and voices are used have agreed.
         assets: folder with models that no package carries.
         recogniser: of speech.
+        within: seconds that asking a service about one clip may take, where a cascade names the emotion.
     """
 
     portrait: str | None = None
@@ -47,6 +49,7 @@ class Wanted:
     consent: bool = False
     assets: str | None = None
     recogniser: Recogniser = AS_RECORDED
+    within: float = math.inf
 
 
 def reply(source: str | Path, out: str | Path, wanted: Wanted | None = None) -> dict[str, Any]:
@@ -124,7 +127,7 @@ def build(wanted: Wanted) -> tuple[Parts, list[str]]:
     if wanted.emotion:
         understanding = AsTold(wanted.emotion)
     elif wanted.run:
-        understanding = ByRun(wanted.run, wanted.assets, wanted.recogniser)
+        understanding = ByRun(wanted.run, assets=wanted.assets, recogniser=wanted.recogniser, within=wanted.within)
     elif chat is not None:
         understanding = Judged(chat, bank_examples(), wanted.shots)
     else:

@@ -6,10 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from polymodal.core import DataError, OptionError, nearest
-from polymodal.media.extraction import AS_RECORDED, Recogniser
 from polymodal.reply.dialogue import Conversation, Turn
 from polymodal.reply.labels import LABELS, label_of, parsed
 from polymodal.reply.lexicon import named_emotion
@@ -87,18 +86,18 @@ class ByRun:
 
     Args:
         run: as ``cascade.opened.open_predictor``.
-        assets, recogniser: as there.
+        options: of it.
 
     Raises:
         OptionError: it has no target whose classes are emotions.
         RunError, DataError, OptionError: as ``open_predictor``.
     """
 
-    def __init__(self, run: str, assets: str | Path | None = None, recogniser: Recogniser = AS_RECORDED) -> None:
+    def __init__(self, run: str, **options: Any) -> None:
         from polymodal.cascade.opened import open_predictor
         from polymodal.predict.predictor import Predictor
 
-        self._predictor = found = open_predictor(run, assets=assets, recogniser=recogniser)
+        self._predictor = found = open_predictor(run, **options)
         if isinstance(found, Predictor):
             self.name, record = f"run {found.name}", found.run.path / "run.json"
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -34,19 +35,26 @@ class Replier:
         run: names the emotion of a clip; None: its words do.
         assets: folder with models that no package carries.
         recogniser: of speech.
-        voice: as ``reply.build.Wanted``.
+        voice, within: as ``reply.build.Wanted``.
 
     Raises:
         OptionError, RunError: a part that cannot be had.
     """
 
     def __init__(
-        self, run: str | None, assets: str | None, recogniser: Recogniser = AS_RECORDED, voice: str = "auto"
+        self,
+        run: str | None,
+        assets: str | None,
+        recogniser: Recogniser = AS_RECORDED,
+        voice: str = "auto",
+        within: float = math.inf,
     ) -> None:
         from polymodal.reply.build import Wanted, build
 
         self._recogniser, self._assets = recogniser, assets
-        self._parts, self._notes = build(Wanted(run=run, assets=assets, recogniser=recogniser, voice=voice))
+        self._parts, self._notes = build(
+            Wanted(run=run, assets=assets, recogniser=recogniser, voice=voice, within=within)
+        )
 
     def predict(
         self,
@@ -96,11 +104,14 @@ class Replier:
         raise DataError("this service replies to clips; send one as multipart/form-data, field clip")
 
 
-def load_replier(run: str | None, assets: str | None, recogniser: Recogniser = AS_RECORDED, memory: int = 0) -> Replier:
+def load_replier(
+    run: str | None, assets: str | None, recogniser: Recogniser = AS_RECORDED, memory: int = 0, within: float = math.inf
+) -> Replier:
     """Return the replier of a worker.
 
     Args:
         memory: MiB that this process may take beyond what it holds once its models are loaded; 0 for any.
+        within: as ``reply.build.Wanted``.
 
     Raises:
         OptionError, RunError: as ``Replier``.
@@ -108,6 +119,6 @@ def load_replier(run: str | None, assets: str | None, recogniser: Recogniser = A
     import torch
 
     torch.set_num_threads(1)
-    replier = Replier(run, assets, recogniser)
+    replier = Replier(run, assets, recogniser, within=within)
     limit_memory(memory)
     return replier
