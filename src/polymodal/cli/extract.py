@@ -25,6 +25,7 @@ EXAMPLES = {
   polymodal extract CMU-MOSI/label.csv --out stores/mosi --range=-3,3
   polymodal extract clips.csv --out stores/words --columns transcript=srt --align words
   polymodal extract clips.csv --out stores/faces --vision crops --fps 5
+  polymodal extract clips.csv --out stores/both --vision 'face,hf:facebook/dinov2-small@main?fps=5'
   polymodal extract clips.csv --out stores/sound --audio egemaps-functionals --vision none --text none
   polymodal extract clips.csv --out stores/voice --audio egemaps-functionals,whisper --vision none --text none
   polymodal extract clips.csv --out stores/wavlm --audio hf:microsoft/wavlm-base@main --vision none --text none
@@ -78,7 +79,8 @@ def extract(
             hf:OWNER/NAME (a speech encoder of transformers) or a folder with one, file, none; several, with commas
             between them, are one modality each; default egemaps, or files where the table names some
         vision: face features (face), crops (the face itself, 112 x 112 pixels), hf:OWNER/NAME (an image encoder that
-            looks at it) or a folder, file, none; default face, or files where the table names some
+            looks at it) or a folder, file, none; several as for audio; default face, or files where the table names
+            some
         text: who transcribes what the table does not tell: auto, faster-whisper, pocketsphinx, given, none; or
             hf:OWNER/NAME or a folder, a text encoder whose states are kept instead of the text; or both with a comma
         asr_model: model of faster-whisper: a name (small), a folder, or owner/name on the hub; default tiny.en, which
@@ -88,7 +90,7 @@ def extract(
         utterances: what is one sample; default what the table tells, else the whole clip
         align: words averages audio and vision over each word
         window: seconds of a window
-        fps: video frames looked at per second, at most; default 25, for faces cut out 5
+        fps: video frames looked at per second, at most; default 25, for nothing but faces cut out 5
         workers: processes, or actors of the Ray cluster
         memory: MiB that each process may take beyond what its extractors hold; 0 for any
         ray: address of a Ray cluster, or local
@@ -108,7 +110,8 @@ def extract(
     manifest = read_manifest(source, columns=pairs("--columns", columns), targets=target, bounds=range, seed=seed)
     chosen = {"audio": _places(audio), "vision": _places(vision), "utterances": utterances}
     options: dict[str, Any] = {**manifest.suggested, **{n: v for n, v in chosen.items() if v}}
-    usual = 25.0 if options.get("vision", "face") in ("face", "file", "none") else 5.0
+    faces = set(options.get("vision", "face").split(","))
+    usual = 25.0 if faces & {"face", "file", "none"} else 5.0
     fps = usual if fps is None else fps
     extraction = Extraction(**options, **speech, align=align, window=window, fps=fps)
     try:

@@ -12,6 +12,9 @@ PRETRAINED = "hf:"
 """Before the name of a network of transformers."""
 
 WHISPER = "whisper"
+FACE = "face"
+"""Features of a face that are not made by looking at a picture of it cut out."""
+
 ALONE = ("file", "none")
 """What is no feature that others could stand beside."""
 
@@ -28,7 +31,7 @@ class Extraction:
             extracted), ``none``. Several, joined by commas, are one modality each, see ``streams``.
         vision: ``face`` (blendshapes, head pose, landmark distances, tracked flag per frame), ``crops`` (the face, see
             ``face.crops``; frames without one are left out), ``hf:NAME`` (a network that looks at it), ``file``,
-            ``none``. Several as for audio, but ``face`` stands alone.
+            ``none``. Several as for audio.
         text: who transcribes: ``auto`` (faster-whisper where it is there), ``faster-whisper``, ``pocketsphinx``,
             ``given`` (only transcripts that the user has), ``none``.
         reader: ``hf:NAME`` of the network whose states take the place of the text; empty: the text itself is kept.
@@ -44,7 +47,7 @@ class Extraction:
     """
 
     audio: str = "egemaps"
-    vision: str = "face"
+    vision: str = FACE
     text: str = "auto"
     reader: str = ""
     asr_model: str = "auto"
@@ -129,7 +132,7 @@ STREAMS = ("audio", "vision")
 
 CHOICES = {
     "audio": ("egemaps", "egemaps-functionals", "compare", "compare-functionals", "logmel", WHISPER, *ALONE),
-    "vision": ("face", "crops", *ALONE),
+    "vision": (FACE, "crops", *ALONE),
     "text": ("auto", "faster-whisper", "pocketsphinx", "given", "none"),
     "utterances": ("speech", "transcript", "windows", "clip"),
     "align": ("none", "words"),
@@ -144,7 +147,7 @@ def _check_streams(modality: str, given: str, choices: tuple[str, ...]) -> None:
         known = name == part or name == WHISPER  # of the features without a network, none has options
         if not (part.startswith(PRETRAINED) or (known and name in choices)):
             raise OptionError(f"there is no {modality} {part!r}{nearest(part, choices)}")
-    if len(parts) > 1 and (single := {*ALONE, "face"} & {*parts}):
+    if len(parts) > 1 and (single := {*ALONE} & {*parts}):
         raise OptionError(f"{modality} {sorted(single)[0]!r} stands alone; leave it out, or name nothing else")
     if len(parts) > len({*parts}):
         raise OptionError(f"{modality} names the same features twice: {given}")

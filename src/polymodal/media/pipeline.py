@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from polymodal.core import DataError, Modality
 from polymodal.data.ragged import Array
-from polymodal.media.extraction import Extraction
+from polymodal.media.extraction import FACE, Extraction
 from polymodal.media.face.crops import SHAPE
 from polymodal.media.face.features import NAMES
 from polymodal.media.pretrained.named import is_network, open_network, pinned
@@ -40,7 +40,7 @@ class Pipeline:
         notes: one sentence for each choice made and for each modality that cannot be had.
         versions: name of a modality -> the version of what makes it.
         trained_on: name of a modality -> the data sets that the card of its network names; only where a network is.
-        ears, sights: modality -> what makes it from sound, and from faces cut out (None: they are kept as they are).
+        ears, sights: modality -> what makes it from sound, and from faces cut out (None: no network does).
         reader: what makes features of text, None where it stays text.
 
     Raises:
@@ -125,10 +125,11 @@ class Pipeline:
             found.append(Modality("text", "text"))
         for name, ear in self.ears.items():
             found.append(Modality(name, "sequence" if self.extraction.align == "words" else ear.kind, ear.width))
+        kinds = self.extraction.streams("vision")
         for name, sight in self.sights.items():
             if sight:
                 found.append(Modality(name, "sequence", sight.width))
-            elif self.extraction.vision == "face":
+            elif kinds[name] == FACE:
                 found.append(Modality(name, "sequence", len(NAMES)))
             else:
                 found.append(Modality(name, "frames", shape=SHAPE))

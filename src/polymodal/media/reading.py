@@ -18,7 +18,7 @@ import numpy as np
 from polymodal.core import DataError
 from polymodal.media.clip.cutting import Cutter, Given, Rolling, Speech, Windows
 from polymodal.media.clip.dead import is_silence
-from polymodal.media.extraction import Extraction
+from polymodal.media.extraction import FACE, Extraction
 from polymodal.media.face.seen import NO_FACE, Seen
 from polymodal.media.sound.heard import Heard
 from polymodal.media.types import ClipInfo, Ear, Frame, Samples, Segment, Source, Track, Utterance, Word
@@ -126,8 +126,9 @@ class Reading:
             return None
         from polymodal.media.face.tracker import FaceTracker
 
-        crops = self._tools.extraction.vision != "face"
-        return self._closing.enter_context(FaceTracker(self._tools.face_model, crops=crops))
+        kinds = set(self._tools.extraction.streams("vision").values())
+        tracker = FaceTracker(self._tools.face_model, features=FACE in kinds, crops=bool(kinds - {FACE}))
+        return self._closing.enter_context(tracker)
 
     def _choose_cutter(
         self, segments: Sequence[Segment] | None, utterances: str, rolling: tuple[float, float] | None
@@ -298,12 +299,11 @@ class Reading:
         return found
 
     def _looked(self, start: float, end: float) -> dict[str, tuple[Track | None, str]]:
-        """Return the frames from ``start`` to ``end`` with a face, as each of ``sights`` has them; None, and why."""
-        if not self._tools.sights:
-            return {}
-        faces, why = self._faces.track(start, end)
+        """Return the faces from ``start`` to ``end`` as each of ``sights`` has them; None, and why, where none is."""
+        kinds = self._tools.extraction.streams("vision")
         found: dict[str, tuple[Track | None, str]] = {}
         for name, sight in self._tools.sights.items():
+            faces, why = self._faces.track(start, end, crops=kinds[name] != FACE)
             seen = faces if sight is None or faces is None else self._timed("vision", partial(sight.describe, faces))
             found[name] = (seen, why)
         return found

@@ -317,21 +317,21 @@ def test_a_turned_picture_gives_the_same_crops_and_nobody_gives_none(frames: lis
     nobody = [Frame(f.time, np.full_like(f.image, 90)) for f in upright]
     found = []
     for clip in (upright, turned, nobody):
-        with FaceTracker(model, crops=True) as tracker:
+        with FaceTracker(model, features=False, crops=True) as tracker:
             found.append([tracker.push(frame) for frame in clip])
-    assert [(r.tracked, r.values) for r in found[2]] == [(False, None)] * 10
+    assert [(r.tracked, r.values, r.crop) for r in found[2]] == [(False, None, None)] * 10
     for one, other in zip(*found[:2], strict=True):
-        assert one.values is not None
-        assert other.values is not None
-        assert (one.values.shape, one.values.dtype) == (SHAPE, np.uint8)
+        assert one.crop is not None
+        assert other.crop is not None
+        assert (one.crop.shape, one.crop.dtype) == (SHAPE, np.uint8)
         face = (slice(None), slice(25, 100), slice(25, 90))  # around it the turned picture has black corners
-        assert np.corrcoef(one.values[face].ravel(), other.values[face].ravel())[0, 1] > 0.95
+        assert np.corrcoef(one.crop[face].ravel(), other.crop[face].ravel())[0, 1] > 0.95
 
 
 def test_a_crop_has_its_landmarks_where_all_crops_have_them(frames: list[Frame], model: Path) -> None:
-    with FaceTracker(model, crops=True) as tracker:
-        values = tracker.push(frames[20]).values
-        assert values is not None
-        larger = cv2.resize(np.pad(values.transpose(1, 2, 0), ((60, 60), (60, 60), (0, 0))), None, fx=2, fy=2)
+    with FaceTracker(model, features=False, crops=True) as tracker:
+        crop = tracker.push(frames[20]).crop
+        assert crop is not None
+        larger = cv2.resize(np.pad(crop.transpose(1, 2, 0), ((60, 60), (60, 60), (0, 0))), None, fx=2, fy=2)
         (face,) = tracker._all.detect(tracker._picture(larger)).face_landmarks
     assert np.abs(places(face, larger.shape[1::-1]) / 2 - 60 - PLACES).max() < 4

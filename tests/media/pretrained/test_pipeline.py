@@ -15,7 +15,7 @@ from polymodal.media.extraction import Extraction
 from polymodal.media.folder.extract import extract
 from polymodal.media.folder.manifest import read_manifest
 from polymodal.media.pipeline import Pipeline
-from polymodal.media.types import RATE, Samples, Segment
+from polymodal.media.types import RATE, Samples, Segment, Track
 
 Networks = Callable[[str], Path]
 
@@ -37,13 +37,14 @@ def test_streams_have_names_of_their_own() -> None:
     assert list(found) == ["audio", "audio_whisper", "audio_wav_2", "audio_wav_2_2"]
     assert Extraction(audio="none").streams("audio") == Extraction(vision="file").streams("vision") == {}
     assert Extraction(vision="crops,hf:a/vit").streams("vision") == {"vision": "crops", "vision_vit": "hf:a/vit"}
+    assert Extraction(vision="hf:a/vit,face").streams("vision") == {"vision": "hf:a/vit", "vision_face": "face"}
 
 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
         ({"audio": "egemaps,none"}, "audio 'none' stands alone"),
-        ({"vision": "face,hf:a/b"}, "vision 'face' stands alone"),
+        ({"vision": "face,file"}, "vision 'file' stands alone"),
         ({"audio": "whisper,whisper"}, "names the same features twice"),
         ({"audio": "wisper"}, "there is no audio 'wisper'; did you mean"),
         ({"audio": "logmel?rate=5"}, "there is no audio 'logmel"),
@@ -54,6 +55,28 @@ def test_streams_have_names_of_their_own() -> None:
 def test_what_does_not_go_together(options: dict[str, str], told: str) -> None:
     with pytest.raises(OptionError, match=told):
         Extraction(**options)
+
+
+def test_features_crops_and_a_network_side_by_side_are_those_of_each_alone(shared: Path, networks: Networks) -> None:
+    pytest.importorskip("mediapipe")
+    clip, vit = shared / "data/grid_av_speech/clips_s1/bbaf2n.mpg", networks("vit")
+
+    def tracks(vision: str) -> dict[str, Track]:
+        extraction = Extraction(audio="none", text="none", vision=vision, utterances="clip")
+        pipeline = Pipeline(extraction, assets=shared / "models")
+        with pipeline.read(clip) as reading:
+            (found,) = reading
+        kinds = ["frames" if part == "crops" else "sequence" for part in vision.split(",")]
+        assert [(m.name, m.kind) for m in pipeline.modalities] == list(zip(found.tracks, kinds, strict=True))
+        return found.tracks
+
+    face, crops, seen = tracks(f"face,crops,hf:{vit}?fps=5").values()
+    assert len(face) == len(crops) > 70
+    assert seen.times == pytest.approx(np.arange(15) / 5, abs=0.05)
+    assert (face.values == tracks("face")["vision"].values).all()
+    assert (crops.values == tracks("crops")["vision"].values).all()
+    alone = tracks(f"hf:{vit}")["vision"]
+    assert seen.values == pytest.approx(alone.values[np.isin(alone.times, seen.times)], abs=1e-4)
 
 
 @pytest.mark.slow

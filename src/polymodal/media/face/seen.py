@@ -79,12 +79,16 @@ class Seen:
         found = self._between(start, end)
         return bool(found) and not _why_not(found)
 
-    def track(self, start: float, end: float) -> tuple[Track | None, str]:
-        """Return the frames from ``start`` to ``end``; None, and why, where they show no living face."""
+    def track(self, start: float, end: float, *, crops: bool) -> tuple[Track | None, str]:
+        """Return the features of all frames from ``start`` to ``end``, or the crops of those with a face.
+
+        None, and why, where they show no living face.
+        """
         found = self._between(start, end)
         if not found or (why := _why_not(found)):
             return None, why if found else ""
-        faces = [(s.face.time, s.face.values) for s in found if s.face.values is not None]
+        pairs = [(s.face.time, s.face.crop if crops else s.face.values) for s in found]
+        faces = [(time, values) for time, values in pairs if values is not None]
         return Track(np.array([time for time, _ in faces]), np.stack([values for _, values in faces])), ""
 
     def forget(self, before: float) -> None:

@@ -38,14 +38,15 @@ class FaceReading:
 
     Attributes:
         time: of the frame.
-        values: (width,) float32, see ``features.NAMES``, zeros where no face was tracked; or ``crops.SHAPE`` uint8,
-            None where no face was tracked.
+        values: (width,) float32, see ``features.NAMES``, zeros where no face was tracked; None where not asked for.
+        crop: ``crops.SHAPE`` uint8; None where no face was tracked, and where not asked for.
         tracked: whether the subject was in sight.
         others: how many other faces the last look saw.
     """
 
     time: float
     values: Array | None
+    crop: Array | None
     tracked: bool
     others: int
 
@@ -73,7 +74,8 @@ class FaceTracker:
 
     Args:
         model: the model bundle, see ``assets.find_face_model``.
-        crops: whether to cut faces out instead of describing them.
+        features: whether to describe faces.
+        crops: whether to cut them out.
 
     Raises:
         DataError: ``model`` is no face landmarker.
@@ -83,8 +85,8 @@ class FaceTracker:
     names = NAMES
     width = len(NAMES)
 
-    def __init__(self, model: Path, *, crops: bool = False) -> None:
-        self._model, self._crops = model, crops
+    def __init__(self, model: Path, *, features: bool = True, crops: bool = False) -> None:
+        self._model, self._features, self._crops = model, features, crops
         self._subject = Subject()
         self._last = math.nan
         self._clock, self._milliseconds = 0.0, 0
@@ -103,8 +105,8 @@ class FaceTracker:
             base_options=tasks.BaseOptions(model_asset_path=str(self._model)),
             running_mode=mode.VIDEO if follow else mode.IMAGE,
             num_faces=1 if follow else MOST,
-            output_face_blendshapes=follow and not self._crops,
-            output_facial_transformation_matrixes=follow and not self._crops,
+            output_face_blendshapes=follow and self._features,
+            output_facial_transformation_matrixes=follow and self._features,
         )
         try:
             with without_lines(NOISE):
@@ -138,15 +140,14 @@ class FaceTracker:
         picture = self._picture(image)
         if subject.due(self._clock):
             subject.look(self._clock, [outline(face) for face in self._all.detect(picture).face_landmarks])
-        values = None
+        found = None
         if subject.box is not None:
             if not subject.held and subject.others:
                 picture = self._picture(_painted(image, subject.others, subject.box))
-            values = self._follow(picture, image)
-        if values is not None:
-            return FaceReading(frame.time, values, True, len(subject.others))
-        nothing = None if self._crops else np.zeros(self.width, np.float32)
-        return FaceReading(frame.time, nothing, False, len(subject.others))
+            found = self._follow(picture, image)
+        nothing = np.zeros(self.width, np.float32) if self._features else None
+        values, crop = found or (nothing, None)
+        return FaceReading(frame.time, values, crop, found is not None, len(subject.others))
 
     def _advance(self, time: float) -> None:
         """Move both clocks: MediaPipe's in ascending milliseconds, the subject's without gaps."""
@@ -161,16 +162,19 @@ class FaceTracker:
         data = np.ascontiguousarray(image)
         return self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=data)
 
-    def _follow(self, picture: Any, image: Array) -> Array | None:
-        """Return the features or the crop of the subject; None where it is not in sight."""
+    def _follow(self, picture: Any, image: Array) -> tuple[Array | None, Array | None] | None:
+        """Return the features and the crop of the subject, as asked for; None where it is not in sight."""
         found = self._one.detect_for_video(picture, self._milliseconds)
         face = found.face_landmarks[0] if found.face_landmarks else None
         if not self._subject.follow(self._clock, outline(face) if face else None):
             return None
         size = (image.shape[1], image.shape[0])
+        values = crop = None
+        if self._features:
+            values = describe(face, found.face_blendshapes[0], found.facial_transformation_matrixes[0], size)
         if self._crops:
-            return cut_face(image, places(face, size)).transpose(2, 0, 1)
-        return describe(face, found.face_blendshapes[0], found.facial_transformation_matrixes[0], size)
+            crop = cut_face(image, places(face, size)).transpose(2, 0, 1)
+        return values, crop
 
 
 _MISSING = "faces need MediaPipe; run `pip install 'polymodal[media]'`, or choose vision=none"

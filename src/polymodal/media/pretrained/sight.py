@@ -6,8 +6,9 @@ from importlib.metadata import version
 
 import numpy as np
 
-from polymodal.core.options import Count, options_of, read_options
+from polymodal.core.options import Count, Positive, options_of, read_options
 from polymodal.data.ragged import Array
+from polymodal.media.clip.picture import Picker
 from polymodal.media.pretrained.checkpoint import Checkpoint, Named
 from polymodal.media.pretrained.network import CODE, load_network, load_processor, mean_state
 from polymodal.media.types import Track
@@ -25,8 +26,8 @@ class Sight:
         named: its name.
         found: its files.
 
-    Option in the name: ``layers`` (mean of the last so many hidden states, all if left out; those of another shape than
-    the last one's do not count).
+    Options in the name: ``layers`` (mean of the last so many hidden states, all if left out; those of another shape
+    than the last one's do not count) and ``fps`` (faces looked at in a second, at most; all if left out).
 
     Raises:
         OptionError: files that cannot be loaded, or a network that does not see.
@@ -35,16 +36,19 @@ class Sight:
     def __init__(self, named: Named, found: Checkpoint) -> None:
         place = f"hf:{named.place}"
         self.datasets = found.datasets
-        self._layers = _sight(**read_options(place, named.options, options_of(_sight), text=True))
+        self._layers, self._fps = _sight(**read_options(place, named.options, options_of(_sight), text=True))
         self._model = load_network(found.folder, place, "pictures", ("pixel_values",))
         self._processor = load_processor("AutoImageProcessor", found.folder, place)
         self.width = self._look(np.zeros((1, 3, 112, 112), np.uint8)).shape[1]
         self.version = f"{place}@{found.revision}, transformers {version('transformers')}, polymodal pretrained {CODE}"
 
     def describe(self, faces: Track) -> Track:
-        """Return the states of ``faces`` (steps, 3, height, width) uint8 at their times."""
-        batches = [self._look(faces.values[i : i + BATCH]) for i in range(0, len(faces), BATCH)]
-        return Track(faces.times, np.concatenate(batches))
+        """Return the states of ``faces`` (steps, 3, height, width) uint8 at the times of those that are looked at."""
+        picker = Picker(self._fps)
+        looked = [picker.passes(time) for time in faces.times]
+        times, values = faces.times[looked], faces.values[looked]
+        batches = [self._look(values[i : i + BATCH]) for i in range(0, len(values), BATCH)]
+        return Track(times, np.concatenate(batches))
 
     def _look(self, faces: Array) -> Array:
         import torch
@@ -57,5 +61,5 @@ class Sight:
             return np.asarray(states.mean((2, 3)) if states.ndim == 4 else states.mean(1), np.float32)
 
 
-def _sight(*, layers: Count | None = None) -> int | None:
-    return layers
+def _sight(*, layers: Count | None = None, fps: Positive | None = None) -> tuple[int | None, float | None]:
+    return layers, fps

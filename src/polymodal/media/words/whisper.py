@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from polymodal.core import DataError, OptionError
 from polymodal.data.ragged import Array
@@ -86,6 +87,8 @@ class FasterWhisper:
             raise OptionError(
                 f"the Whisper model in {place} cannot be read ({reason}); {remedy}, or choose another with --asr-model"
             ) from error
+        # Mostly zeros. Sums of a sparse matrix are the same on any number of threads, those of BLAS are not.
+        model.feature_extractor.mel_filters = csr_array(model.feature_extractor.mel_filters)
         return cls(model, weights.name, language)
 
     def transcribe(self, samples: Array, start: float) -> Transcript:
