@@ -23,7 +23,9 @@ import numpy as np
 
 import polymodal
 from polymodal.core import Target
-from polymodal.score import summarise
+from polymodal.core.estimate import plain
+from polymodal.data.corpus import Split
+from polymodal.score import holm, paired_difference, summarise, told_apart
 from polymodal.score.intervals import FEW
 from polymodal.train.evaluate import PROTOCOL
 from polymodal.train.infer import Columns
@@ -89,15 +91,19 @@ def mosi() -> list[Row]:
 
 
 def ravdess() -> list[Row]:
-    both, vision, audio = source("ravdess_av"), *(source("ravdess_av", modalities=m) for m in ("vision", "audio"))
+    # Its own split tests three actors, too few for an interval: every actor is tested once.
+    both, vision, audio = (
+        tuple(source("ravdess_av", **kept, held_out=f"{fold}/5") for fold in range(5))
+        for kept in ({}, {"modalities": "vision"}, {"modalities": "audio"})
+    )
     return [
-        Row("ravdess", "linear", "linear", (both,), seeds=ONCE),
-        Row("ravdess", "linear, vision", "linear", (vision,), seeds=ONCE),
-        Row("ravdess", "linear, audio", "linear", (audio,), seeds=ONCE),
-        Row("ravdess", "late-fusion", "late-fusion", (both,), options=RAVDESS_CONTROL),
-        Row("ravdess", "mmcl", "mmcl", (both,), preset="ravdess"),
-        Row("ravdess", "mmcl, vision", "mmcl", (vision,), preset="ravdess"),
-        Row("ravdess", "mmcl, audio", "mmcl", (audio,), preset="ravdess"),
+        Row("ravdess", "linear", "linear", both, seeds=ONCE),
+        Row("ravdess", "linear, vision", "linear", vision, seeds=ONCE),
+        Row("ravdess", "linear, audio", "linear", audio, seeds=ONCE),
+        Row("ravdess", "late-fusion", "late-fusion", both, options=RAVDESS_CONTROL, seeds=ONCE),
+        Row("ravdess", "mmcl", "mmcl", both, preset="ravdess", seeds=ONCE),
+        Row("ravdess", "mmcl, vision", "mmcl", vision, preset="ravdess", seeds=ONCE),
+        Row("ravdess", "mmcl, audio", "mmcl", audio, preset="ravdess", seeds=ONCE),
     ]
 
 
@@ -128,6 +134,27 @@ def real_life_trial() -> list[Row]:
 
 PLAN = {f.__name__: f for f in (mosi, ravdess, ict_mmmo, pom, real_life_trial)}
 
+PAIRS = {
+    "mosi": [
+        ("late-fusion", "linear"),
+        ("mmcl", "linear"),
+        ("mmcl", "late-fusion"),
+        ("mmcl, text", "mmcl"),
+        ("mmcl, fine-tuned", "mmcl"),
+    ],
+    "ravdess": [("mmcl", "linear"), ("late-fusion", "linear"), ("mmcl", "late-fusion"), ("mmcl", "mmcl, vision")],
+    "ict_mmmo": [
+        ("mmcl, audio + vision", "linear, audio + vision"),
+        ("mmcl, text untrained", "mmcl, audio + vision"),
+    ],
+    "real_life_trial": [("mmcl", "linear")],
+}
+"""Rows that are compared, declared before any was measured with groups; a mean over targets (``pom``) has no test."""
+
+Said = dict[str, Any]
+"""What a row's models say of the pooled test samples of ``target``: ``true``, ``predicted`` and ``probability`` with a
+row per seed, ``groups``."""
+
 
 def train(row: Row, folder: Path) -> list[polymodal.Run]:
     """Return one finished run per source; those in ``folder`` are reused."""
@@ -150,18 +177,24 @@ def train(row: Row, folder: Path) -> list[polymodal.Run]:
     return runs
 
 
-def measure(row: Row, runs: list[polymodal.Run]) -> dict[str, Any]:
-    """Return everything the JSON says about ``row``; the test samples of all its runs are pooled."""
+def measure(row: Row, runs: list[polymodal.Run]) -> tuple[dict[str, Any], Said]:
+    """Return everything the JSON says about ``row``, and what its models say about the first target.
+
+    The test samples of all its runs are pooled.
+    """
     corpora = [run.corpus() for run in runs]
     # [run][seed] -> prediction columns
     columns = [[run.predict(c, seed=seed) for seed in row.seeds] for run, c in zip(runs, corpora, strict=True)]
     targets = runs[0].schema.joint_targets
-    figures = {target.name: score(target, columns) for target in targets}
+    groups = [g for corpus in corpora if (g := grouped(corpus["test"])) is not None]
+    blocks = np.concatenate(groups) if groups else None
+    said = [pooled(target, columns) | {"groups": blocks} for target in targets]
+    figures = {target.name: score(s) for target, s in zip(targets, said, strict=True)}
     if len(targets) > 1:
         figures[f"mean of {len(targets)} targets"] = average(list(figures.values()), targets[0].spec.metrics)
     results = [r for run in runs for r in run.results().values()]
     first = runs[0].config
-    return {
+    found = {
         "corpus": row.corpus,
         "name": row.name,
         "commands": [run.config["command"] for run in runs],
@@ -176,18 +209,52 @@ def measure(row: Row, runs: list[polymodal.Run]) -> dict[str, Any]:
         "train_seconds": round(sum(r["seconds"] for r in results) / len(row.seeds), 1),
         "figures": figures,
     }
+    return found, said[0]
 
 
-def score(target: Target, columns: list[list[Columns]]) -> dict[str, Any]:
-    """Return every metric of ``target`` as plain data; ``columns`` as in ``measure``."""
+def grouped(split: Split) -> np.ndarray | None:
+    """Return the group of each sample; None where none are known."""
+    return split.with_groups({"id": np.asarray(split.ids)}).get("group")
 
-    def pooled(part: str) -> np.ndarray:
-        return np.concatenate([np.stack([c[f"{target.name}/{part}"] for c in run]) for run in columns], axis=1)
 
-    probability = pooled("probability") if f"{target.name}/probability" in columns[0][0] else None
-    found = summarise(target, pooled("true")[0], pooled("predicted"), probability)
-    parts = ("mean", "std", "low", "high", "count", "seeds")
+def pooled(target: Target, columns: list[list[Columns]]) -> Said:
+    """Return what was said of ``target``; ``columns`` as in ``measure``."""
+
+    def part(name: str) -> np.ndarray:
+        return np.concatenate([np.stack([c[f"{target.name}/{name}"] for c in run]) for run in columns], axis=1)
+
+    known = f"{target.name}/probability" in columns[0][0]
+    probability = part("probability") if known else None
+    return {"target": target, "true": part("true")[0], "predicted": part("predicted"), "probability": probability}
+
+
+def score(said: Said) -> dict[str, Any]:
+    """Return every metric as plain data."""
+    found = summarise(said["target"], said["true"], said["predicted"], said["probability"], groups=said["groups"])
+    parts = ("mean", "std", "low", "high", "least", "most", "count", "groups", "seeds")
     return {metric: {n: tidy(getattr(summary, n)) for n in parts} for metric, summary in found.items()}
+
+
+def compared(corpus: str, said: dict[str, Said]) -> list[dict[str, Any]]:
+    """Return the declared comparisons of ``corpus``: the first row minus the second in the main metric."""
+    found = []
+    for first, second in PAIRS.get(corpus, []):
+        a, b = said[first], said[second]
+        target = a["target"]
+        metric = target.spec.main
+        difference = paired_difference(
+            target,
+            a["true"],
+            a["predicted"],
+            b["predicted"],
+            metric,
+            probability_a=a["probability"],
+            probability_b=b["probability"],
+            groups=a["groups"],
+        )
+        named = {"corpus": corpus, "first": first, "second": second, "metric": metric}
+        found.append(named | {"higher_is_better": target.spec.metrics[metric]} | plain(difference))
+    return found
 
 
 def average(tables: list[dict[str, Any]], metrics: Iterable[str]) -> dict[str, Any]:
@@ -198,9 +265,9 @@ def average(tables: list[dict[str, Any]], metrics: Iterable[str]) -> dict[str, A
         out[metric] = {
             "mean": float(by_seed.mean()),
             "std": float(by_seed.std()),
-            "low": None,
-            "high": None,
+            **dict.fromkeys(("low", "high", "least", "most")),
             "count": tables[0][metric]["count"],
+            "groups": tables[0][metric]["groups"],
             "seeds": by_seed.tolist(),
         }
     return out
@@ -213,14 +280,15 @@ def tidy(value: Any) -> Any:
     return None if value != value else value
 
 
-def page(results: list[dict[str, Any]]) -> str:
-    """Return the Markdown page of all rows measured so far."""
+def page(results: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
+    """Return the Markdown page of all rows and pairs measured so far."""
     lines = [
         "# Real data",
         "",
         f"Made by `python benchmarks/real_data.py` on {machine()}. Selection: {PROTOCOL['selection']} Figures: test "
-        "split, mean ± population standard deviation over seeds [95% percentile bootstrap interval of the mean over "
-        "test samples]. s: seconds to train one seed (all folds), while other work may have shared the machine.",
+        "split, mean ± population standard deviation over seeds [95% interval of the mean over groups of test samples "
+        f"and seeds; below {FEW} groups the range over groups, in braces]. n: samples, of so many groups. s: seconds "
+        "to train one seed (all folds), while other work may have shared the machine.",
     ]
     for corpus in dict.fromkeys(r["corpus"] for r in results):
         chosen = [r for r in results if r["corpus"] == corpus]
@@ -236,9 +304,31 @@ def page(results: list[dict[str, Any]]) -> str:
         ]
         for r in chosen:
             cells = [cell(r["figures"][target][m]) for m in metrics]
-            rest = [r["samples"], len(r["seeds"]), f"{r['train_seconds']:.0f}", r["created"][:10]]
+            rest = [
+                f"{r['samples']}, {r['figures'][target][metrics[0]]['groups']}",
+                len(r["seeds"]),
+                f"{r['train_seconds']:.0f}",
+                r["created"][:10],
+            ]
             lines.append("| " + " | ".join(map(str, [r["name"], *cells, *rest])) + " |")
         lines += ["", f"Data (hash after encoding): {hashes}."]
+    lines += [
+        "",
+        "## Compared",
+        "",
+        f"First minus second, 95% interval over groups and seeds, p adjusted for all {len(pairs)} (Holm).",
+        "",
+        "| corpus | metric | first | second | difference | p | groups | first is |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for r in pairs:
+        shown = f"{r['difference']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]"
+        told = told_apart(r["p_holm"], r["low"], r["high"])
+        word = ("better" if (r["difference"] > 0) == r["higher_is_better"] else "WORSE") if told else "cannot be told"
+        lines.append(
+            f"| {r['corpus']} | {r['metric']} | {r['first']} | {r['second']} | {shown} | {r['p_holm']:.3f} | "
+            f"{r['groups']} | {word} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -246,6 +336,8 @@ def cell(figure: dict[str, Any]) -> str:
     if figure["mean"] is None:
         return "-"
     text = f"{figure['mean']:.3f}" + (f" ± {figure['std']:.3f}" if len(figure["seeds"]) > 1 else "")
+    if figure["least"] is not None:
+        return f"{text} {{{figure['least']:.3f}, {figure['most']:.3f}}}"
     return text if figure["low"] is None else f"{text} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
 
@@ -253,18 +345,22 @@ def machine() -> str:
     return f"{os.cpu_count()} cores ({platform.machine()}, {platform.system()}), no GPU"
 
 
-def save(measured: dict[str, Any], folder: Path) -> None:
-    """Add one row to the results in ``folder``, in the order of the plan."""
+def save(rows: list[dict[str, Any]], pairs: list[dict[str, Any]], folder: Path) -> None:
+    """Put the rows and comparisons of a corpus into the results in ``folder``, in the order of the plan."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "real_data.json"
-    held = json.loads(file.read_text())["rows"] if file.is_file() else []
-    by_name = {(r["corpus"], r["name"]): r for r in [*held, measured]}
+    held = json.loads(file.read_text()) if file.is_file() else {}
+    by_name = {(r["corpus"], r["name"]): r for r in [*held.get("rows", []), *rows]}
+    by_pair = {(r["corpus"], r["first"], r["second"]): r for r in [*held.get("pairs", []), *pairs]}
     order = [(row.corpus, row.name) for make in PLAN.values() for row in make()]
     results = [by_name[key] for key in order if key in by_name]
+    known = [by_pair[key] for name in PLAN for pair in PAIRS.get(name, []) if (key := (name, *pair)) in by_pair]
+    for pair, p in zip(known, holm([pair["p"] for pair in known]), strict=True):
+        pair["p_holm"] = float(p)
     protocol = {name: rule.format(few=FEW) for name, rule in PROTOCOL.items()}
-    content = {"protocol": protocol, "machine": machine(), "rows": results}
+    content = {"protocol": protocol, "machine": machine(), "rows": results, "pairs": known}
     file.write_text(json.dumps(content, indent=1) + "\n")
-    (folder / "real_data.md").write_text(page(results))
+    (folder / "real_data.md").write_text(page(results, known))
 
 
 def main() -> None:
@@ -276,11 +372,15 @@ def main() -> None:
     out, results = arguments.out, RESULTS
     if arguments.quick:
         out = results = arguments.out / "quick"
-    for row in (row for name in arguments.only for row in PLAN[name]()):
-        if arguments.quick:
-            epochs = {} if row.method == "linear" else {"epochs": 2}
-            row = replace(row, seeds=ONCE, options=row.options | epochs)
-        save(measure(row, train(row, out)), results)
+    for name in arguments.only:
+        rows, said = [], {}
+        for row in PLAN[name]():
+            if arguments.quick:
+                epochs = {} if row.method == "linear" else {"epochs": 2}
+                row = replace(row, seeds=ONCE, options=row.options | epochs)
+            measured, said[row.name] = measure(row, train(row, out))
+            rows.append(measured)
+        save(rows, compared(name, said), results)
 
 
 if __name__ == "__main__":
