@@ -127,7 +127,12 @@ def test_what_is_no_large_model_or_emotion(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(OptionError, match=sentence):
             open_chat(spec)
     (tmp_path / "bad.jsonl").write_text("[]\n")
-    for name, sentence in (("none.jsonl", "there is no file"), ("bad.jsonl", "line 1 is no JSON object")):
+    (tmp_path / "twice.jsonl").write_text('{"id": "7/0", "emotion": "sad"}\n\n{"id": "7/0", "reply": "Oh."}\n')
+    for name, sentence in (
+        ("none.jsonl", "there is no file"),
+        ("bad.jsonl", "line 1 is no JSON object"),
+        ("twice.jsonl", "line 3: there is an answer for '7/0' already"),
+    ):
         with pytest.raises(DataError, match=sentence):
             open_chat(f"file:{tmp_path / name}")
     with pytest.raises(OptionError, match="there is no emotion 'joyfull'; did you mean 'joyful'"):

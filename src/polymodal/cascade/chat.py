@@ -7,11 +7,12 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from polymodal.cascade.endpoint import Refused, Silent, post
 from polymodal.cascade.prompt import Message
+from polymodal.cascade.recorded import read_rows
 from polymodal.cascade.remote import KEY, MODEL, URL, address
 from polymodal.cascade.replies import keep
 from polymodal.core import DataError, OptionError, RunError
@@ -53,23 +54,7 @@ class RecordedChat:
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, path.name
-        self._rows: dict[str, dict[str, Any]] = {}
-        if not path.is_file():
-            raise DataError(f"there is no file {path} of recorded answers; check the path")
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"recorded answers {path} cannot be read ({error}); give a JSON object a line") from None
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            if not isinstance(row, dict) or "id" not in row:
-                raise DataError(f"{path}, line {number} is no JSON object with an id; write one answer a line")
-            self._rows[str(row["id"])] = row
+        self._rows = {name: row for _, name, row in read_rows(path)}
 
     def ask(self, id: str, what: str, messages: Sequence[Message]) -> str:
         """See ``Chat``."""

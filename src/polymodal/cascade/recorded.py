@@ -4,12 +4,42 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from polymodal.cascade.asking import NOTHING, Answer, Reference, Sample
 from polymodal.core import DataError, Target, nearest
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield the place, the id and the object of every line of a file of recorded answers.
+
+    Raises:
+        DataError: it cannot be read, a line is no object with an id, or an id stands twice; names the line.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no file {path} of recorded answers; check the path")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"recorded answers {path} cannot be read ({error}); give a JSON object a line") from None
+    seen: set[str] = set()
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        place = f"{path}, line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict) or "id" not in row:
+            raise DataError(f"{place} is no JSON object with an id; write one answer a line")
+        name = str(row["id"])
+        if name in seen:
+            raise DataError(f"{place}: there is an answer for {name!r} already; keep one")
+        seen.add(name)
+        yield place, name, row
 
 
 class Recorded:
@@ -36,33 +66,14 @@ class Recorded:
         self.usage: dict[str, int] = {}
         self._first: dict[str, Answer] = {}
         self._second: dict[str, Answer] = {}
-        if not path.is_file():
-            raise DataError(f"there is no file {path} of recorded answers; check the path")
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"recorded answers {path} cannot be read ({error}); give a JSON object a line") from None
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                self._read(f"{path}, line {number}", line)
+        for place, name, row in read_rows(path):
+            self._first[name] = self._answer(place, row)
+            if "second" in row:
+                second = row["second"]
+                if not isinstance(second, dict):
+                    raise DataError(f"{place}: second must be an object with an answer, got {second!r}")
+                self._second[name] = self._answer(f"{place}, second", second)
         self.reads_references = bool(self._second)
-
-    def _read(self, place: str, line: str) -> None:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict) or "id" not in row:
-            raise DataError(f"{place} is no JSON object with an id; write one answer a line")
-        name = str(row["id"])
-        if name in self._first:
-            raise DataError(f"{place}: there is an answer for {name!r} already; keep one")
-        self._first[name] = self._answer(place, row)
-        if "second" in row:
-            second = row["second"]
-            if not isinstance(second, dict):
-                raise DataError(f"{place}: second must be an object with an answer, got {second!r}")
-            self._second[name] = self._answer(f"{place}, second", second)
 
     def _answer(self, place: str, row: dict[str, Any]) -> Answer:
         given = row.get("label", row.get("score"))
