@@ -5,9 +5,9 @@
 
 Which five: of the entries that the board ranks beside its floor (what their training knew of absence is the same; other
 entries are ranked among themselves, over fields of one or two), those of best mean rank over all corpora, without the
-floor; of equal ones the first on the board. Each is trained with one seed, the board's first, with the preset and
-settings of its entry and, over these, the options that the board's search chose for it on that very training split
-(``searches`` of ``board.json``; every fold has its own).
+floor and without cascades, which are two trainings each; of equal ones the first on the board. Each is trained with
+one seed, the board's first, with the preset and settings of its entry and, over these, the options that the board's
+search chose for it on that very training split (``searches`` of ``board.json``; every fold has its own).
 
 Where a corpus comes in folds, every sample is judged by the one training that never saw its group, and an audit asks
 about the samples of all folds at once: intervals are over groups, which are too few in a single fold. ``fairness``
@@ -45,6 +45,7 @@ from polymodal.data.loader import Loader
 from polymodal.data.progress import console
 from polymodal.data.sources import load_corpus
 from polymodal.data.standardise import Normalizer
+from polymodal.methods import method_ids
 from polymodal.train.fit import train
 from polymodal.train.plan import prepare
 from polymodal.train.run import Run
@@ -61,8 +62,8 @@ def best(board: Board, count: int = COUNT) -> list[tuple[Entry, float]]:
     known = {e.name: e for e in board.entries}
     floor = next(e for e in board.entries if e.floor)
     ranking = rank_entries(board, prior=floor.prior)
-    ranked = [(known[n], rank) for n, rank in zip(ranking.names, ranking.ranks, strict=True) if n != floor.name]
-    return ranked[:count]
+    ranked = [(known[n], rank) for n, rank in zip(ranking.names, ranking.ranks, strict=True)]
+    return [(e, rank) for e, rank in ranked if not e.floor and e.method in method_ids()][:count]
 
 
 def tuned(board: Board, entry: str, corpus: str, source: str) -> Row:
