@@ -111,6 +111,14 @@ def test_the_rank_diagram_shows_ranks_difference_and_groups(board: Board) -> Non
     assert [tuple(np.round(bar.get_ydata()).astype(int)) for bar in bars] == list(ranking.groups)
 
 
+def test_a_legend_explains_the_markers_that_are_there_and_no_others(board: Board) -> None:
+    ranking = rank_entries(board)
+    for prior, markers in (("none", ["plain", "floor"]), ("told", ["made for absence", "floor"])):
+        entries = tuple(replace(e, prior=prior) for e in board.entries)
+        (legend,) = plots.rank_diagram(replace(board, entries=entries), ranking).legends
+        assert [text.get_text() for text in legend.get_texts()] == markers
+
+
 def test_radii_are_ratios_to_the_best_complete_score(board: Board) -> None:
     for corpus, better in (("cmu_mosi", min), ("ravdess", max)):
         main = main_figures(board, corpus)

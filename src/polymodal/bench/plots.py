@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from polymodal.bench.board import Board
+from polymodal.bench.board import Board, Entry
 from polymodal.bench.board import Figure as Score
 from polymodal.bench.figures import (
     COMPLETE,
@@ -146,7 +146,7 @@ def area_plot(board: Board, corpus: str, series: str) -> Figure:
     _rows(ax, names)
     ax.grid(axis="x", color=INK, alpha=0.2)
     ax.set_xlabel(_axis_label(board, corpus, f"mean height of the {series} curve: "))
-    _kind_legend(figure)
+    _kind_legend(figure, [entries[n] for n in names])
     return figure
 
 
@@ -160,10 +160,13 @@ def _kind(aware: bool, floor: bool) -> tuple[str, str]:
     return (INK, "D") if floor else (ORANGE, "o") if aware else (BLUE, "s")
 
 
-def _kind_legend(figure: Figure) -> None:
+def _kind_legend(figure: Figure, shown: Sequence[Entry]) -> None:
+    """Explain the markers of ``shown``, and no others."""
     from matplotlib.lines import Line2D
 
-    kinds = {"made for absence": (True, False), "plain": (False, False), "floor": (False, True)}
+    known = {"made for absence": (True, False), "plain": (False, False), "floor": (False, True)}
+    there = {_kind(e.aware, e.floor) for e in shown}
+    kinds = {name: kind for name, kind in known.items() if _kind(*kind) in there}
     styles = [_kind(*kind) for kind in kinds.values()]
     handles = [Line2D([], [], color=c, marker=m, linestyle="none", markersize=6) for c, m in styles]
     figure.legend(handles, list(kinds), loc="outside upper left", ncols=3, frameon=False, labelcolor=INK, fontsize=9)
@@ -197,7 +200,7 @@ def rank_diagram(board: Board, ranking: Ranking) -> Figure:
     ax.grid(axis="x", color=INK, alpha=0.2)
     bars = "; upright bars: no significant difference" if ranking.groups else ""
     ax.set_xlabel(f"average rank, 1 is best{bars}")
-    _kind_legend(figure)
+    _kind_legend(figure, [entries[n] for n in ranking.names])
     figure.set_layout_engine("constrained", w_pad=0.1)  # half of the last bar is else cut off
     return figure
 
@@ -240,7 +243,7 @@ def cost_plot(board: Board, corpus: str, cost: str) -> Figure | None:
     ax.grid(color=INK, alpha=0.15)
     ax.set_xlabel(COST_LABELS[cost])
     ax.set_ylabel(_axis_label(board, corpus, "" if key == COMPLETE else f"{key}: "))
-    _kind_legend(figure)
+    _kind_legend(figure, [entries[n] for n in names])
     figure.draw_without_rendering()  # places of names depend on the layout
     figure.set_layout_engine("none")
     name_points(ax, names, x, y)
