@@ -79,6 +79,15 @@ def test_a_planted_malus_is_found_with_its_size() -> None:
     assert len(found.samples["id"]) == len(found.samples["sex"]) == len(found.samples["sex told"])
 
 
+def test_intervals_end_where_shares_and_ratios_end() -> None:
+    found = audited(people(seed=3, rows=80), Tool(SCHEMA, 0.0), "sex")
+    ends = {"sex": (0, 1), "ratio": (0, 1), "difference": (-1, 1)}
+    shares = [e for e in found.evidence if "chosen" in e.what or " told from " in e.what]
+    known = [(e, ends[e.what.split()[0].rstrip(",")]) for e in shares if e.low is not None]
+    assert all(low <= e.low <= e.value <= e.high <= high for e, (low, high) in known)
+    assert any(e.low == low or e.high == high for e, (low, high) in known), "in so few some interval has to be cut"
+
+
 def test_a_face_that_is_not_looked_at_cannot_be_told_from_what_is_kept() -> None:
     found = audited(people(seed=1, rows=400), Tool(SCHEMA, 0.2, sees=False), "sex")
     assert line(found, "sex told from what the model keeps").value == pytest.approx(0.5, abs=0.1)

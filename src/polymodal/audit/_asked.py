@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from polymodal.audit.base import Evidence, Judge
+from polymodal.audit.base import Evidence, Judge, interval
 from polymodal.core import Batch, Stream, Target
 from polymodal.data.ragged import Array
 from polymodal.nn.sequence import masked_mean
-from polymodal.score.intervals import FEW, Blocks, jackknife, student
+from polymodal.score.intervals import Blocks
 from polymodal.score.statistics import Statistic
 
 
@@ -94,16 +94,24 @@ def pooled(stream: Stream) -> Array:
     return found
 
 
-def figure(what: str, statistic: Statistic, count: int, blocks: Blocks, part: str = "") -> Evidence:
-    """Return a statistic of all samples of ``blocks`` with an interval over whole groups, none below ``FEW``.
+def figure(
+    what: str,
+    statistic: Statistic,
+    count: int,
+    blocks: Blocks,
+    part: str = "",
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> Evidence:
+    """Return a statistic of all samples of ``blocks`` with its ``interval``.
 
     Args:
         count: samples that it is about.
+        bounds: lowest and highest value that it can have, where an interval ends.
     """
     value = float(statistic(np.ones((1, len(blocks.member))))[0])
-    if blocks.groups < FEW or np.isnan(value):
-        return Evidence(what, value, count, blocks.groups, part=part)
-    low, high, _ = student(value, [jackknife(statistic, blocks)], 0.95)
+    low, high = (None, None) if np.isnan(value) else interval(statistic, value, blocks)
+    if low is not None and high is not None:
+        low, high = max(low, bounds[0]), min(high, bounds[1])
     return Evidence(what, value, count, blocks.groups, low, high, part)
 
 

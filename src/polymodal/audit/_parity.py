@@ -36,19 +36,18 @@ def compared(asked: Asked, values: Array, column: str, target: Target) -> list[E
     lines = []
     for what, x, within in figures:
         by_value = {n: rate(x, within & (values == n)) for n in names}
-        part = f"{column}: {what}"
+        part, is_share = f"{column}: {what}", np.isin(x, (0, 1)).all()
+        ends, apart = ((0.0, 1.0), (-1.0, 1.0)) if is_share else ((-np.inf, np.inf),) * 2
         for n in names:
-            lines.append(
-                figure(f"{column} {n}: {what}", by_value[n], int((within & (values == n)).sum()), blocks, part)
-            )
+            count = int((within & (values == n)).sum())
+            lines.append(figure(f"{column} {n}: {what}", by_value[n], count, blocks, part, ends))
         for n in names if len(names) > 2 else names[:1]:
             other = f"not {n}" if len(names) > 2 else names[1]
             gap = difference(by_value[n], rate(x, within & (values != n)))
-            lines.append(figure(f"difference, {n} from {other}: {what}", gap, int(within.sum()), blocks, part))
+            lines.append(figure(f"difference, {n} from {other}: {what}", gap, int(within.sum()), blocks, part, apart))
         if what.startswith("chosen:"):
-            lines.append(
-                figure(f"ratio of lowest to highest by {column}: {what}", _ratio(by_value), len(values), blocks, part)
-            )
+            named = f"ratio of lowest to highest by {column}: {what}"
+            lines.append(figure(named, _ratio(by_value), len(values), blocks, part, (0.0, 1.0)))
     if is_number:
         found, chance = divergence(asked.said, values), divergence(asked.said, _dealt(values))
         part = f"{column}: divergence"

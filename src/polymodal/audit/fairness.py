@@ -139,7 +139,7 @@ def _probes(asked: Asked, values: Array, column: str) -> tuple[list[Evidence], A
             continue
         kept = right if vectors is asked.states else kept
         count = int((~np.isnan(right)).sum())
-        lines.append(figure(f"{column} told from {name}", balanced(right, values), count, blocks, part))
+        lines.append(figure(f"{column} told from {name}", balanced(right, values), count, blocks, part, (0.0, 1.0)))
     by_chance = 1 / len(np.unique(values))
     lines += [Evidence(f"{column} told by chance", by_chance, len(values), blocks.groups, part=part)] if lines else []
     return lines, kept
