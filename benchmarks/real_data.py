@@ -25,7 +25,7 @@ import polymodal
 from polymodal.core import Target
 from polymodal.core.estimate import plain
 from polymodal.data.corpus import Split
-from polymodal.score import holm, paired_difference, summarise, told_apart
+from polymodal.score import align, holm, paired_difference, summarise, told_apart
 from polymodal.score.intervals import FEW
 from polymodal.train.evaluate import PROTOCOL
 from polymodal.train.infer import Columns
@@ -152,8 +152,8 @@ PAIRS = {
 """Rows that are compared, declared before any was measured with groups; a mean over targets (``pom``) has no test."""
 
 Said = dict[str, Any]
-"""What a row's models say of the pooled test samples of ``target``: ``true``, ``predicted`` and ``probability`` with a
-row per seed, ``groups``."""
+"""What a row's models say of the pooled test samples ``id`` of ``target``: ``true``, ``predicted`` and ``probability``
+with a row per seed, ``groups``."""
 
 
 def train(row: Row, folder: Path) -> list[polymodal.Run]:
@@ -186,9 +186,10 @@ def measure(row: Row, runs: list[polymodal.Run]) -> tuple[dict[str, Any], Said]:
     # [run][seed] -> prediction columns
     columns = [[run.predict(c, seed=seed) for seed in row.seeds] for run, c in zip(runs, corpora, strict=True)]
     targets = runs[0].schema.joint_targets
-    groups = [g for corpus in corpora if (g := grouped(corpus["test"])) is not None]
-    blocks = np.concatenate(groups) if groups else None
-    said = [pooled(target, columns) | {"groups": blocks} for target in targets]
+    ids = [by_seed[0]["id"] for by_seed in columns]  # the order of predictions is not always that of the split
+    groups = [g for c, i in zip(corpora, ids, strict=True) if (g := grouped(c["test"], i)) is not None]
+    pool = {"id": np.concatenate(ids), "groups": np.concatenate(groups) if groups else None}
+    said = [pooled(target, columns) | pool for target in targets]
     figures = {target.name: score(s) for target, s in zip(targets, said, strict=True)}
     if len(targets) > 1:
         figures[f"mean of {len(targets)} targets"] = average(list(figures.values()), targets[0].spec.metrics)
@@ -212,9 +213,9 @@ def measure(row: Row, runs: list[polymodal.Run]) -> tuple[dict[str, Any], Said]:
     return found, said[0]
 
 
-def grouped(split: Split) -> np.ndarray | None:
-    """Return the group of each sample; None where none are known."""
-    return split.with_groups({"id": np.asarray(split.ids)}).get("group")
+def grouped(split: Split, ids: np.ndarray) -> np.ndarray | None:
+    """Return the group of each of the samples ``ids``; None where none are known."""
+    return split.with_groups({"id": ids}).get("group")
 
 
 def pooled(target: Target, columns: list[list[Columns]]) -> Said:
@@ -240,16 +241,16 @@ def compared(corpus: str, said: dict[str, Said]) -> list[dict[str, Any]]:
     found = []
     for first, second in PAIRS.get(corpus, []):
         a, b = said[first], said[second]
-        target = a["target"]
+        target, rows = a["target"], align(a["id"].tolist(), b["id"].tolist())
         metric = target.spec.main
         difference = paired_difference(
             target,
             a["true"],
             a["predicted"],
-            b["predicted"],
+            b["predicted"][:, rows],
             metric,
             probability_a=a["probability"],
-            probability_b=b["probability"],
+            probability_b=None if b["probability"] is None else b["probability"][:, rows],
             groups=a["groups"],
         )
         named = {"corpus": corpus, "first": first, "second": second, "metric": metric}
