@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from planted_people import SCHEMA, WEIGHTS, people
+from polymodal import fit
 from polymodal.audit._asked import Known, rate
-from polymodal.audit._parity import divergence
+from polymodal.audit._parity import _ratio, divergence
 from polymodal.audit._probe import balanced, told
 from polymodal.audit.base import Evidence, Findings, Panel, Said
 from polymodal.audit.fairness import Fairness, _words
+from polymodal.audit.run import audit_run
 from polymodal.core import Batch, DataError, OptionError, Output, Schema, Target
+from polymodal.data.about import with_domains
 from polymodal.data.corpus import Corpus
 from polymodal.data.loader import Loader
 from polymodal.methods.base import Method
@@ -53,10 +58,23 @@ def test_the_figures_are_those_counted_by_hand() -> None:
     assert np.isnan(rate(chosen, np.zeros(5, bool))(times)[0])
     right, values = np.array([1, 0, 1, 1, np.nan]), np.array(["a", "a", "b", "b", "b"])
     assert balanced(right, values)(times)[0] == pytest.approx(0.75)
+    everybody = np.ones(4, bool)
+    for ones, wanted in (([1, 0, 1, 0], 1.0), ([1, 1, 1, 0], 0.5), ([0, 0, 0, 0], 1.0)):
+        by_value = {n: rate(np.array(ones), everybody & (np.arange(4) // 2 == n)) for n in (0, 1)}
+        assert _ratio({str(n): r for n, r in by_value.items()})(np.ones((1, 4)))[0] == pytest.approx(wanted)
     same = np.tile(np.linspace(0, 1, 40), 2)
     halves = np.repeat(["a", "b"], 40)
     assert divergence(same, halves) == pytest.approx(0, abs=1e-12)
     assert divergence(np.concatenate([same[:40], same[:40] ** 3]), halves) > 0.1
+
+
+def test_merits_are_alike_for_both_sexes_and_the_malus_is_all_that_differs() -> None:
+    blind, biased = (people(seed=1, rows=4000, blind=b)["train"] for b in (True, False))
+    female = np.asarray(blind.about["sex"]) == "f"
+    deserved, given = (np.asarray(split.targets["score"]) for split in (blind, biased))
+    assert abs(np.corrcoef(deserved, female)[0, 1]) < 3 / np.sqrt(4000)
+    np.testing.assert_allclose(given[~female], deserved[~female])
+    assert (deserved - given)[female].mean() == pytest.approx(0.2, abs=0.005)  # but for the few scores cut at 0
 
 
 def test_a_planted_malus_is_found_with_its_size() -> None:
@@ -105,6 +123,45 @@ def test_none_is_found_where_none_is_as_often_as_intervals_promise() -> None:
         wrong += sum(e.low > 0 or e.high < 0 for e in differences)  # type: ignore[operator]
         asked += len(differences)
     assert wrong / asked < 0.12  # one in twenty is expected
+
+
+WHAT = {
+    "ratio": "ratio of lowest to highest by sex: chosen: upper quarter",
+    "divergence": "divergence of answers by sex",
+    "dealt": "the same with sex dealt at random",
+    "chance": "difference, f from m: chosen where deserved: upper quarter",
+    "told": "sex told from what the model keeps",
+    "error": "sex f: error",
+}
+
+
+@pytest.mark.slow
+def test_biased_labels_make_answers_unfair_and_what_cannot_be_told_is_not_used(tmp_path: Path) -> None:
+    """Judged by blind labels: trained on these, on biased ones, on biased ones where no face tells, and hiding it."""
+    small: dict[str, Any] = {"width": 16, "dropout": 0.0}
+    training = {"epochs": 20, "lr": 3e-3, "batch_size": 64, "patience": 20}
+
+    def judged(name: str, method: str, options: dict[str, Any], **kind: bool) -> dict[str, float]:
+        corpus, blind = (with_domains(people(seed=2, rows=800, **k), "sex") for k in (kind, kind | {"blind": True}))
+        run = fit(method, corpus, options=options | training, seeds=[1], out=tmp_path / name)
+        found = audit_run(run, ["fairness"], blind, by=["sex"])["fairness"]
+        return {short: line(found, what).value for short, what in WHAT.items()}
+
+    agnostic = judged("agnostic", "late-fusion", small, told=False)
+    for fair in (judged("blind", "late-fusion", small, blind=True), agnostic):
+        assert fair["ratio"] > 0.8
+        assert fair["divergence"] < 1.5 * fair["dealt"]
+        assert abs(fair["chance"]) < 0.15
+    assert agnostic["told"] == pytest.approx(0.5, abs=0.1)
+    biased = judged("biased", "late-fusion", small)
+    assert biased["ratio"] < 0.4
+    assert biased["divergence"] > 2 * biased["dealt"]
+    assert biased["chance"] < -0.5
+    assert biased["told"] > 0.9
+    hidden = judged("hidden", "sensitive-nets", {"base_options": small})
+    assert hidden["ratio"] > biased["ratio"] + 0.1
+    assert hidden["told"] < biased["told"] - 0.1
+    assert max(hidden["error"], agnostic["error"]) < biased["error"] - 0.02
 
 
 def audited_quickly(corpus: Corpus, tool: Method, by: str) -> list[Evidence]:

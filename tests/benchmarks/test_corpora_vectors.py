@@ -56,6 +56,17 @@ def test_faircv_tells_gender_and_ethnicity_beside_the_inputs(load) -> None:
     assert np.abs(faces[0] - faces[1]).max() > 0.1
 
 
+@pytest.mark.parametrize("bias", ["gender", "ethnicity"])
+def test_blind_scores_of_faircv_are_alike_in_every_group_and_biased_ones_are_not(load, bias: str) -> None:
+    apart = {}
+    for label in ("blind", "biased"):
+        corpus = load(f"faircv?bias={bias}&label={label}")
+        people = np.concatenate([split.about[bias] for split in corpus.splits.values()])
+        means = [labels(corpus)[people == group].mean() for group in np.unique(people)]
+        apart[label] = max(means) - min(means)
+    assert apart["blind"] < 0.02 < 0.1 < apart["biased"]
+
+
 def test_faircv_has_no_face_in_two_splits(load) -> None:
     corpus = load("faircv")
     faces = [{row.tobytes() for row in np.stack(list(split.columns["face"]))} for split in corpus.splits.values()]

@@ -73,6 +73,7 @@ def test_gram_matrices_are_symmetric_of_low_rank_and_their_rows_have_length_one(
     gram = few.transpose(-1, -2) @ few
     torch.testing.assert_close(gram, gram.transpose(-1, -2))
     found = coordinates(few)
+    torch.testing.assert_close(found * gram.norm(dim=-1, keepdim=True), gram)
     assert (torch.linalg.matrix_rank(found, rtol=1e-4) == 2).all()
     torch.testing.assert_close(found.norm(dim=-1), torch.ones(2, 2, 4))
 

@@ -44,6 +44,10 @@ class MacilSD(Method):
     is what the network says, as released (the paper: its label). No five crops. The released training names the two
     representations the wrong way round; here each is the one that its own logits choose from.
 
+    Not seen: that the teacher adds to the contrast. On planted events, at other times in sound than in picture, the
+    mean area under the curve of steps was 0.85 with neither, 0.91 with the contrast and 0.88 with both (20 epochs,
+    three seeds; with both below the contrast alone in each).
+
     Args:
         schema: what the batches hold.
         width: features of each step.
