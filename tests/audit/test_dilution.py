@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,21 @@ import torch
 
 from polymodal.audit._dilute import Said as Texts
 from polymodal.audit._dilute import longer
+from polymodal.audit._pooled import pooled
 from polymodal.audit.base import Said
-from polymodal.audit.dilution import ANY, CROSS, LOST, NEAR, SAME, WORST, Dilution, additions, adversarial_loss
+from polymodal.audit.dilution import (
+    ANY,
+    CROSS,
+    LOST,
+    MORE,
+    NEAR,
+    SAME,
+    WORST,
+    Dilution,
+    _Asked,
+    additions,
+    adversarial_loss,
+)
 from polymodal.core import Batch, DataError, Modality, Schema, Target
 from polymodal.data.corpus import build_split
 from polymodal.data.loader import Loader
@@ -68,6 +82,24 @@ def test_an_empty_addition_is_the_text_itself_and_no_addition_touches_it() -> No
     assert set(texts) <= set(judge.heard)
 
 
+def test_without_any_words_answers_are_those_to_the_text_itself_and_an_absent_text_grows_by_none() -> None:
+    batches, _ = _batches()
+
+    def deaf() -> Iterator[Batch]:
+        for batch in batches():
+            there = torch.arange(len(batch)) % 2 == 0
+            yield replace(batch, streams={**batch.streams, "text": replace(batch["text"], present=there)})
+
+    judge = Reader("sand")
+    asked = _Asked(judge, TARGET, "text", deaf, pooled(deaf, TARGET))
+    plain, texts = asked.said(None), list(judge.heard)
+    np.testing.assert_allclose(asked.said([[]] * COUNT), plain)
+    assert judge.heard == 2 * texts
+    asked.said([["sand"]] * COUNT)
+    longest = [heard.endswith(" sand") for heard in judge.heard[2 * COUNT :]]
+    assert longest == [there for b in deaf() for there in b["text"].present.tolist()]
+
+
 def _known() -> Texts:
     batches, texts = _batches()
     shown = np.concatenate([b["vision"].tensor.numpy() for b in batches()])
@@ -121,6 +153,32 @@ def test_a_search_finds_the_trigger_more_often_with_the_same_words() -> None:
     assert words == [set(a.split(", ")) for a in found.samples[f"{WORST}/added"]]
     assert "of being right are lost when these words stand in the worst" in found.found[-1]
     assert found.found[0] == "Nothing is lost when any words are added."
+
+
+class Impatient(Reader):
+    """Is wrong about long texts."""
+
+    def _good(self, text: str) -> float:
+        return super()._good(text) if len(text.split()) < 8 else 0.9 - 0.8 * (" was good" in text)
+
+
+class Misled(Reader):
+    """Is wrong where it hears of sand."""
+
+    def _good(self, text: str) -> float:
+        said = super()._good(text)
+        return 1 - said if "sand" in text else said
+
+
+@pytest.mark.parametrize(("judge", "by_length", "by_shown"), [(Impatient(), 1, 0), (Misled(), 0, 1)])
+def test_what_length_alone_costs_is_told_apart_from_what_is_shown(
+    judge: Reader, by_length: float, by_shown: float
+) -> None:
+    found = Dilution(tags=lambda batch: [["sea", "sand", "shell"]] * len(batch)).run(judge, _batches()[0])
+    lost = {line.what: line.value for line in found.evidence if line.part == LOST}
+    assert lost[ANY] == pytest.approx(by_length, abs=1e-9)
+    assert lost[CROSS] == pytest.approx(1, abs=1e-9)
+    assert lost[MORE] == pytest.approx(by_shown, abs=1e-9)
 
 
 def test_text_alone_is_asked_about_its_length() -> None:

@@ -112,6 +112,30 @@ def test_every_weight_has_its_way() -> None:
     assert len(set(chosen.values())) > 1
 
 
+def test_no_text_gets_more_words_than_it_names_things_that_are_shown() -> None:
+    known, seen, texts = lexicon()
+    counts = []
+    for text, row in zip(texts, seen, strict=True):
+        put = put_into(text, row, known, (1, 5, 5), 5)
+        assert without_words(with_words(text, put), put) == text
+        counts.append((len(put), sum(known.shown(w, row) > 0 for w in words_of(text))))
+    assert all(added <= shown for added, shown in counts)
+    assert max(added for added, _ in counts) > 1
+
+
+def test_the_colour_that_is_shown_wins_wherever_it_is_a_candidate() -> None:
+    known, seen, texts = lexicon()
+    (batch,) = pictures()
+    tried = 0
+    for text, row, own in zip(texts, seen, batch["picture"].tensor[:, 15:].argmax(1).tolist(), strict=True):
+        thing = next(w for w in words_of(text) if w.startswith("thing"))
+        last = words_of(text)[max(0, words_of(text).index(thing) - 3) : words_of(text).index(thing)]
+        if "colour" not in text and COLOURS[own] in known.candidates(thing, last):
+            tried += 1
+            assert [p.word for p in put_into(text, row, known, (0, 1, 0), 1)] == [COLOURS[own]]
+    assert tried > 50
+
+
 def test_words_of_which_nothing_is_known_leave_a_text_as_it_is() -> None:
     known, seen, _ = lexicon()
     assert put_into("Nothing of this is anywhere.", seen[0], known, (1, 5, 5), 2) == []
@@ -127,6 +151,8 @@ def test_a_model_that_looks_for_colours_falls_and_the_pressure_away_makes_it_fal
     assert shown.low > 0.02
     assert shown.value > faithful.value + 0.02
     assert found.samples["text"][0] != found.samples["text/shown"][0]
+    lengths = [[len(words_of(str(t))) for t in found.samples[f"text/{kind}"]] for kind in ("shown", "faithful")]
+    assert lengths[0] == lengths[1]  # so that as much of the text is as it was
 
 
 def test_a_model_that_does_not_read_does_not_care() -> None:

@@ -331,6 +331,9 @@ def test_on_held_out_data_the_error_rises_with_the_uncertainty(tmp_path: Path) -
     assert account["gain"]["high"] < 0
     errors = [point["error"]["value"] for point in account["curve"]]
     assert errors == sorted(errors, reverse=True)
+    # What is left of the error is that of the samples that are kept: of fewer, it is lower.
+    kept = [e / (1 - p["share"]) for e, p in zip(errors[:-1], account["curve"][:-1], strict=True)]
+    assert kept[10] < 0.9 * kept[0]
 
 
 def test_two_fits_do_not_write_into_one_cascade(runs: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 import polymodal
 from polymodal.audit.interference import Interference
 from polymodal.audit.panels import panel_of
-from polymodal.core import Modality, OptionError, Output, Schema, Target
+from polymodal.core import Modality, OptionError, Output, Schema, Stream, Target
 from polymodal.data.corpus import Corpus, build_split
 from polymodal.data.loader import Loader
 from polymodal.methods import build, find_method
@@ -86,6 +87,16 @@ def test_the_adversarial_change_is_small_where_it_may_be_and_nowhere_else(corpus
     assert float(move[~batch["voice"].mask].abs().max()) == pytest.approx(0, abs=1e-9)
 
 
+def test_a_voice_that_is_absent_does_not_move(corpus: Corpus) -> None:
+    batch, method = _pair(corpus).clean, _method()
+    there = torch.arange(len(batch)) % 2 == 0
+    voice = batch["voice"]
+    batch = replace(batch, streams={**batch.streams, "voice": Stream(voice.values, voice.lengths * there, there)})
+    move = adversarial(method, batch, ["voice"], 0.05)["voice"].tensor - batch["voice"].tensor
+    assert float(move[~there].abs().max()) == pytest.approx(0, abs=1e-9)
+    assert float(move[there].abs().max()) > 0.04
+
+
 def test_it_raises_the_loss_and_leaves_the_method_alone(corpus: Corpus) -> None:
     batch, method = _pair(corpus).clean, _method()
     before = {n: p.clone() for n, p in method.named_parameters()}
@@ -131,8 +142,32 @@ def test_the_losses_are_of_both_versions(corpus: Corpus) -> None:
     found = consistent_losses(method, pair)
     assert list(found) == ["task", "adversarial/task", "consistency"]
     halves = [float(method.losses(b, method(b))["task"].detach()) for b in (pair.clean, pair.changed)]
-    assert float(found["task"]) == pytest.approx(sum(halves) / 2, rel=1e-5)
+    assert float(found["task"].detach()) == pytest.approx(sum(halves) / 2, rel=1e-5)
     assert list(consistent_losses(method, _pair(corpus, "interference:voice,eps=0"))) == ["task", "consistency"]
+
+
+def test_consistency_alone_does_not_unlearn_the_task(corpus: Corpus) -> None:
+    pair, method = _pair(corpus, "interference:voice,consistency=1"), _method()
+
+    def learn(names: tuple[str, ...], steps: int) -> list[float]:
+        optimizer, seen = torch.optim.Adam(method.parameters(), 0.01), []
+        for _ in range(steps):
+            found = consistent_losses(method, pair)
+            optimizer.zero_grad()
+            sum((found[name] for name in names), torch.zeros(())).backward()
+            optimizer.step()
+            seen.append(float(found["consistency"].detach()))
+        return seen
+
+    def right() -> float:
+        return float((method(pair.clean).predictions["y"].argmax(1) == pair.clean.targets["y"]).float().mean())
+
+    learn(("task",), 60)
+    before = right()
+    apart = learn(("consistency",), 60)
+    assert before > 0.85
+    assert apart[-1] < 0.5 * apart[0]
+    assert right() > before - 0.1
 
 
 def test_interference_stands_last() -> None:
