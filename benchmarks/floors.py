@@ -79,7 +79,7 @@ def floors(name: str, out: Path) -> Iterator[dict[str, Any]]:
         sources = tuple(source(function, **{**one, "modalities": ",".join(kept)}) for one in options)
         encode = {n: MINILM for n in kept if n in schema.texts and (name, n) not in HASHED}
         row = Row(name, "+".join(kept), "linear", sources, encode=encode, seeds=ONCE)
-        found = list(measure(row, train(row, out))["figures"].items())[-1]  # several targets: their mean
+        found = list(measure(row, train(row, out))[0]["figures"].items())[-1]  # several targets: their mean
         yield {
             "corpus": name,
             "splits": [[len(corpus[part]) for part in ("train", "valid", "test")] for corpus in corpora],
