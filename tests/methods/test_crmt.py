@@ -265,31 +265,38 @@ def looked_at(method: CRMT, batch: Batch) -> tuple[float, float, float]:
     head: Any = method.eval().certified[0]
     method.now = Now("train")
     method.measure([batch])
-    hurt = method(moved(method, batch, "b", 0.04)).predictions["kind"].argmax(1) == batch.targets["kind"]
+    hurt = method(moved(method, batch, "b", 0.1)).predictions["kind"].argmax(1) == batch.targets["kind"]
     radius = method._radius(batch, method(batch), "kind", head)
     share = head.weights[1].abs().sum() / head.weights.abs().sum()
     return share.item(), radius.item(), hurt.float().mean().item()
 
 
+def in_turn(seed: int, test: Batch, **options: float) -> list[tuple[float, float, float]]:
+    """Train; return what ``looked_at`` finds after each phase."""
+    torch.manual_seed(seed)
+    method = CRMT(TOY, base=f"{__file__}:Plain", base_options={"steep": 20.0}, **options)  # type: ignore[arg-type]
+    train, found = uneven(seed, 256), []
+    view = View(train=lambda: [train], valid=list)
+    for phase in method.phases():
+        method.now = Now(phase.name)
+        method.begin(view)
+        chosen = [p for n, p in method.named_parameters() if phase.name != TUNE or n.endswith(".weights")]
+        optimizer = torch.optim.AdamW(chosen, 1e-2)
+        for _ in range(120 if phase.name == TUNE else 200):
+            optimizer.zero_grad()
+            torch.stack(list(method.train().losses(train, method(train)).values())).sum().backward()
+            optimizer.step()
+        found.append(looked_at(method, test))
+    return found
+
+
 @pytest.mark.slow
 def test_step_2_takes_weight_from_a_fragile_modality() -> None:
-    """And raises the mean radius, and the accuracy under an attack on that modality."""
+    """And raises the mean radius, and the accuracy under an attack on it: over step 1 and over plain joint training."""
+    test = uneven(99, 1000)
     for seed in (1, 2, 3):
-        torch.manual_seed(seed)
-        method = CRMT(TOY, base=f"{__file__}:Plain", base_options={"steep": 20.0}, rho=1.0)
-        train, test, found = uneven(seed, 256), uneven(99, 1000), []
-        view = View(train=lambda rows=train: [rows], valid=list)  # type: ignore[misc]
-        for phase in method.phases():
-            method.now = Now(phase.name)
-            method.begin(view)
-            chosen = [p for n, p in method.named_parameters() if phase.name != TUNE or n.endswith(".weights")]
-            optimizer = torch.optim.AdamW(chosen, 1e-2)
-            for _ in range(60):
-                optimizer.zero_grad()
-                torch.stack(list(method.train().losses(train, method(train)).values())).sum().backward()
-                optimizer.step()
-            found.append(looked_at(method, test))
-        (share, radius, accuracy), (later_share, later_radius, later_accuracy) = found
-        assert later_share < 0.6 * share
-        assert later_radius > 2 * radius
-        assert later_accuracy > accuracy + 0.03
+        (share, radius, accuracy), (later_share, later_radius, later_accuracy) = in_turn(seed, test, rho=1.0)
+        ((_, _, joint),) = in_turn(seed, test, rho=0.0, tune_share=0.0)
+        assert later_share < 0.3 * share
+        assert later_radius > 3 * radius
+        assert later_accuracy > max(accuracy, joint) + 0.3

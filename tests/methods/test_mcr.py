@@ -76,6 +76,19 @@ def test_what_is_compared_depends_on_the_task() -> None:
     assert float(found) == pytest.approx(math.log(2) / 2, abs=1e-5)
 
 
+@pytest.mark.parametrize("target", [KIND, Target("kind", "regression", (0.0, 12.0))])
+def test_without_a_change_of_places_there_is_no_influence(target: Target, make_batch: MakeBatch) -> None:
+    method, batch = MCR(schema(2, target), base_options={"width": 8}).eval(), make_batch(schema(2, target))
+    vectors, still = method.encode(batch), torch.arange(8).repeat(3)
+    whole = method.base.fuse(vectors, batch.present).predictions
+    found = [
+        method.influence(vectors, vectors, batch.present, "a", order, whole).item()
+        for order in (still, method.order(batch.present, "a"))
+    ]
+    assert found[0] == pytest.approx(0, abs=1e-6)
+    assert found[1] > 1e-4
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_samples_change_places_only_with_such_that_have_the_set(count: int) -> None:
     method = split(count, permutations=200)
@@ -101,6 +114,34 @@ def test_each_term_reaches_the_encoders_it_should(make_batch: MakeBatch) -> None
     method.influence({n: v.detach() for n, v in own.items()}, cross, batch.present, "a", order, whole).backward()
     assert cross["a"].grad is None
     assert cross["b"].grad is not None
+
+
+@pytest.mark.parametrize("strategy", ["greedy", "independent"])
+def test_an_encoder_raises_the_influence_of_its_own_sets_and_if_greedy_lowers_that_of_the_others(
+    strategy: Strategy, make_batch: MakeBatch
+) -> None:
+    """Three modalities, every set of one or two; the gradient of the game is that of the divergences written out."""
+    method, batch = split(3, permutations=4, strategy=strategy), make_batch(schema(3))
+    vectors = {n: v.detach().requires_grad_() for n, v in method.encode(batch).items()}
+    torch.manual_seed(2)
+    found = torch.autograd.grad(method.game(vectors, batch.present), list(vectors.values()))
+    heads: Any = method.base.heads
+    for player, gradient in zip(vectors, found, strict=True):
+        torch.manual_seed(2)
+        mine = {n: v if n == player else v.detach() for n, v in vectors.items()}
+        whole, loss = torch.stack([heads[n](v) for n, v in mine.items()]).sum(0).repeat(4, 1), torch.zeros(())
+        for chosen in ("a", "b", "c", "ab", "ac", "bc"):
+            order, rest = method.order(batch.present, chosen), torch.arange(8).repeat(4)
+            moved = torch.stack([heads[n](v[order if n in chosen else rest]) for n, v in mine.items()]).sum(0)
+            sign = 1.0 if player in chosen else -1.0
+            if strategy == "greedy":  # what reaches p from both terms of a set cancels
+                loss = loss - sign * jensen_shannon(moved, whole.detach()).mean()
+            else:
+                moved = moved if player in chosen else moved.detach()
+                loss = loss - jensen_shannon(moved, whole).mean()
+        (wanted,) = torch.autograd.grad(loss, vectors[player])
+        torch.testing.assert_close(gradient, wanted, rtol=1e-3, atol=1e-6)
+        assert wanted.abs().max() > 1e-4
 
 
 def test_the_greedy_game_is_worth_nothing_and_the_others_are_gains(make_batch: MakeBatch) -> None:
