@@ -53,8 +53,8 @@ class CRMT(SeamedWrapper):
     epoch of step 2 is chosen by the mean radius on validation. Phases and updates of the base without a task loss are
     left as they are.
 
-    Seen on a planted fragile modality: more right under an attack on it than plain joint training once the first step has
-    converged (200 steps: 0.99 against 0.11 at most); after 60 steps it was less (0.73 against 0.80).
+    Seen on a planted fragile modality: more right under an attack on it than plain joint training once the first step
+    has converged (200 steps: 0.99 against 0.11 at most); after 60 steps it was less (0.73 against 0.80).
 
     Args:
         schema: what the batches hold.
