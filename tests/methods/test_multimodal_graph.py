@@ -47,6 +47,14 @@ def test_other_edges_see_the_whole_sequence(adjacency: Adjacency) -> None:
     assert reached(MultimodalGraph(PAIR, adjacency=adjacency, max_steps=40).eval(), 20) == list(range(40))
 
 
+def test_the_nearest_are_as_many_as_asked_for() -> None:
+    few, all_others = (
+        len(reached(MultimodalGraph(PAIR, adjacency="nearest", layers=1, kernel=1, neighbours=n).eval(), 20))
+        for n in (1, 39)
+    )
+    assert 1 < few < all_others == 40
+
+
 @pytest.mark.parametrize("pooling", ["link", "assignment"])
 @pytest.mark.parametrize("adjacency", ["attention", "nearest"])
 def test_without_positions_the_order_of_steps_is_nothing(
@@ -105,6 +113,16 @@ def test_every_level_leaves_its_share() -> None:
     method = MultimodalGraph(PAIR, ratio=0.25, levels=2)
     related = method.relate(Batch({"audio": one(30, 5), "vision": one(11, 4)}, {}, ["s"]))["audio_vision"]
     assert [tuple(s.shape[1:]) for s in related.shares] == [(41, 11), (11, 3)]
+
+
+def test_the_temperature_decides_between_one_seed_and_all() -> None:
+    batch, surest = Batch({"audio": one(30, 5), "vision": one(11, 4)}, {}, ["s"]), {}
+    for temperature in (1e-5, 1e3):
+        torch.manual_seed(0)
+        method = MultimodalGraph(PAIR, temperature=temperature).eval()
+        surest[temperature] = method.relate(batch)["audio_vision"].shares[0].amax(2)
+    assert surest[1e-5].mean() > 0.95
+    torch.testing.assert_close(surest[1e3], torch.full((1, 41), 1 / 11), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("graphs", ["pairs", "one"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor
 
 from polymodal.nn.graph import (
+    Adjacency,
     AttentionEdges,
     GraphLayer,
     SequenceEdges,
@@ -57,9 +60,21 @@ def test_padding_has_no_edges_not_even_to_itself() -> None:
         assert (edges[0].diagonal()[:4] > 0).all()
 
 
+@pytest.mark.parametrize("kind", get_args(Adjacency))
+def test_the_largest_eigenvalue_of_every_kind_of_edges_is_one(kind: Adjacency) -> None:
+    edges = SequenceEdges(kind, 3, reach=2, neighbours=2, steps=6)(torch.randn(1, 6, 3), ALL)[0]
+    assert torch.linalg.eigvals(edges).abs().max().item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["window", "nearest"])
+def test_a_step_hears_itself_no_more_than_another_where_all_are_joined(kind: Adjacency) -> None:
+    edges = SequenceEdges(kind, 3, reach=5, neighbours=5, steps=6)(torch.randn(1, 6, 3), ALL)
+    torch.testing.assert_close(edges, torch.full((1, 6, 6), 1 / 6))
+
+
 def test_windows_join_what_is_close_in_time() -> None:
     edges = window_edges(5, 1, torch.device("cpu"))
-    assert edges.tolist() == [[float(abs(i - j) <= 1) for j in range(5)] for i in range(5)]
+    assert edges.tolist() == [[float(abs(i - j) == 1) for j in range(5)] for i in range(5)]
 
 
 def test_the_nearest_are_joined_both_ways_never_with_padding_or_themselves() -> None:

@@ -50,9 +50,10 @@ def by_rows(edges: Tensor) -> Tensor:
 
 
 def window_edges(steps: int, reach: int, device: torch.device) -> Tensor:
-    """Return ``(steps, steps)``: 1 between steps that are at most ``reach`` apart."""
+    """Return ``(steps, steps)``: 1 between steps that are at most ``reach`` apart, none from a step to itself."""
     at = torch.arange(steps, device=device)
-    return ((at[:, None] - at).abs() <= reach).float()
+    apart = (at[:, None] - at).abs()
+    return ((apart > 0) & (apart <= reach)).float()
 
 
 def nearest_edges(x: Tensor, mask: Tensor, count: int) -> Tensor:
