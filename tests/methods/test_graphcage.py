@@ -148,6 +148,25 @@ def test_sequences_of_any_length_are_read(make_batch: MakeBatch) -> None:
         assert output.predictions["y"].isfinite().all()
 
 
+def test_more_steps_than_there_are_matrices_are_refused_by_votes_and_shortened_by_the_method() -> None:
+    with pytest.raises(RuntimeError):
+        StepVotes(9, 4, 3, 2)(torch.randn(2, 10, 4))
+    method = GraphCAGE(Schema(SMALL.modalities[1:2], (SCORE,)), **{**TINY, "steps": 4}).eval()
+    frames = torch.randn(1, 4, 5)
+    said = [
+        method(Batch({"audio": Stream(x, torch.tensor([x.shape[1]]), torch.tensor([True]))}, {}, ["s"])).predictions
+        for x in (frames, frames.repeat_interleave(3, dim=1))
+    ]
+    torch.testing.assert_close(said[1], said[0])
+
+
+def test_attention_to_text_alone_is_dropped() -> None:
+    method = GraphCAGE(SMALL, **{**TINY, "attention_dropout": 0.3})
+    dropped = {n: stack.layers[0].attention.dropout for n, stack in method.crossings.items()}  # type: ignore[union-attr,index]
+    assert dropped == {n: 0.3 if n.startswith("text_to") else 0.0 for n in dropped}
+    assert len(dropped) == 6
+
+
 def test_the_scale_is_that_of_what_the_heads_read(make_batch: MakeBatch) -> None:
     method, batch = GraphCAGE(SMALL, **TINY).eval(), make_batch(SMALL)
     bias = method.heads.linears[0].bias

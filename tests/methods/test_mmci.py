@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Schema, Stream, Target
+from polymodal.methods.base import View
 from polymodal.methods.mmci import MMCI, GraphAttention, Split
 from polymodal.nn.heads import task_loss
 from polymodal.nn.intervention import backdoor_loss
@@ -77,6 +79,30 @@ def test_attention_is_over_real_nodes_and_shares_send_less() -> None:
     torch.testing.assert_close(graph(nodes, real, ones)["a"], before["a"])
 
 
+def test_padding_changes_neither_nodes_nor_parts(make_batch: MakeBatch) -> None:
+    method, batch = small().eval(), make_batch(SCHEMA)
+    streams = {
+        n: replace(s, values=nn.functional.pad(s.tensor, (0, 0, 0, 60))) if s.tensor.dim() == 3 else s
+        for n, s in batch.streams.items()
+    }
+    (nodes, real), (longer, more) = method.graph(batch), method.graph(replace(batch, streams=streams))
+    for n, x in nodes.items():
+        steps = x.shape[1]
+        torch.testing.assert_close(longer[n][:, :steps], x)
+        assert not longer[n][:, steps:].any()
+        assert more[n].sum() == real[n].sum()
+    for causal in (True, False):
+        parts = method.part(longer, more, causal=causal), method.part(nodes, real, causal=causal)
+        torch.testing.assert_close(*parts)
+
+
+def test_the_order_of_samples_is_that_of_the_outputs(make_batch: MakeBatch) -> None:
+    method, batch, order = small().eval(), make_batch(SCHEMA), torch.randperm(8)
+    turned, straight = method(batch.select(order)), method(batch)
+    torch.testing.assert_close(turned.predictions["sentiment"], straight.predictions["sentiment"][order])
+    torch.testing.assert_close(turned.representations["fused"], straight.representations["fused"][order])
+
+
 def heard(edges: Any, batch: Batch) -> dict[str, bool]:
     """Which streams move the text nodes of a graph with these edges."""
     method = small(edges=edges).eval()
@@ -120,6 +146,26 @@ def test_the_parts_of_the_network_learn_from_their_losses(make_batch: MakeBatch)
     method.eval()
     assert set(method.losses(batch, method(batch))) == {"task"}
     assert set(method(batch).representations) == {"fused"}
+
+
+def test_without_weights_the_task_is_learned_alone(make_batch: MakeBatch) -> None:
+    batch = make_batch(SCHEMA)
+    for options, gone in (({"shortcut": 0.0}, {"shortcut_heads"}), ({"backdoor": 0.0}, {"exchanged_heads"})):
+        method = small(**options).train()
+        learned = touched(method, sum(method.losses(batch, method(batch)).values(), torch.zeros(())))
+        assert learned == {n for n, _ in method.named_children()} - {"inputs", "drop", "uninformed"} - gone
+    method = small(shortcut=0.0, backdoor=0.0).train()
+    learned = touched(method, sum(method.losses(batch, method(batch)).values(), torch.zeros(())))
+    assert not learned & {"trivial", "shortcut_heads", "exchanged_heads"}
+
+
+def test_of_a_number_the_mean_label_says_nothing(make_batch: MakeBatch) -> None:
+    method, batch = small().train(), make_batch(SCHEMA)
+    method.prepare(View(train=lambda: [batch], valid=list))
+    head = method.shortcut_heads[1][-1].linears[0]  # type: ignore[union-attr,index]
+    nn.init.zeros_(head.weight)  # type: ignore[arg-type,union-attr]
+    nn.init.constant_(head.bias, batch.targets["sentiment"].mean().item())  # type: ignore[arg-type,union-attr]
+    assert method.losses(batch, method(batch))["shortcut"].item() == pytest.approx(0.0, abs=1e-5)
 
 
 def test_without_shortcuts_the_exchange_is_the_task_of_its_heads(make_batch: MakeBatch) -> None:
@@ -181,3 +227,32 @@ def test_what_two_modalities_say_together_is_learned_and_the_causal_part_decides
         by_shortcut = (method.exchanged_heads(causal + trivial.roll(1, 0))["kind"] - said).abs().mean()
         by_cause = (method.exchanged_heads(causal.roll(1, 0) + trivial)["kind"] - said).abs().mean()
     assert by_shortcut < 0.3 * by_cause, (by_shortcut, by_cause)
+
+
+def lured(rows: int, seed: int, agree: float) -> Batch:
+    """The same with a lure: a sign in one step of audio, which is that of the class in this share of samples."""
+    batch, random = motif(rows, seed), torch.Generator().manual_seed(seed + 1)
+    kind, audio = batch.targets["kind"], batch["audio"].tensor.clone()
+    lure = torch.where(torch.rand(rows, generator=random) < agree, kind, 1 - kind)
+    audio[torch.arange(rows), torch.randint(4, (rows,), generator=random), 2] += 4.0 * lure - 2
+    return replace(batch, streams={**batch.streams, "audio": replace(batch["audio"], values=audio)})
+
+
+@pytest.mark.slow
+def test_beside_a_certain_cause_a_lure_may_turn_round_and_the_shortcut_heads_say_nothing() -> None:
+    method = MMCI(MOTIF, width=16, heads=2, layers=2, dropout=0.0).train()
+    optimiser = torch.optim.Adam(method.parameters(), 5e-3)
+    for step in range(200):
+        batch = lured(64, step, 0.9)
+        optimiser.zero_grad()
+        torch.stack(list(method.losses(batch, method(batch)).values())).sum().backward()
+        optimiser.step()
+    method.eval()
+    batch = lured(300, 999, 0.1)
+    with torch.no_grad():
+        nodes, real = method.graph(batch)
+        causal, trivial = (method.part(nodes, real, causal=c) for c in (True, False))
+        right = (method.heads(causal)["kind"].argmax(1) == batch.targets["kind"]).float().mean()
+        said = method.shortcut_heads(trivial)["kind"].softmax(1)
+    assert right > 0.9
+    assert (said - 0.5).abs().mean() < 0.02

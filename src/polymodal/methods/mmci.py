@@ -47,8 +47,10 @@ class MMCI(Method):
     weights are reconstructed, those of split, losses and exchange from Causal Attention Learning (Sui et al., KDD
     2022), whose split is one linear map. As in ``camib``, no loss prefers a cause to a shortcut that predicts as well.
 
-    Departures: steps above 50 are resampled; vectors are one node; no basis decomposition, no window, no gate where C
-    and S are added, no losses apart for either kind; layer instead of batch normalisation in front of the heads.
+    Departures: steps above 50 are resampled; vectors are one node; text passes a convolution as audio and video do; no
+    basis decomposition, no window, no attention where nodes are averaged, no gate where C and S are added, no losses
+    apart for either kind, no bins of a number whose classes S must not tell; layer instead of batch normalisation in
+    front of the heads.
 
     Args:
         schema: what the batches hold.
