@@ -162,9 +162,9 @@ def test_without_weights_the_task_is_learned_alone(make_batch: MakeBatch) -> Non
 def test_of_a_number_the_mean_label_says_nothing(make_batch: MakeBatch) -> None:
     method, batch = small().train(), make_batch(SCHEMA)
     method.prepare(View(train=lambda: [batch], valid=list))
-    head = method.shortcut_heads[1][-1].linears[0]  # type: ignore[union-attr,index]
-    nn.init.zeros_(head.weight)  # type: ignore[arg-type,union-attr]
-    nn.init.constant_(head.bias, batch.targets["sentiment"].mean().item())  # type: ignore[arg-type,union-attr]
+    head = method.shortcut_heads[1][-1].linears[0]
+    nn.init.zeros_(head.weight)
+    nn.init.constant_(head.bias, batch.targets["sentiment"].mean().item())
     assert method.losses(batch, method(batch))["shortcut"].item() == pytest.approx(0.0, abs=1e-5)
 
 
