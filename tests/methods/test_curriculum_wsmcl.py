@@ -110,6 +110,29 @@ def test_at_level_1_only_matches_and_the_easiest_mismatches_are_fed(make_batch: 
         torch.testing.assert_close(loss(level), wanted)
 
 
+def losses_and_errors(method: CurriculumWSMCL, batch: Batch, level: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss at a level; the errors of matches; those of mismatches, easiest first."""
+    method.feeding.level = torch.tensor(level)
+    torch.manual_seed(7)
+    loss = method.correlation_loss(batch, method(batch))
+    torch.manual_seed(7)
+    pool = method.pool(batch)
+    errors = (method.correlator(batch, pool) - torch.cat([p.score for p in pool])).abs()
+    match = torch.cat([p.match for p in pool])
+    return loss, errors[match], errors[~match].sort().values
+
+
+def test_one_level_and_nothing_discarded_are_no_curriculum(make_batch: MakeBatch) -> None:
+    loss, matches, mismatches = losses_and_errors(started(made(levels=1, discard=0.0)), make_batch(THREE), 1)
+    torch.testing.assert_close(loss, torch.cat([matches, mismatches]).mean())
+
+
+def test_a_single_level_is_fed_alone_with_all_matches(make_batch: MakeBatch) -> None:
+    method = started(made(levels=2, discard=0.0, feed="single"))
+    loss, matches, mismatches = losses_and_errors(method, make_batch(THREE), 2)
+    torch.testing.assert_close(loss, torch.cat([matches, mismatches[-(len(mismatches) // 2) :]]).mean())
+
+
 def gradients(method: CurriculumWSMCL, batch: Batch, now: Now) -> set[str]:
     method.train().zero_grad()
     method.now = now
@@ -195,9 +218,9 @@ def planted(seed: int, rows: int = 64, wrong: float = 0.0) -> tuple[Batch, Tenso
     return Batch(streams, {"sentiment": label}, [str(i) for i in range(rows)]), bad
 
 
-def pretrained(steps: int) -> CurriculumWSMCL:
+def pretrained(steps: int, **options: object) -> CurriculumWSMCL:
     torch.manual_seed(1)
-    method = made(width=16).train()
+    method = made(width=16, **options).train()
     method.now = Now(PRETRAIN)
     optimizer = torch.optim.AdamW(method.correlator.parameters(), 5e-3)
     for step in range(steps):
@@ -222,6 +245,16 @@ def test_scores_follow_the_distance_of_labels_and_are_lower_for_matches(teacher:
     match, wanted = torch.cat([p.match for p in pool]), torch.cat([p.score for p in pool])
     assert spearmanr(said[~match], wanted[~match]).statistic > 0.6
     assert said[match].mean() < said[~match].mean() - 0.1
+
+
+@pytest.mark.slow
+def test_without_weak_labels_scores_do_not_follow_the_distance_of_labels() -> None:
+    method, (batch, _) = pretrained(400, supervised=False), planted(-1, 200)
+    with torch.no_grad():
+        pool = made().pool(batch)
+        said = method.correlator(batch, pool)
+    match, wanted = torch.cat([p.match for p in pool]), torch.cat([p.score for p in pool])
+    assert abs(spearmanr(said[~match], wanted[~match]).statistic) < 0.3
 
 
 @pytest.mark.slow

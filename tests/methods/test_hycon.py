@@ -61,12 +61,35 @@ def test_the_contrast_of_one_pair_of_each_kind(
     assert loss.item() == pytest.approx(wanted, abs=1e-6)
 
 
-def test_the_contrast_is_blind_to_a_shift_that_the_refinement_sees() -> None:
-    method = made(**FREE)
+def test_the_contrast_is_blind_to_a_shift_that_the_refinement_sees(make_batch: MakeBatch) -> None:
+    method, batch = made(**FREE), make_batch(THREE)
     low, high = anchor(0.1, -0.9), anchor(1.0, 0.0)
     torch.testing.assert_close(method.contrast(*low), method.contrast(*high))
-    assert (low[0][0, 0] - 1) ** 2 > 0.8
-    assert (high[0][0, 0] - 1) ** 2 < 1e-6
+    batch.targets["sentiment"] = torch.tensor([2.0, -2.0] * 4)
+    same = batch.targets["sentiment"].unsqueeze(0) == batch.targets["sentiment"].unsqueeze(1)
+    cosine = torch.where(same, 0.1, -0.9).expand(3, 3, 8, 8)
+    for across, ideal in ((False, 1.0), (True, 0.9)):
+        before, after = (method.class_loss(s, batch, across=across) for s in (cosine, cosine + 0.9))
+        wanted = 0.3 * ((0.1 - ideal) ** 2 - (1.0 - ideal) ** 2)
+        assert (before - after).item() == pytest.approx(wanted, abs=1e-5)
+
+
+def test_without_refinement_the_classes_loss_is_blind_to_a_shift_too(make_batch: MakeBatch) -> None:
+    method, batch, cosine = made(refine=0.0), make_batch(THREE), torch.rand(3, 3, 8, 8) - 0.9
+    for across in (False, True):
+        before, after = (method.class_loss(s, batch, across=across) for s in (cosine, cosine + 0.7))
+        assert before.item() > 0
+        torch.testing.assert_close(before, after)
+
+
+def test_a_scale_has_sides_or_seven_classes(make_batch: MakeBatch) -> None:
+    batch = make_batch(THREE)
+    batch.targets["sentiment"] = torch.tensor([1.0, 3.0] * 4)
+    sides, seven = (made(classes=rule, refine=0.0, **FREE) for rule in ("sign", "round"))
+    cosine = torch.zeros(3, 3, 8, 8)
+    assert sides.class_loss(cosine, batch, across=False).item() == pytest.approx(0, abs=1e-6)  # one class: no anchor
+    # Three others of the same class and four of another, all as near.
+    assert seven.class_loss(cosine, batch, across=False).item() == pytest.approx(math.log(7 / 3), abs=1e-5)
 
 
 @pytest.mark.parametrize(("form", "wanted"), [("ratio", -0.9 / (0.9 + 0.3)), ("difference", 2 - 0.8 - 0.4)])
@@ -264,3 +287,24 @@ def test_modalities_of_a_sample_meet_at_the_margin() -> None:
     for margin in (0.6, 0.9):
         _, cosine = trained({"task", "semi"}, semi=3.0, margin=margin)
         assert cosine == pytest.approx(margin, abs=0.05)
+
+
+@pytest.mark.slow
+def test_the_refinement_brings_samples_of_one_class_nearer() -> None:
+    def positives(refine: float) -> list[float]:
+        torch.manual_seed(1)
+        method, test = made(**FREE, intra=1.0, refine=refine).train(), clouds(-1, 300)
+        optimizer = torch.optim.AdamW(method.parameters(), 3e-3)
+        for step in range(100):
+            batch = clouds(step)
+            optimizer.zero_grad()
+            method.losses(batch, method(batch))["intra"].backward()
+            optimizer.step()
+        label = test.targets["sentiment"]
+        same = (label.unsqueeze(0) == label.unsqueeze(1)) & ~torch.eye(300, dtype=torch.bool)
+        with torch.no_grad():
+            found = [F.normalize(x, dim=1) for x in method.eval().encode(test).values()]
+        return [(x @ x.T)[same].mean().item() for x in found]
+
+    # 0.02 to 0.10 a modality over three seeds.
+    assert min(b - a for a, b in zip(positives(0.0), positives(0.3), strict=True)) > 0.01

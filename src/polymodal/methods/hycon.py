@@ -34,7 +34,8 @@ class HyCon(Seamed):
     ``margin`` below 1 leaves modalities room to differ. For an anchor with positives P and negatives N the contrast is
     ``-log(sum_P w e^(s/t) / (sum_P w e^(s/t) + sum_N w e^(s/t)))`` over hard pairs: negatives above the worst positive
     less ``slack``, positives below the best negative plus ``slack``; w grows with hardness, ``exp(+-sharpness * s)``,
-    with mean 1. Anchors without a positive or without a negative are left out. Pairs come from the batch.
+    with mean 1. Anchors without a positive or without a negative are left out of it; the refinement is of all
+    positives. Pairs come from the batch.
 
     The three families, refinement, margin and the choice of pairs are the paper's; the form of the contrast, of the
     choice and of the weights, and all values, are reconstructed. Departures: sequences are averaged after their
