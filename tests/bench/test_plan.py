@@ -22,7 +22,7 @@ corpora:
 stress: ["missing:rate=0.1/0.5"]
 seeds: [1, 2]
 trials: 3
-space: {lr: [0.0001, 0.01], width: {choices: [16, 32]}}
+space: {lr: [1e-4, 1e-2], width: {choices: [16, 32]}}
 """
 
 

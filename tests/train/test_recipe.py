@@ -55,8 +55,9 @@ def test_every_shipped_preset_fits_the_recipe() -> None:
 
 def test_a_preset_can_be_a_file_and_may_leave_sections_out(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text("training: {epochs: 2}\nmethod:\n")
-    assert load_preset("mmcl", str(file)) == {"method": {}, "training": {"epochs": 2}, "encoder": {}, "encode": {}}
+    file.write_text("training: {epochs: 2, lr: 1e-3}\nmethod:\n")
+    training = {"epochs": 2, "lr": 0.001}
+    assert load_preset("mmcl", str(file)) == {"method": {}, "training": training, "encoder": {}, "encode": {}}
     file.write_text("")
     assert load_preset("mmcl", str(file)) == {"method": {}, "training": {}, "encoder": {}, "encode": {}}
 

@@ -23,6 +23,7 @@ from polymodal.core.options import (
     read_options,
     split_source,
 )
+from polymodal.core.written import read_yaml
 from polymodal.methods import find_method, method_id
 from polymodal.train.recipe import Recipe, load_preset, preset_names, sort_options
 
@@ -217,7 +218,7 @@ def _yaml(file: Path) -> dict[str, Any]:
 
     check_regular(file)
     try:
-        held = yaml.safe_load(file.read_text()) or {}
+        held = read_yaml(file.read_text()) or {}
     except OSError as error:
         raise OptionError(f"{file} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 from polymodal.core.errors import OptionError
 from polymodal.core.options import pairs
+from polymodal.core.written import read_yaml
 
 
 def typed(option: str, words: list[str]) -> dict[str, Any]:
@@ -16,21 +17,10 @@ def typed(option: str, words: list[str]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, value in pairs(option, words).items():
         try:
-            out[name] = (
-                float(value) if _is_number(value) and not value.lstrip("+-").isdigit() else yaml.safe_load(value)
-            )
+            out[name] = read_yaml(value)
         except yaml.YAMLError:
             raise OptionError(f"{option} {name}={value}: the value cannot be read") from None
     return out
-
-
-def _is_number(value: str) -> bool:
-    """YAML 1.1 reads 1e-3 as text; people mean a number."""
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
 
 
 def print_json(data: Any) -> None:

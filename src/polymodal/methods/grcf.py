@@ -50,7 +50,7 @@ class GRCF(Wrapper):
         base_options: its options; what is not given has its default.
         alpha: margin per unit of the scale, or between two classes; above 0.
         margin: ``dynamic`` as above, or ``constant``: alpha for every pair.
-        tau: sharpness of the weights, above 0; ``inf`` weighs all pairs alike.
+        tau: sharpness of the weights, above 0; a large one, such as 1e6, weighs all pairs alike.
         scope: pairs that make up C: with the same upper sample (``anchor``), of the same two groups
             (``group_pair``), or all of a ``batch``. A group ranked too low as a whole weighs more only by ``batch``:
             with ``anchor`` all pairs of an upper sample are equally bad.
@@ -146,7 +146,7 @@ def advantage_weights(slack: Tensor, cell: Tensor, tau: float) -> Tensor:
     Args:
         slack: ``(pairs,)``, without gradient.
         cell: ``(pairs,)`` long, which comparisons belong together.
-        tau: above 0, may be infinite.
+        tau: above 0.
     """
     if not len(slack):
         return slack

@@ -56,7 +56,7 @@ class HyCon(Seamed):
         pair_loss: ``exponential`` as above; ``ratio`` of mean similarities mapped to [0, 1]; ``difference`` 2 - mean
             of positives + mean of negatives.
         sharpness: of the weights of pairs; 0 for equal weights.
-        slack: of the choice of hard pairs; inf for all pairs.
+        slack: of the choice of hard pairs; 4 and more for all pairs.
         classes: of a regression: ``sign`` around the middle, or ``round`` on [-3, 3] (7 classes).
         dropout: inside the encoders.
 

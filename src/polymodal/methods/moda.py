@@ -43,7 +43,7 @@ class MODA(Method):
         layers: of the transformer.
         dropout: of tokens and on residual branches.
         align: whether keys are aligned.
-        gamma: decay of pseudo scores at the start; ``inf`` for the usual causal mask, which stays.
+        gamma: decay of pseudo scores at the start; a large one, such as 1e6, is the usual causal mask.
 
     Output: ``fused``, the answering token, and ``shares`` (batch, layers, modalities in ``row.names``), the mean part
     of the attention of all tokens that a modality gets.
@@ -77,8 +77,7 @@ class MODA(Method):
         aligned = layers if align and count > 1 else 0
         self.aligners = nn.ModuleList(DuplexAligner(count, width // heads) for _ in range(aligned))
         # What no token of a kind ever has behind itself is left out: the answer is last.
-        decays = torch.full((layers, count, count + 1), math.log(gamma))
-        self.decays = nn.Parameter(decays) if math.isfinite(gamma) else None
+        self.decays = nn.Parameter(torch.full((layers, count, count + 1), math.log(gamma)))
         self.norm = nn.LayerNorm(width)
         self.heads = Heads(schema, width)
 
@@ -97,10 +96,7 @@ class MODA(Method):
     def _weigh(self, number: int, row: Row, query: Tensor, key: Tensor) -> Tensor:
         if len(self.aligners):
             key = self.aligners[number](key, row.owner, row.known)
-        if self.decays is None:
-            decay = query.new_full((), math.inf)
-        else:
-            # The answering token has nothing behind itself; its row is any.
-            first = row.owner.clamp(max=self.decays.shape[1] - 1)
-            decay = self.decays[number].exp()[first][:, row.owner]
+        # The answering token has nothing behind itself; its row is any.
+        first = row.owner.clamp(max=self.decays.shape[1] - 1)
+        decay = self.decays[number].exp()[first][:, row.owner]
         return modular_weights(query, key, row.known, decay)

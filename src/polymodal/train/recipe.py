@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from polymodal.core.errors import OptionError, nearest
 from polymodal.core.options import Count, NotNegative, Positive, Rule, options_of, read_options, settle
+from polymodal.core.written import read_yaml
 
 PRESETS = Path(__file__).parents[1] / "presets"
 Share = Annotated[float, Rule("a share, at least 0 and below 1", lambda share: 0 <= share < 1)]
@@ -121,7 +122,7 @@ def load_preset(method: str, preset: str) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         raise OptionError(f"method {method} has no preset {preset!r}{nearest(preset, preset_names(method))}")
     try:
-        data = yaml.safe_load(path.read_text()) or {}
+        data = read_yaml(path.read_text()) or {}
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, OSError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise OptionError(f"preset {path} is not valid YAML: {reason}; mend it") from None

@@ -1,0 +1,31 @@
+"""YAML as people write it: ``1e-3`` is a number."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+
+@cache
+def _loader() -> type[Any]:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """PyYAML's safe one reads YAML 1.1, where ``1e-3``, without a point or a sign, is text."""
+
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    )
+    return Loader
+
+
+def read_yaml(text: str) -> Any:
+    """Return what a YAML text holds; numbers may be written as in ``1e-3``.
+
+    Raises:
+        yaml.YAMLError, RecursionError, ValueError: it is not valid.
+    """
+    import yaml
+
+    return yaml.load(text, _loader())
