@@ -221,6 +221,28 @@ def test_the_contrast_of_vectors_that_are_all_the_same_is_the_logarithm_of_the_b
     assert method.projection_loss(batch, output).item() == pytest.approx(3 * math.log(12), abs=1e-4)
 
 
+def test_the_contrast_begins_at_about_the_logarithm_of_the_batch(make_batch: MakeBatch) -> None:
+    method, batch = made().train(), make_batch(THREE, 64)
+    assert method.projection_loss(batch, method(batch)).item() / 3 == pytest.approx(math.log(64), abs=0.4)
+
+
+@pytest.mark.parametrize(
+    ("options", "phase", "update", "part"),
+    [
+        ({"contrast": 0.0}, PRETRAIN, "", "projectors"),
+        ({"denoise": 0.0, "inner": 0.0}, META, CORRECT, "correctors"),
+        ({"own": 0.0}, JOINT, "", "unimodal"),
+    ],
+)
+def test_a_weight_of_0_leaves_a_part_untaught(
+    options: dict[str, float], phase: str, update: str, part: str, make_batch: MakeBatch
+) -> None:
+    torch.manual_seed(3)
+    taught, untaught = (gradients(shaken(made(**given)), make_batch(THREE), phase, update) for given in ({}, options))
+    assert any(n.startswith(part) for n in taught)
+    assert all(g.abs().max() < 1e-9 for n, g in untaught.items() if n.startswith(part))
+
+
 def test_a_batch_of_one_or_without_labels_teaches_nothing_wrong(make_batch: MakeBatch) -> None:
     one = make_batch(MANY).select(torch.tensor([0]))
     unknown = make_batch(MANY)
@@ -260,7 +282,10 @@ def test_options_that_cannot_be_are_named(options: dict[str, float], message: st
 WEIGHTS = {"text": 0.4, "audio": 0.33, "vision": 0.27}
 
 
-def planted(seed: int, rows: int = 64) -> tuple[Batch, dict[str, Tensor]]:
+UNEVEN = {"text": 0.5, "audio": 0.32, "vision": 0.18}
+
+
+def planted(seed: int, rows: int = 64, weights: dict[str, float] = WEIGHTS) -> tuple[Batch, dict[str, Tensor]]:
     """Every modality tells a score of its own, the label is their weighted sum; return the batch and the scores."""
     fixed, drawn = torch.Generator().manual_seed(0), torch.Generator().manual_seed(500 + seed)
     own = {n: 4 * torch.rand(rows, generator=drawn) - 2 for n in NAMES}
@@ -268,11 +293,11 @@ def planted(seed: int, rows: int = 64) -> tuple[Batch, dict[str, Tensor]]:
     for n, score in own.items():
         values = score[:, None] * torch.randn(6, generator=fixed) + 0.3 * torch.randn(rows, 6, generator=drawn)
         streams[n] = Stream(values, None, torch.ones(rows, dtype=torch.bool))
-    label = torch.stack([w * own[n] for n, w in WEIGHTS.items()]).sum(0) / 0.6
+    label = torch.stack([w * own[n] for n, w in weights.items()]).sum(0) / 0.6
     return Batch(streams, {"sentiment": label.clamp(-3, 3)}, [str(i) for i in range(rows)]), own
 
 
-def phase_by_phase(method: MUG, steps: tuple[int, ...]) -> Iterator[str]:
+def phase_by_phase(method: MUG, steps: tuple[int, ...], weights: dict[str, float] = WEIGHTS) -> Iterator[str]:
     """Train each phase for some steps, every update with an optimiser of its own; yield its name when it is over."""
     named, seed = dict(method.named_parameters()), 0
     for phase, count in zip(method.phases(), steps, strict=False):
@@ -283,7 +308,7 @@ def phase_by_phase(method: MUG, steps: tuple[int, ...]) -> Iterator[str]:
             moved = [p for n, p in named.items() if chooses(n)]
             turns.append((update.name if update else "", moved, torch.optim.AdamW(moved, 3e-3, weight_decay=0.0)))
         for _ in range(count):
-            batch, seed = planted(seed)[0], seed + 1
+            batch, seed = planted(seed, weights=weights)[0], seed + 1
             for name, moved, optimizer in turns:
                 method.train().now = Now(phase.name, update=name)
                 total = torch.stack([*method.losses(batch, method(batch)).values()]).sum()
@@ -298,20 +323,65 @@ def correlation(a: Tensor, b: Tensor) -> float:
     return float(torch.corrcoef(torch.stack([a, b]))[0, 1])
 
 
+def gains(method: MUG, batch: Batch, own: dict[str, Tensor]) -> list[float]:
+    """By how much corrected labels correlate better with the modalities' own scores than the label of the whole."""
+    y, labels = batch.targets["sentiment"], method.unimodal_labels(batch)
+    return [correlation(labels[n]["sentiment"], own[n]) - correlation(y, own[n]) for n in NAMES]
+
+
+def hits(method: MUG, batch: Batch) -> list[float]:
+    """How often a sample is among the nearest tenth to the projection of its whole."""
+    with torch.no_grad():
+        found, shares = method(batch).representations, []
+        for n in NAMES:
+            near = cosines(method.projectors[n](found["fused"]), found[n]).argsort(1, descending=True)
+            nearest = near[:, : len(batch) // 10] == torch.arange(len(batch))[:, None]
+            shares.append(nearest.any(1).float().mean().item())
+    return shares
+
+
 @pytest.mark.slow
 def test_corrected_labels_are_nearer_to_what_each_modality_tells_than_the_label_of_the_whole() -> None:
     torch.manual_seed(1)
     method, (batch, own) = MUG(THREE, width=16, dropout=0.0), planted(-1, 500)
-    y = batch.targets["sentiment"]
     for phase in phase_by_phase(method, (200, 300)):
-        labels = {n: found["sentiment"] for n, found in method.unimodal_labels(batch).items()}
-        gains = [correlation(labels[n], own[n]) - correlation(y, own[n]) for n in NAMES]
+        gained = gains(method, batch, own)
         if phase == PRETRAIN:
-            assert max(map(abs, gains)) < 1e-6
-            found = method(batch).representations
-            for n in NAMES:
-                near = cosines(method.projectors[n](found["fused"]), found[n]).argsort(1, descending=True)[:, :50]
-                hits = (near == torch.arange(500)[:, None]).any(1).float().mean()
-                assert hits > 0.2  # chance: 0.1
-    assert min(gains) > -0.02
-    assert sum(gains) / 3 > 0.04
+            assert max(map(abs, gained)) < 1e-6
+            assert min(hits(method, batch)) > 0.2  # chance: 0.1
+    assert min(gained) > -0.02
+    assert sum(gained) / 3 > 0.04
+    # Corrupted labels are mended by projections of the whole, clean ones left nearly as they are: over three starts
+    # 0.70 to 0.78 of the corruption stays, and clean ones move by 0.03 to 0.09.
+    code, (clean, known) = method.codes[0], method.coded(batch)[0]
+    bad = code.corrupted(clean, known, 1.0, 1.0)
+    with torch.no_grad():
+        fused = method(batch).representations["fused"]
+        mended, kept = (
+            sum(code.distance(method.correctors[n][0](method.projectors[n](fused), x), clean).mean() for n in NAMES) / 3
+            for x in (bad, clean)
+        )
+    assert mended < 0.85 * code.distance(bad, clean).mean()
+    assert kept < 0.15
+
+
+@pytest.mark.slow
+def test_projections_of_the_whole_find_their_sample_by_the_contrast_alone() -> None:
+    torch.manual_seed(1)
+    method, (batch, _) = MUG(THREE, width=16, dropout=0.0, contrast=0.0), planted(-1, 500)
+    next(phase_by_phase(method, (200,)))
+    assert max(hits(method, batch)) < 0.2
+
+
+@pytest.mark.slow
+def test_what_counts_least_in_the_label_of_the_whole_gains_most() -> None:
+    # On average: of eight starts vision gained 0.16, audio 0.08, text 0.05, but in one vision lost 0.29.
+    gained = []
+    for seed in (1, 2, 3):
+        torch.manual_seed(seed)
+        method, (batch, own) = MUG(THREE, width=16, dropout=0.0), planted(-1, 500, UNEVEN)
+        assert [*phase_by_phase(method, (200, 300), UNEVEN)] == [PRETRAIN, META]
+        gained.append(gains(method, batch, own))
+    text, audio, vision = torch.tensor(gained).mean(0).tolist()
+    assert min(text, audio) > 0
+    assert vision > text + 0.04
