@@ -1,6 +1,7 @@
 """From a clip to an answer: seconds per stage, memory over half an hour, first and later answers.
 
-python benchmarks/clips.py            needs the real clips and the face model in ../shared or $POLYMODAL_SHARED
+python benchmarks/clips.py                  needs the real clips and the face model in ../shared or $POLYMODAL_SHARED
+python benchmarks/clips.py --only "33 s"    figures of other cases stay as they are
 
 A run is trained first on utterances of the same clips (speaker's sex; it only has to be there). The clips are then put
 end to end, as 640x360 H.264 at 25 frames per second with AAC, and repeated for as long as needed.
@@ -8,6 +9,7 @@ end to end, as 640x360 H.264 at 25 frames per second with AAC, and repeated for 
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import os
@@ -19,7 +21,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from measure import MemoryPeak, in_fresh_process, save
+from measure import RESULTS, MemoryPeak, in_fresh_process, save
 
 SHARED = Path(os.environ.get("POLYMODAL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 GRID = SHARED / "data/grid_av_speech"
@@ -117,7 +119,21 @@ def measure(run: str, clip: str, text: str) -> dict[str, Any]:
     }
 
 
+CASES = {
+    "33 s": (1, "auto"),
+    "33 s, no transcription": (1, "none"),
+    "3 min, no transcription": (6, "none"),
+    "30 min, no transcription": (60, "none"),
+    "3 min": (6, "auto"),
+    "30 min": (60, "auto"),
+}
+"""How often the clips are repeated, and what transcribes them."""
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), help="cases; default: all")
+    asked = parser.parse_args().only
     if not GRID.is_dir():
         raise SystemExit(f"no real clips at {GRID}; set POLYMODAL_SHARED")
     with tempfile.TemporaryDirectory() as place:
@@ -128,13 +144,12 @@ def main() -> None:
         fit = [*COMMAND, "fit", "mmcl", "--data", str(work / "store"), "--epochs", "5", "--set", "batch_size=4"]
         subprocess.run([*fit, "--out", str(work / "run")], check=True)
         seconds = joined(work / "clip.mp4")
-        cases = {"33 s": (1, "auto"), "33 s, no transcription": (1, "none")}
-        cases |= {"3 min, no transcription": (6, "none"), "30 min, no transcription": (60, "none")}
-        cases |= {"3 min": (6, "auto")}
-        figures: dict[str, Any] = {}
+        file = RESULTS / "clips.json"
+        figures: dict[str, Any] = json.loads(file.read_text()).get("figures", {}) if file.is_file() else {}
         short = str(GRID / "clips_other_speakers/swiz3n.mpg")
         figures["one clip of 3 s"] = in_fresh_process(__file__, str(work / "run"), short, "auto")
-        for name, (times, text) in cases.items():
+        for name in asked:
+            times, text = CASES[name]
             clip = work / f"{times}.mp4"
             if not clip.exists():
                 repeated(work / "clip.mp4", clip, times, seconds)
