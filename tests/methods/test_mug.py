@@ -282,10 +282,7 @@ def test_options_that_cannot_be_are_named(options: dict[str, float], message: st
 WEIGHTS = {"text": 0.4, "audio": 0.33, "vision": 0.27}
 
 
-UNEVEN = {"text": 0.5, "audio": 0.32, "vision": 0.18}
-
-
-def planted(seed: int, rows: int = 64, weights: dict[str, float] = WEIGHTS) -> tuple[Batch, dict[str, Tensor]]:
+def planted(seed: int, rows: int = 64) -> tuple[Batch, dict[str, Tensor]]:
     """Every modality tells a score of its own, the label is their weighted sum; return the batch and the scores."""
     fixed, drawn = torch.Generator().manual_seed(0), torch.Generator().manual_seed(500 + seed)
     own = {n: 4 * torch.rand(rows, generator=drawn) - 2 for n in NAMES}
@@ -293,11 +290,11 @@ def planted(seed: int, rows: int = 64, weights: dict[str, float] = WEIGHTS) -> t
     for n, score in own.items():
         values = score[:, None] * torch.randn(6, generator=fixed) + 0.3 * torch.randn(rows, 6, generator=drawn)
         streams[n] = Stream(values, None, torch.ones(rows, dtype=torch.bool))
-    label = torch.stack([w * own[n] for n, w in weights.items()]).sum(0) / 0.6
+    label = torch.stack([w * own[n] for n, w in WEIGHTS.items()]).sum(0) / 0.6
     return Batch(streams, {"sentiment": label.clamp(-3, 3)}, [str(i) for i in range(rows)]), own
 
 
-def phase_by_phase(method: MUG, steps: tuple[int, ...], weights: dict[str, float] = WEIGHTS) -> Iterator[str]:
+def phase_by_phase(method: MUG, steps: tuple[int, ...]) -> Iterator[str]:
     """Train each phase for some steps, every update with an optimiser of its own; yield its name when it is over."""
     named, seed = dict(method.named_parameters()), 0
     for phase, count in zip(method.phases(), steps, strict=False):
@@ -308,7 +305,7 @@ def phase_by_phase(method: MUG, steps: tuple[int, ...], weights: dict[str, float
             moved = [p for n, p in named.items() if chooses(n)]
             turns.append((update.name if update else "", moved, torch.optim.AdamW(moved, 3e-3, weight_decay=0.0)))
         for _ in range(count):
-            batch, seed = planted(seed, weights=weights)[0], seed + 1
+            batch, seed = planted(seed)[0], seed + 1
             for name, moved, optimizer in turns:
                 method.train().now = Now(phase.name, update=name)
                 total = torch.stack([*method.losses(batch, method(batch)).values()]).sum()
@@ -349,6 +346,7 @@ def test_corrected_labels_are_nearer_to_what_each_modality_tells_than_the_label_
         if phase == PRETRAIN:
             assert max(map(abs, gained)) < 1e-6
             assert min(hits(method, batch)) > 0.2  # chance: 0.1
+    # Over nine starts 0.02 to 0.12 on average; of single modalities one lost, 0.06.
     assert min(gained) > -0.02
     assert sum(gained) / 3 > 0.04
     # Corrupted labels are mended by projections of the whole, clean ones left nearly as they are: over three starts
@@ -371,17 +369,3 @@ def test_projections_of_the_whole_find_their_sample_by_the_contrast_alone() -> N
     method, (batch, _) = MUG(THREE, width=16, dropout=0.0, contrast=0.0), planted(-1, 500)
     next(phase_by_phase(method, (200,)))
     assert max(hits(method, batch)) < 0.2
-
-
-@pytest.mark.slow
-def test_what_counts_least_in_the_label_of_the_whole_gains_most() -> None:
-    # On average: of eight starts vision gained 0.16, audio 0.08, text 0.05, but in one vision lost 0.29.
-    gained = []
-    for seed in (1, 2, 3):
-        torch.manual_seed(seed)
-        method, (batch, own) = MUG(THREE, width=16, dropout=0.0), planted(-1, 500, UNEVEN)
-        assert [*phase_by_phase(method, (200, 300), UNEVEN)] == [PRETRAIN, META]
-        gained.append(gains(method, batch, own))
-    text, audio, vision = torch.tensor(gained).mean(0).tolist()
-    assert min(text, audio) > 0
-    assert vision > text + 0.04
