@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -91,6 +92,44 @@ def test_every_weight_is_of_its_own_loss(make_batch: MakeBatch) -> None:
             found.append(method.losses(batch, method(batch)))
         for key, loss in found[0].items():
             assert found[1][key].item() == pytest.approx((3 if key == name else 1) * loss.item(), rel=1e-4)
+
+
+def test_the_weight_of_the_bottlenecks_is_of_both_their_losses_and_a_nat_has_its_own_price(
+    make_batch: MakeBatch,
+) -> None:
+    batch = make_batch(SCHEMA)
+    for option, prefixes in (("unimodal", ("unimodal/", "kl/")), ("beta", ("kl/",))):
+        found = []
+        for weight in (0.2, 0.6):
+            torch.manual_seed(0)
+            method = small(**{option: weight}).train()
+            found.append(method.losses(batch, method(batch)))
+        for key, loss in found[0].items():
+            wanted = (3 if key.startswith(prefixes) else 1) * loss.item()
+            assert found[1][key].item() == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize(("mean", "deviation", "nats"), [(0.0, 1.0, 0.0), (1.0, 1.0, 0.5), (0.0, 0.5, 0.318147)])
+def test_a_code_costs_its_divergence_from_the_prior(
+    mean: float, deviation: float, nats: float, make_batch: MakeBatch
+) -> None:
+    method, batch = small(beta=2.0).train(), make_batch(SCHEMA)
+    output = method(batch)
+    output.representations["mean_text"] = torch.full((8, 8), mean)
+    output.representations["log_variance_text"] = torch.full((8, 8), 2 * math.log(deviation))
+    assert method.losses(batch, output)["kl/text"].item() == pytest.approx(2 * nats, abs=1e-5)
+
+
+def test_codes_are_drawn_in_training_and_their_means_in_evaluation(make_batch: MakeBatch) -> None:
+    method, batch = small(), make_batch(SCHEMA)
+    drawn = [method.train()(batch).representations for _ in range(2)]
+    said = [method.eval()(batch) for _ in range(2)]
+    for n in SCHEMA.names:
+        assert (drawn[0][f"z_{n}"] - drawn[1][f"z_{n}"]).abs().max() > 1e-4
+        torch.testing.assert_close(drawn[0][f"mean_{n}"], drawn[1][f"mean_{n}"])
+        torch.testing.assert_close(said[0].representations[f"z_{n}"], said[0].representations[f"mean_{n}"])
+    torch.testing.assert_close(said[0].predictions, said[1].predictions)
+    assert "instrument" not in said[0].representations
 
 
 def test_the_instrument_is_zero_for_parallel_vectors(make_batch: MakeBatch) -> None:

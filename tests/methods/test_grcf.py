@@ -150,6 +150,16 @@ def test_ranks_replace_the_task_first_and_follow_it_then(base: str, make_batch: 
         assert phase.select == (("rank",) if ranks else ("task",))
 
 
+def test_calibration_keeps_a_share_of_the_ranks(make_batch: MakeBatch) -> None:
+    method, batch = GRCF(SCHEMA, base_options=SMALL["late-fusion"], keep=0.3).eval(), make_batch(SCHEMA)
+    found = {}
+    for stage in ("rank", "calibrate"):
+        method.now = Now(f"{stage}:train")
+        found[stage] = method.losses(batch, method(batch))["rank"].item()
+    assert found["rank"] > 0.1
+    assert found["calibrate"] == pytest.approx(0.3 * found["rank"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("base", SMALL)
 def test_any_base_learns_in_both_stages(base: str, make_batch: MakeBatch) -> None:
@@ -237,6 +247,22 @@ def test_shuffled_labels_leave_nothing_to_rank() -> None:
     method = GRCF(PLAIN, base_options={"width": 16, "dropout": 0.0})
     descend(method, "rank", batch, 150)
     assert abs(judged(method, *noisy(512, 2))[0]) < 0.4
+
+
+def test_margins_that_grow_with_distance_space_groups_as_their_labels_are() -> None:
+    labels = torch.tensor([-3.0, 2.0, 3.0]).repeat_interleave(4)
+    correlation = {}
+    for margin in ("dynamic", "constant"):
+        method = GRCF(PLAIN, margin=margin)  # type: ignore[arg-type]
+        scores = (0.1 * torch.randn(12, generator=torch.Generator().manual_seed(0))).requires_grad_()
+        optimiser = torch.optim.SGD([scores], 0.5)
+        for _ in range(200):
+            optimiser.zero_grad()
+            method.rank_loss(scores, *groups_of(SCORE, labels)).backward()
+            optimiser.step()
+        correlation[margin] = torch.corrcoef(torch.stack([scores.detach(), labels]))[0, 1].item()
+    assert correlation["dynamic"] > 0.99
+    assert correlation["constant"] < 0.96
 
 
 @pytest.mark.parametrize(("scope", "group", "sign"), [("anchor", -3.0, 1), ("batch", 3.0, -1), ("batch", -3.0, 1)])

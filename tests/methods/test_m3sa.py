@@ -192,6 +192,28 @@ def test_losses_are_on_one_scale_averaged_over_targets_that_are_known(make_batch
 
 
 @pytest.mark.parametrize("option", ["modulated", "decisive"])
+def test_every_weight_is_of_its_own_loss(option: str, make_batch: MakeBatch) -> None:
+    batch, found = make_batch(THREE), []
+    for weight in (0.2, 0.6):
+        torch.manual_seed(0)
+        method = made(**{option: weight}).train()
+        found.append(method.losses(batch, method(batch)))
+    for name, loss in found[0].items():
+        assert found[1][name].item() == pytest.approx((3 if name == option else 1) * loss.item(), rel=1e-4)
+
+
+def test_indecision_costs_most_at_one_half_and_nothing_for_what_is_absent(make_batch: MakeBatch) -> None:
+    batch = make_batch(THREE).without("audio")
+    for bias, cost in ((0.0, 1.0), (math.log(3) / 3, 0.75), (50.0, 0.0)):  # p is 1/2, 3/4 and 1
+        method = made(decisive=1.0).train()
+        with torch.no_grad():
+            for gate in method.gates:
+                gate.weight.zero_()
+                gate.bias.copy_(torch.tensor([bias, 0.0]))
+        assert method.losses(batch, method(batch))["decisive"].item() == pytest.approx(cost, abs=1e-5)
+
+
+@pytest.mark.parametrize("option", ["modulated", "decisive"])
 def test_weights_below_0_are_named(option: str) -> None:
     with pytest.raises(OptionError, match="modulated and decisive must not be negative"):
         made(**{option: -0.1})
