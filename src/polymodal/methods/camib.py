@@ -32,12 +32,14 @@ class CaMIB(Seamed):
 
     Certain are the four modules and that inference uses Z_c alone; forms and weights are reconstructed, those of the
     bottleneck from MIB, of ``shortcut`` and ``backdoor`` from Causal Attention Learning. Nothing in them says that what
-    the mask calls causal is: no loss prefers a cause to a shortcut that predicts as well. Where the shortcut part was
-    trained to be easy instead (generalised cross entropy), and the causal part on what that gets wrong, predictions
-    learned to contradict a planted shortcut: left out.
+    the mask calls causal is: no loss prefers a cause to a shortcut that predicts as well, and a planted one, right in
+    90 % of training and 10 % of a test, was followed no less than without these losses, from three starts. Where the
+    shortcut part was trained to be easy instead (generalised cross entropy), and the causal part on what that gets
+    wrong, predictions learned to contradict a planted shortcut: left out.
 
-    Departures: no warm-up of beta and of the exchange; steps are averaged, not the last one read; words get no
-    transformer of their own; no penalty on likeness of Z_s and V; an absent modality has no code and no loss.
+    Departures: no warm-up of beta and of the exchange; steps are averaged, not the last one read; one layer over them
+    by default, not MIB's three, and one rate of dropout; words get no transformer of their own; no penalty on likeness
+    of Z_s and V; an absent modality has no code and no loss.
 
     Args:
         schema: what the batches hold.
