@@ -133,7 +133,11 @@ CASES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), help="cases; default: all")
-    asked = parser.parse_args().only
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(measure(*arguments.one)))
+        return
     if not GRID.is_dir():
         raise SystemExit(f"no real clips at {GRID}; set POLYMODAL_SHARED")
     with tempfile.TemporaryDirectory() as place:
@@ -147,19 +151,16 @@ def main() -> None:
         file = RESULTS / "clips.json"
         figures: dict[str, Any] = json.loads(file.read_text()).get("figures", {}) if file.is_file() else {}
         short = str(GRID / "clips_other_speakers/swiz3n.mpg")
-        figures["one clip of 3 s"] = in_fresh_process(__file__, str(work / "run"), short, "auto")
-        for name in asked:
+        figures["one clip of 3 s"] = in_fresh_process(__file__, "--one", str(work / "run"), short, "auto")
+        for name in arguments.only:
             times, text = CASES[name]
             clip = work / f"{times}.mp4"
             if not clip.exists():
                 repeated(work / "clip.mp4", clip, times, seconds)
-            figures[name] = in_fresh_process(__file__, str(work / "run"), str(clip), text)
+            figures[name] = in_fresh_process(__file__, "--one", str(work / "run"), str(clip), text)
             print(f"{name}: {json.dumps(figures[name])}", flush=True)
     save("clips", figures)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 4:
-        print(json.dumps(measure(*sys.argv[1:])))
-    else:
-        main()
+    main()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -470,8 +471,25 @@ def test_a_ray_cluster_makes_the_same_store_and_the_same_errors(run: Run, tmp_pa
         run("fourth", ray="local")
 
 
-def test_a_cluster_that_is_not_there_is_one_sentence(run: Run, tmp_path: Path) -> None:
-    pytest.importorskip("ray")
+@pytest.mark.usefixtures("cluster")
+def test_a_cluster_that_breaks_off_is_one_sentence(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def lost(_: object) -> None:
+        raise ray.exceptions.LocalRayletDiedError
+
+    write_clips(tmp_path / "clips", plain(3))
+    monkeypatch.setattr(ray, "get", lost)
+    with pytest.raises(
+        OptionError, match=r"^the Ray cluster broke off: .*; what is done is kept, the same command goes"
+    ):
+        run(ray="local")
+
+
+def test_a_cluster_that_is_not_there_is_one_sentence(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    services = pytest.importorskip("ray._private.services")
+    monkeypatch.setattr(services, "find_gcs_addresses", cache(set))  # those of other tests are not seen
+    monkeypatch.setattr(services, "find_bootstrap_address", lambda _: None)
     write_clips(tmp_path / "clips", plain(3))
     with pytest.raises(OptionError, match="no Ray cluster at 'auto'"):
         run(ray="auto")

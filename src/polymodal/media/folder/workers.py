@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, Protocol
 
-from polymodal.core import DataError, PolymodalError
+from polymodal.core import DataError, OptionError, PolymodalError
 from polymodal.data.processes import Processes, joined_cluster
 from polymodal.media.folder.parts import cannot_write
 from polymodal.media.folder.work import Facts, Job, Task, facts, work
@@ -66,10 +66,11 @@ class Cluster(AbstractContextManager["Cluster"]):
         """See ``Workers``."""
         import ray
 
-        try:
-            found: Facts = ray.get(ray.remote(facts).remote(self._job))
-        except ray.exceptions.RayTaskError as error:
-            raise (error.cause if isinstance(error.cause, PolymodalError) else error) from None
+        with _unbroken():
+            try:
+                found: Facts = ray.get(ray.remote(facts).remote(self._job))
+            except ray.exceptions.RayTaskError as error:
+                raise (error.cause if isinstance(error.cause, PolymodalError) else error) from None
         return found
 
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, str]]:
@@ -86,10 +87,27 @@ class Cluster(AbstractContextManager["Cluster"]):
             compute=ray.data.ActorPoolStrategy(size=min(self._workers, len(tasks))),
             num_cpus=1,
         )
-        for row in done.iter_rows():
-            if row["fatal"]:
-                raise DataError(row["fatal"])
-            yield tasks[row["task"]], row["reason"]
+        with _unbroken():
+            for row in done.iter_rows():
+                if row["fatal"]:
+                    raise DataError(row["fatal"])
+                yield tasks[row["task"]], row["reason"]
+
+
+@contextmanager
+def _unbroken() -> Iterator[None]:
+    """OptionError where the cluster itself fails while the block runs; what a task raises passes."""
+    import ray
+
+    try:
+        yield
+    except ray.exceptions.RayTaskError:
+        raise
+    except ray.exceptions.RayError as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise OptionError(
+            f"the Ray cluster broke off: {reason}; what is done is kept, the same command goes on"
+        ) from None
 
 
 class _Actor:
