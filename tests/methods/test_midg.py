@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -58,6 +59,20 @@ def test_after_a_step_the_text_hears_the_audio_through_its_adapter_alone(make_ba
         method.eval()
         before, after = (method(b).representations["u_text"] for b in (batch, louder(batch)))
         assert (not torch.allclose(before, after, atol=1e-6)) == adapter
+
+
+def test_an_adapter_that_attends_to_its_own_modality_alone_hears_no_other(
+    make_batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, batch = small().eval(), make_batch(SCHEMA)
+    for adapter in method.adapters.values():
+        nn.init.normal_(adapter.up.weight)  # type: ignore[union-attr,arg-type]
+    monkeypatch.setattr("polymodal.methods.midg._others", lambda tokens, n: (tokens[n].tensor, tokens[n].mask))
+    before, after = (method(b).representations for b in (batch, louder(batch)))
+    for name in ("u_text", "k_text", "u_face", "k_face"):
+        torch.testing.assert_close(before[name], after[name])
+    assert before["k_text"].any()
+    assert (before["u_audio"] - after["u_audio"]).abs().max() > 1e-3
 
 
 def test_the_router_shares_out_among_experts_whose_modalities_are_there(make_batch: MakeBatch) -> None:
@@ -281,3 +296,29 @@ def test_alignment_lowers_the_error_on_a_domain_that_turns_a_feature_round() -> 
             said = method(test).predictions["sentiment"]
         errors[name] = (said - test.targets["sentiment"]).abs().mean().item()
     assert errors["aligned"] < errors["plain"] - 0.1, errors
+
+
+@pytest.mark.slow
+def test_gates_alone_close_on_what_differs_between_domains() -> None:
+    torch.manual_seed(0)
+    start = fitted(small(TELLING, align=0.0, sparse=0.0, expert=0.0, adapter=False), sources, 200)
+    gaps, errors, test = {}, {}, sources(99_999, (2,), 500)
+    for align in (0.0, 100.0):
+        # Encoders and experts that learn on would unlearn the face themselves, and leave its gates as they are.
+        method = deepcopy(start).requires_grad_(False).train()
+        method.gates.requires_grad_(True)
+        method.align, method.sparse = align, 0.1
+        optimiser = torch.optim.Adam(method.gates.parameters(), 2e-2)
+        for step in range(150):
+            batch = sources(1000 + step)
+            optimiser.zero_grad()
+            torch.stack(list(method.losses(batch, method(batch)).values())).sum().backward()
+            optimiser.step()
+        method.eval()
+        with torch.no_grad():
+            text, face, both = (method.opening(i) for i in range(3))
+            gaps[align] = (torch.cat([text, both[:8]]).mean() - torch.cat([face, both[8:]]).mean()).item()
+            errors[align] = (method(test).predictions["sentiment"] - test.targets["sentiment"]).abs().mean().item()
+    assert gaps[100.0] > 0.1, gaps
+    assert gaps[0.0] < gaps[100.0] - 0.1, gaps
+    assert errors[100.0] < errors[0.0] - 0.05, errors

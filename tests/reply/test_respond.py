@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from polymodal.cascade.chat import open_chat
 from polymodal.core import DataError, OptionError, RunError
 from polymodal.reply.adapter import Command
 from polymodal.reply.build import Wanted, reply
@@ -21,8 +22,9 @@ from polymodal.reply.labels import COARSE
 from polymodal.reply.manner import MANNERS
 from polymodal.reply.memory import Memory
 from polymodal.reply.respond import Parts, respond
-from polymodal.reply.understand import AsTold, Feeling
+from polymodal.reply.understand import AsTold, ByChat, Feeling
 from polymodal.reply.voice.speech import read_wav
+from polymodal.reply.write import ByChat as ChatWrites
 from polymodal.reply.write import Written
 
 Talk = Callable[..., Conversation]
@@ -31,7 +33,7 @@ Talk = Callable[..., Conversation]
 class Writes:
     """Always the same reply; keeps the emotions that it was told."""
 
-    name = "parrot"
+    name = version = "parrot"
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -78,6 +80,23 @@ def test_again_from_the_same_nothing_is_asked_twice(
     (tmp_path / "stages/spoken.json").write_text("[]")
     with pytest.raises(DataError, match=r"spoken.json is damaged"):
         respond([talk("Well.")], parts, tmp_path)
+
+
+def test_other_answers_of_a_large_model_take_the_place_of_old_ones(tmp_path: Path, talk: Talk) -> None:
+    file = tmp_path / "answers.jsonl"
+
+    def made(emotion: str, reply: str, shots: int = 0) -> tuple[str, str]:
+        file.write_text(json.dumps({"id": "7/0", "emotion": emotion, "reply": reply}))
+        chat = open_chat(f"file:{file}")
+        parts = Parts(ByChat(chat, [], shots), ChatWrites(chat, [], shots), None, None, Memory(None))
+        [row] = respond([talk("Well.")], parts, tmp_path / "o")["turns"]
+        return row["emotion"]["label"], row["response"]
+
+    assert made("sad", "Oh no.") == ("sad", "Oh no.")
+    assert made("proud", "Well done!") == ("proud", "Well done!")
+    chat = open_chat(f"file:{file}")
+    assert ByChat(chat, [], 0).version != ByChat(chat, [], 3).version
+    assert ChatWrites(chat, [], 0).version != ChatWrites(chat, [], 3).version
 
 
 def test_every_output_says_that_it_is_synthetic(
@@ -131,6 +150,25 @@ def test_the_tone_is_that_of_the_listeners_own_recording(tmp_path: Path, talk: T
     assert "is not used without --consent" in row["notes"][0]
     row = respond([talk("C.")], parts, tmp_path / "c")["turns"][0]
     assert "recording of the listener of 7 is not there" in row["notes"][0]
+
+
+def test_the_face_is_that_of_the_listeners_own_video(
+    tmp_path: Path, talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("polymodal.reply.memory._frame", lambda video: video)
+    monkeypatch.setattr("polymodal.reply.memory.cut_portrait", lambda frame, model, name: frame.name)
+    monkeypatch.setattr("polymodal.reply.memory.drawn_portrait", lambda model: "drawn")
+    for name in ("dia7utt0_12.mp4", "dia7utt1_34.mp4", "dia7utt1_12.mp4", "dia7utt2_12.mp4"):
+        (tmp_path / name).write_bytes(b"x")
+    asked, notes = replace(talk("A.", "B.", "C."), folder=tmp_path), []
+    memory = Memory(Path("model"), consent=True)
+    assert [memory.face(asked, asked.turns[0], notes) for _ in range(2)] == ["dia7utt1_34.mp4"] * 2
+    assert notes == []
+    assert Memory(Path("model")).face(asked, asked.turns[0], notes) == "drawn"
+    assert "a portrait of the listener of 7 is not used without --consent" in notes[-1]
+    (tmp_path / "dia7utt1_34.mp4").unlink()
+    assert Memory(Path("model"), consent=True).face(asked, asked.turns[0], notes) == "drawn"
+    assert "a portrait of the listener of 7 is not there: a drawn face" in notes[-1]
 
 
 @pytest.mark.parametrize(

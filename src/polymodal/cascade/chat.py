@@ -27,9 +27,11 @@ class Chat(Protocol):
 
     Attributes:
         name: what results call it.
+        version: changes with what it answers.
     """
 
     name: str
+    version: str
 
     def ask(self, id: str, what: str, messages: Sequence[Message]) -> str:
         """Return the answer to ``messages``.
@@ -55,6 +57,7 @@ class RecordedChat:
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, path.name
         self._rows = {name: row for _, name, row in read_rows(path)}
+        self.version = f"{self.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:24]}"
 
     def ask(self, id: str, what: str, messages: Sequence[Message]) -> str:
         """See ``Chat``."""
@@ -84,6 +87,7 @@ class RemoteChat:
             raise OptionError(f"http needs the name of a model; set {MODEL} in the environment")
         self._heat, self._timeout, self._retries = temperature, timeout, retries
         self.name = f"{self.model} at {urlsplit(self.url).netloc.rpartition('@')[2]}"
+        self.version = f"{self.name} at temperature {temperature}"
 
     def ask(self, id: str, what: str, messages: Sequence[Message]) -> str:
         """See ``Chat``."""

@@ -156,7 +156,7 @@ class _Reply:
         )
 
     def _written(self, label: str) -> dict[str, Any]:
-        inputs = [self.parts.writer.name, self.turn.written(), self.turn.doubtful, label]
+        inputs = [self.parts.writer.version, self.turn.written(), self.turn.doubtful, label]
         return self.stages["written"].result(
             self.key, inputs, lambda: asdict(self.parts.writer.write(self.conversation, self.turn, label))
         )

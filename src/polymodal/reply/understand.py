@@ -148,7 +148,8 @@ class ByChat:
 
     def __init__(self, chat: Chat, examples: Sequence[Example], shots: int) -> None:
         self._chat, self._examples, self._shots = chat, examples, shots
-        self.name = self.version = f"large model {chat.name}"
+        self.name = f"large model {chat.name}"
+        self.version = f"large model {chat.version}, {shots} examples"
 
     def feel(self, conversation: Conversation, turn: Turn) -> Feeling:
         """See ``Understanding``."""

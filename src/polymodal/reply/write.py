@@ -35,9 +35,11 @@ class Writer(Protocol):
 
     Attributes:
         name: what results call it.
+        version: changes with what it writes.
     """
 
     name: str
+    version: str
 
     def write(self, conversation: Conversation, turn: Turn, emotion: str) -> Written:
         """Return the reply to ``turn``, whose speaker feels ``emotion``."""
@@ -51,7 +53,7 @@ class ByBank:
     def __init__(self, nearest: Nearest) -> None:
         self._nearest = nearest
         how = "MiniLM" if nearest.by == "minilm" else "TF-IDF"
-        self.name = f"bank of {len(bank())} exchanges, nearest by {how}"
+        self.name = self.version = f"bank of {len(bank())} exchanges, nearest by {how}"
 
     def write(self, conversation: Conversation, turn: Turn, emotion: str) -> Written:
         """See ``Writer``."""
@@ -73,6 +75,7 @@ class ByChat:
     def __init__(self, chat: Chat, examples: Sequence[Example], shots: int) -> None:
         self._chat, self._examples, self._shots = chat, examples, shots
         self.name = f"large model {chat.name}"
+        self.version = f"large model {chat.version}, {shots} examples"
 
     def write(self, conversation: Conversation, turn: Turn, emotion: str) -> Written:
         """See ``Writer``.
