@@ -232,6 +232,23 @@ def test_the_label_of_a_modality_in_conflict_moves_to_what_it_shows(seed: int) -
         assert correlation(other, whole) > 0.85
 
 
+def test_a_modality_halfway_between_the_sides_moves_a_label_of_1_to_0_at_the_second_visit() -> None:
+    here, rows = torch.ones(3, dtype=torch.bool), {"text": [2.0, -2.0, 4.0], "audio": [1.0, -1.0, 4.0]}
+    labels = torch.tensor([1.0, 1.0, -1.0])
+    places = {n: torch.eye(16)[0] * torch.tensor(rows.get(n, rows["audio"]))[:, None] for n in ("fused", *THREE.names)}
+    streams = {n: Stream(places[n][:, :6], None, here) for n in THREE.names}
+    data = Batch(streams, {"sentiment": labels}, ["a", "b", "c"])
+    memory = told(made(), [data]).memories[0]
+    assert isinstance(memory, OwnLabels)
+    found = places | {f"y_{n}": torch.zeros(3, 1) for n in THREE.names}
+    for expected in (1.0, 0.0):
+        # Centres lie at 0 and 4: s and audio of sample a are 1 and 3 away from them, text is 2 from both.
+        memory.losses(data, found)
+        whole, text, audio, _ = memory.own(data)[1][0, :, 0].tolist()
+        assert text == pytest.approx(expected, abs=1e-5)
+        assert (whole, audio) == pytest.approx((1.0, 1.0), abs=1e-5)
+
+
 def trained(data: Batch, **options: float) -> SemanticMAC:
     torch.manual_seed(1)
     batches = [data.select(rows) for rows in torch.randperm(len(data)).split(32)]

@@ -160,14 +160,18 @@ def test_the_face_is_that_of_the_listeners_own_video(
     monkeypatch.setattr("polymodal.reply.memory.drawn_portrait", lambda model: "drawn")
     for name in ("dia7utt0_12.mp4", "dia7utt1_34.mp4", "dia7utt1_12.mp4", "dia7utt2_12.mp4"):
         (tmp_path / name).write_bytes(b"x")
-    asked, notes = replace(talk("A.", "B.", "C."), folder=tmp_path), []
-    memory = Memory(Path("model"), consent=True)
-    assert [memory.face(asked, asked.turns[0], notes) for _ in range(2)] == ["dia7utt1_34.mp4"] * 2
+    asked = replace(talk("A.", "B.", "C."), folder=tmp_path)
+    notes: list[str] = []
+
+    def face(*, consent: bool) -> Any:
+        return Memory(Path("model"), consent=consent).face(asked, asked.turns[0], notes)
+
+    assert face(consent=True) == "dia7utt1_34.mp4"
     assert notes == []
-    assert Memory(Path("model")).face(asked, asked.turns[0], notes) == "drawn"
+    assert face(consent=False) == "drawn"
     assert "a portrait of the listener of 7 is not used without --consent" in notes[-1]
     (tmp_path / "dia7utt1_34.mp4").unlink()
-    assert Memory(Path("model"), consent=True).face(asked, asked.turns[0], notes) == "drawn"
+    assert face(consent=True) == "drawn"
     assert "a portrait of the listener of 7 is not there: a drawn face" in notes[-1]
 
 
