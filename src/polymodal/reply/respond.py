@@ -3,7 +3,8 @@
 The predicted emotion is the one symbol that joins the stages. Content comes from the writer, identity from the memory,
 emotion from the label. Departures from the paper: the emotion also conditions the writer and the voice (in the paper's
 code it reaches the face only); the reply is spoken, not the history; without a large model words or a run name the
-emotion and a bank of exchanges replies; without heavy generators a small voice speaks and the mesh of the portrait is
+emotion and a bank of exchanges replies; a large model is told words alone, and its answer is read in any case, by whole
+words; without heavy generators a small voice speaks and the mesh of the portrait is
 bent.
 """
 
