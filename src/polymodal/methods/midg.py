@@ -52,9 +52,8 @@ class MIDG(Method):
     there are ``environments``: clusters of the mean features of all modalities that are no words.
 
     Departures: no outside knowledge and no stage that trains adapters first; encoders learn from every loss; no V-REx,
-    and no order of text before video in the gates. On planted domains whose face turns round, alignment lowers the error
-    in the new one, but trained end to end gates do not close on the face: encoders and experts unlearn it before them.
-    On frozen experts gates do.
+    and no order of text before video in the gates. On planted domains whose face turns round, alignment lowers the
+    error in the new one, but trained end to end gates do not close on the face; on frozen experts they do.
 
     Args:
         schema: what the batches hold.

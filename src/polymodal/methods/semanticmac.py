@@ -50,9 +50,9 @@ class SemanticMAC(Method):
     training split, not three crops. Text that a transformer reads gets no positions, its states have them. A visit of
     the sample takes the place of the epoch in its labels; the temperature of prototypes is the spread of a class.
     Absent modalities are in no attention, sum or loss. Training in several processes, the memory follows the samples of
-    the first one. Text is the sample's own, without the dialogue before it. As the formula has it, a modality that tells less than s gets numbers drawn towards the other side,
-    whatever it shows; with vectors that are learned too, labels of a modality in conflict moved to what it shows in
-    two of three runs.
+    the first one. Text is the sample's own, without the dialogue before it. As the formula has it, a modality that
+    tells less than s gets numbers drawn towards the other side, whatever it shows; with vectors that are learned too,
+    labels of a modality in conflict moved to what it shows in two of three runs.
 
     Args:
         schema: what the batches hold.
