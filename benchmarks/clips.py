@@ -27,6 +27,15 @@ SHARED = Path(os.environ.get("POLYMODAL_SHARED", Path(__file__).resolve().parent
 GRID = SHARED / "data/grid_av_speech"
 COMMAND = [sys.executable, "-m", "polymodal"]
 HELD_OUT = {"bbal8p": "test", "swiz3n": "test", "lwbsza": "test", "bbaf2n": "valid", "lbbc2a": "valid"}
+CASES = {
+    "33 s": (1, "auto"),
+    "33 s, no transcription": (1, "none"),
+    "3 min, no transcription": (6, "none"),
+    "30 min, no transcription": (60, "none"),
+    "3 min": (6, "auto"),
+    "30 min": (60, "auto"),
+}
+"""How often the clips are repeated, and what transcribes them."""
 
 
 def table(path: Path) -> Path:
@@ -119,17 +128,6 @@ def measure(run: str, clip: str, text: str) -> dict[str, Any]:
     }
 
 
-CASES = {
-    "33 s": (1, "auto"),
-    "33 s, no transcription": (1, "none"),
-    "3 min, no transcription": (6, "none"),
-    "30 min, no transcription": (60, "none"),
-    "3 min": (6, "auto"),
-    "30 min": (60, "auto"),
-}
-"""How often the clips are repeated, and what transcribes them."""
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), help="cases; default: all")
@@ -149,7 +147,7 @@ def main() -> None:
         subprocess.run([*fit, "--out", str(work / "run")], check=True)
         seconds = joined(work / "clip.mp4")
         file = RESULTS / "clips.json"
-        figures: dict[str, Any] = json.loads(file.read_text()).get("figures", {}) if file.is_file() else {}
+        figures: dict[str, Any] = json.loads(file.read_text())["figures"] if file.is_file() else {}
         short = str(GRID / "clips_other_speakers/swiz3n.mpg")
         figures["one clip of 3 s"] = in_fresh_process(__file__, "--one", str(work / "run"), short, "auto")
         for name in arguments.only:

@@ -14,6 +14,7 @@ import pytest
 from polymodal import evaluate, fit
 from polymodal.bench import Board, bench, read_plan
 from polymodal.bench.against import standings
+from polymodal.bench.page import write_board
 from polymodal.bench.published import Published, joined
 from polymodal.bench.run import added
 from polymodal.cli.main import main
@@ -176,7 +177,8 @@ def test_a_published_board_grows(made: tuple[Board, Path], tmp_path: Path, monke
     names = [e.name for e in board.entries] + ["lf-dnn", "ef-lstm"]
     assert [r.name for r in published.results("xor")] == [e.name for e in published.board.entries] == names
     assert [m if isinstance(m, str) else m["method"] for m in published.asked["methods"]][-2:] == ["lf-dnn", "ef-lstm"]
-    assert len(published.board.made["added"]) == 2
+    added_lines = [s for s in write_board(published.board, tmp_path)["md"].read_text().splitlines() if "added: " in s]
+    assert [line.startswith("- added: date 20") for line in added_lines] == [True, True]
     for results in published.results("xor"):
         complete = next(f for f in results.figures("xor", published.tests) if f.main and f.condition == "complete")
         assert complete.mean == figure(whole, results.name, "complete")

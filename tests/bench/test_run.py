@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -237,3 +238,11 @@ def test_a_ray_cluster_gives_the_same_board(done: tuple[Board, Path], plan: Benc
         assert figure.mean == pytest.approx(
             ours[figure.entry, figure.condition, figure.series, figure.metric], nan_ok=True
         )
+
+
+def test_a_board_names_no_folders_of_this_machine(
+    plan: BenchPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["polymodal", "bench", "plans/b.yaml", "--out", str(tmp_path / "mine")])
+    board = bench(replace(plan, entries=plan.entries[:1]), tmp_path, workers=1, device="cpu")
+    assert board.made["command"] == "polymodal bench plans/b.yaml --out mine"

@@ -206,11 +206,21 @@ def _markdown(board: Board, parts: list[Part]) -> str:
         ]
         blocks += [to_markdown(table) for table in part.tables[1:]]
     blocks += ["## How it was made", "\n".join(f"- {escape_markdown(n)}" for n in board.notes)]
-    blocks.append("\n".join(f"- {escape_markdown(f'{name}: {value}')}" for name, value in board.made.items()))
+    blocks.append("\n".join(f"- {escape_markdown(f'{name}: {value}')}" for name, value in _made(board)))
     return "\n\n".join(block.strip() for block in blocks if block.strip()) + "\n"
 
 
 def _page(board: Board, parts: list[Part]) -> str:
     return read_template("polymodal.bench", "polymodal.report").render(
-        board=board, parts=parts, verdict=board_verdict(board), svg=svg_address
+        board=board, parts=parts, verdict=board_verdict(board), made=_made(board), svg=svg_address
     )
+
+
+def _made(board: Board) -> list[tuple[str, str]]:
+    """Return how the board was made, one line per fact, and one per later call that added entries."""
+    first = [(name, str(value)) for name, value in board.made.items() if name != "added"]
+    later = [
+        ", ".join(f"{name} {value}" for name, value in call.items() if value != "")
+        for call in board.made.get("added", [])
+    ]
+    return first + [("added", line) for line in later]

@@ -214,15 +214,13 @@ def _tuple(words: str | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _yaml(file: Path) -> dict[str, Any]:
-    import yaml
-
     check_regular(file)
     try:
         held = read_yaml(file.read_text()) or {}
     except OSError as error:
         raise OptionError(f"{file} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise OptionError(f"{file} is not valid YAML: {' '.join(str(error).split())[:300]}") from None
+    except ValueError as error:
+        raise OptionError(f"{file} is not valid YAML: {error}; mend it") from None
     if not isinstance(held, dict):
         raise OptionError(f"{file} must hold 'key: value' lines ({', '.join(options_of(_plan, skip=1))})")
     return held

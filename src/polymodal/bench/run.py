@@ -129,7 +129,9 @@ def _bench(
         "trainings": len(cells),
         "reused": sum(o.reused for _, o in outcomes),
         "seconds": 0.0,
-        "command": " ".join(["polymodal", *sys.argv[1:]]) if Path(sys.argv[0]).name.startswith("polymodal") else "",
+        "command": " ".join(["polymodal", *map(_shown, sys.argv[1:])])
+        if Path(sys.argv[0]).name.startswith("polymodal")
+        else "",
     }
     with progress_bar() as bar:
         task = bar.add_task("intervals", total=len(plan.entries) * len(plan.corpora))
@@ -243,6 +245,11 @@ def _on_cluster(
             except cluster.exceptions.RayError:  # its process died
                 result = failed(None)
             yield running.pop(ready), result
+
+
+def _shown(word: str) -> str:
+    """Return a word of the command line; of a path from the root only the name, for boards are published."""
+    return Path(word).name if Path(word).is_absolute() else word
 
 
 def _default_workers(device: str) -> int:

@@ -12,13 +12,11 @@ from polymodal.core.written import read_yaml
 
 def typed(option: str, words: list[str]) -> dict[str, Any]:
     """Like ``pairs``, with values read as YAML: numbers, true, false, null, [a, b], text."""
-    import yaml
-
     out: dict[str, Any] = {}
     for name, value in pairs(option, words).items():
         try:
             out[name] = read_yaml(value)
-        except yaml.YAMLError:
+        except ValueError:
             raise OptionError(f"{option} {name}={value}: the value cannot be read") from None
     return out
 

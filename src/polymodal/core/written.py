@@ -24,8 +24,11 @@ def read_yaml(text: str) -> Any:
     """Return what a YAML text holds; numbers may be written as in ``1e-3``.
 
     Raises:
-        yaml.YAMLError, RecursionError, ValueError: it is not valid.
+        ValueError: it is not valid, and why, in one line.
     """
     import yaml
 
-    return yaml.load(text, _loader())
+    try:
+        return yaml.load(text, _loader())
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(" ".join(str(error).split())[:300]) from None

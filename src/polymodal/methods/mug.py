@@ -45,9 +45,9 @@ class MUG(Seamed):
     error of a number, for the slope of an absolute error knows no label and C would learn nothing from it; it moves the
     last map of each encoder alone; C reads the directions of vectors, as the contrast aligns no lengths; y~ is computed
     anew in every batch, without a moving average; sequences are averaged after their transformer. Absent modalities are
-    in no loss. A number is corrected by at most half its scale. On planted scores of
-    modalities that count about equally in y, y~ is nearer to them than y is, averaged over modalities; that of one that
-    counts a fifth is nearer from some starts and farther off from others.
+    in no loss. A number is corrected by at most half its scale. On planted scores of modalities that count about
+    equally in y, y~ is nearer to them than y is, averaged over modalities; that of one that counts a fifth is nearer
+    from some starts and farther off from others.
 
     Args:
         schema: what the batches hold.

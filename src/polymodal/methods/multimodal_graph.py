@@ -61,8 +61,8 @@ class MultimodalGraph(Method):
     ``adjacency`` (``attention`` is that of the follow-up, arXiv 2108.07543, here normalised), the edges across
     modalities, ``pooling``, pairs as graphs, what is read; a norm and dropout after each layer; rows of pooled edges
     that sum to 1 again; edges of a window that do not weaken with distance. Sequences of more than ``max_steps`` are
-    shortened. Padding and absent modalities have no
-    vertices; a modality without any other is one graph over all its steps.
+    shortened. Padding and absent modalities have no vertices; a modality without any other is one graph over all its
+    steps.
 
     Args:
         schema: what the batches hold.

@@ -4,8 +4,7 @@ The predicted emotion is the one symbol that joins the stages. Content comes fro
 emotion from the label. Departures from the paper: the emotion also conditions the writer and the voice (in the paper's
 code it reaches the face only); the reply is spoken, not the history; without a large model words or a run name the
 emotion and a bank of exchanges replies; a large model is told words alone, and its answer is read in any case, by whole
-words; without heavy generators a small voice speaks and the mesh of the portrait is
-bent.
+words; without heavy generators a small voice speaks and the mesh of the portrait is bent.
 """
 
 from __future__ import annotations
