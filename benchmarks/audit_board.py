@@ -40,10 +40,11 @@ from polymodal.bench.board import Board, Entry
 from polymodal.bench.published import Published
 from polymodal.bench.ranks import rank_entries
 from polymodal.core import Batch, DataError, OptionError
-from polymodal.data.corpus import Corpus, Split
+from polymodal.data.corpus import Corpus
 from polymodal.data.loader import Loader
 from polymodal.data.progress import console
 from polymodal.data.sources import load_corpus
+from polymodal.data.split import Split
 from polymodal.data.standardise import Normalizer
 from polymodal.methods import method_ids
 from polymodal.train.fit import train

@@ -37,10 +37,11 @@ from polymodal.best.search import Search
 from polymodal.best.setting import settle
 from polymodal.core import Target
 from polymodal.core.estimate import plain
-from polymodal.data.corpus import Corpus, Split
+from polymodal.data.corpus import Corpus
 from polymodal.data.loader import Loader
 from polymodal.data.progress import console
 from polymodal.data.ragged import Array
+from polymodal.data.split import Split
 from polymodal.methods import build, find_method
 from polymodal.methods.linear import Linear
 from polymodal.nn.heads import task_loss

@@ -20,8 +20,9 @@ from corpora_text import meld_text, mustard
 from corpora_tools import data_folder, dealt, read_arrays, read_table, rotated, rows_of
 from corpora_vectors import faircv, mfeat_digits
 from polymodal.core import Modality, OptionError, Schema, Target
-from polymodal.data.corpus import Corpus, build_split
+from polymodal.data.corpus import Corpus
 from polymodal.data.ragged import Array
+from polymodal.data.split import build_split
 
 __all__ = [
     "cmu_mosi",

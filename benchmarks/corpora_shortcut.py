@@ -16,9 +16,10 @@ import numpy as np
 import corpora
 from corpora_small import MINILM, in_slices
 from polymodal.core import OptionError, numpy_rng
-from polymodal.data.corpus import Corpus, Split
+from polymodal.data.corpus import Corpus
 from polymodal.data.encode import encode_corpus
 from polymodal.data.ragged import Array
+from polymodal.data.split import Split
 
 FILE = Path(__file__)
 COMMON = (0.25, 0.6)

@@ -15,9 +15,10 @@ import numpy as np
 import corpora
 from polymodal.core import Modality, OptionError, nearest
 from polymodal.core.options import Count
-from polymodal.data.corpus import Corpus, Split, build_split
+from polymodal.data.corpus import Corpus
 from polymodal.data.encode import encode_corpus
 from polymodal.data.ragged import Array
+from polymodal.data.split import Split, build_split
 
 MINILM = "minilm?layers=3&max_tokens=64"
 

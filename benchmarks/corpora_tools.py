@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from polymodal.core import DataError, OptionError, Schema
-from polymodal.data.corpus import Corpus, build_split
+from polymodal.data.corpus import Corpus
 from polymodal.data.encode import cache_folder
 from polymodal.data.ragged import Array
+from polymodal.data.split import build_split
 
 
 def shared_folder() -> Path:

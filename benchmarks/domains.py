@@ -16,7 +16,8 @@ import numpy as np
 import corpora
 import corpora_tools
 from polymodal.core import Modality, Schema, Target
-from polymodal.data.corpus import Corpus, Split, build_split
+from polymodal.data.corpus import Corpus
+from polymodal.data.split import Split, build_split
 
 FOLDS = 5
 FILE = Path(__file__)

@@ -33,7 +33,8 @@ from measure import RESULTS, save
 from polymodal import fit
 from polymodal.audit.panels import panel_of
 from polymodal.core import Kind, Modality, PolymodalError, Schema, Target
-from polymodal.data.corpus import Corpus, Split, build_split
+from polymodal.data.corpus import Corpus
+from polymodal.data.split import Split, build_split
 from polymodal.export.folder import export
 from polymodal.export.script import inputs
 from polymodal.methods import find_method, method_ids

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from polymodal.core import Modality, Schema, Target, numpy_rng
-from polymodal.data.corpus import Corpus, build_split
+from polymodal.data.corpus import Corpus
+from polymodal.data.split import build_split
 
 FILE = Path(__file__)
 NAMES = ("a", "b", "c")

@@ -24,7 +24,7 @@ import numpy as np
 import polymodal
 from polymodal.core import Target
 from polymodal.core.estimate import plain
-from polymodal.data.corpus import Split
+from polymodal.data.split import Split
 from polymodal.score import align, holm, paired_difference, summarise, told_apart
 from polymodal.score.intervals import FEW
 from polymodal.train.evaluate import PROTOCOL

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 import polymodal
+from polymodal import Corpus, Split, build_split
 from polymodal.core import Modality, Schema, Target
-from polymodal.data.corpus import Corpus, Split, build_split
 
 SCHEMA = Schema(
     modalities=(Modality("pulse", "sequence", 1), Modality("skin", "vector", 3), Modality("note", "text")),

@@ -10,8 +10,8 @@ import numpy as np
 from torch import Tensor
 
 import polymodal
+from polymodal import Corpus, build_split
 from polymodal.core import Column, Measure, Modality, Schema, Target
-from polymodal.data.corpus import Corpus, build_split
 from polymodal.score import statistics as st
 from polymodal.tasks.regression import Regression
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from polymodal.core import Modality, Schema, Target
-from polymodal.data.corpus import Corpus, build_split
+from polymodal.data.corpus import Corpus
+from polymodal.data.split import build_split
 
 SCHEMA = Schema((Modality("cv", "vector", 4), Modality("face", "vector", 4)), (Target("score", "regression", (0, 1)),))
 WEIGHTS = np.array([0.4, 0.3, 0.2, 0.1])

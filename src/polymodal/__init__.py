@@ -17,19 +17,22 @@ from polymodal._version import __version__ as __version__
 if TYPE_CHECKING:
     from polymodal.data.corpus import Corpus
     from polymodal.data.sources import load_corpus
+    from polymodal.data.split import Split, build_split
     from polymodal.methods.base import Method
     from polymodal.predict.predictor import Predictor
     from polymodal.train.evaluate import evaluate
     from polymodal.train.fit import fit
     from polymodal.train.run import Run
 
-__all__ = ["Corpus", "Method", "Predictor", "Run", "evaluate", "fit", "load_corpus"]
+__all__ = ["Corpus", "Method", "Predictor", "Run", "Split", "build_split", "evaluate", "fit", "load_corpus"]
 
 _HOME = {
     "Corpus": "data.corpus",
     "Method": "methods.base",
     "Predictor": "predict.predictor",
     "Run": "train.run",
+    "Split": "data.split",
+    "build_split": "data.split",
     "evaluate": "train.evaluate",
     "fit": "train.fit",
     "load_corpus": "data.sources",

@@ -20,8 +20,9 @@ from polymodal.audit.base import Findings, Panel, Said
 from polymodal.audit.bias import Bias
 from polymodal.audit.run import audit_run
 from polymodal.core import Batch, DataError, Modality, OptionError, Output, Schema, Stream, Target
-from polymodal.data.corpus import Corpus, build_split
+from polymodal.data.corpus import Corpus
 from polymodal.data.loader import Loader
+from polymodal.data.split import build_split
 from polymodal.data.store import write_store
 from polymodal.methods.base import Method
 from polymodal.train.run import Run

@@ -27,8 +27,8 @@ from polymodal.audit.dilution import (
     adversarial_loss,
 )
 from polymodal.core import Batch, DataError, Modality, Schema, Target
-from polymodal.data.corpus import build_split
 from polymodal.data.loader import Loader
+from polymodal.data.split import build_split
 
 COUNT = 120
 TARGET = Target("y", "classification", classes=("bad", "good"))

@@ -11,8 +11,8 @@ import torch
 from polymodal.audit.base import Said
 from polymodal.audit.interference import Interference
 from polymodal.core import Batch, DataError, Modality, Schema, Target
-from polymodal.data.corpus import build_split
 from polymodal.data.loader import Loader
+from polymodal.data.split import build_split
 
 COUNT = 240
 SCHEMA = Schema(

@@ -12,8 +12,8 @@ from polymodal.audit._codes import Codes, coded, kinds_of
 from polymodal.audit.base import Judge, Said
 from polymodal.audit.pid import Pid, _lines
 from polymodal.core import Batch, DataError, Modality, Schema, Target
-from polymodal.data.corpus import build_split
 from polymodal.data.loader import Loader
+from polymodal.data.split import build_split
 from polymodal.score.decomposition import decompose
 from polymodal.score.information import entropy, joint
 

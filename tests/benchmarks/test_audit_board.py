@@ -14,7 +14,7 @@ import torch
 from polymodal.bench.board import Board
 from polymodal.bench.published import Published
 from polymodal.core import Batch, Modality, Schema, Stream, Target
-from polymodal.data.corpus import build_split
+from polymodal.data.split import build_split
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 

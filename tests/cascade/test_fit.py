@@ -20,7 +20,8 @@ from polymodal.cascade.speaker import Speaker, prepared, target_of
 from polymodal.cli.main import main
 from polymodal.core import DataError, Modality, OptionError, PolymodalError, RunError, Schema, Target
 from polymodal.core.locks import locked
-from polymodal.data.corpus import Corpus, Split, build_split
+from polymodal.data.corpus import Corpus
+from polymodal.data.split import Split, build_split
 from polymodal.train.run import Run
 
 DATA = "synthetic:talk?n=60&modalities=text,audio"

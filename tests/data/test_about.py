@@ -10,9 +10,10 @@ import pytest
 
 from polymodal.core import DataError, Modality, Schema, Target
 from polymodal.data.about import column_of
-from polymodal.data.corpus import Corpus, Split, build_split
+from polymodal.data.corpus import Corpus
 from polymodal.data.loader import Loader
 from polymodal.data.sources import load_corpus
+from polymodal.data.split import Split, build_split
 from polymodal.data.store import write_store
 
 SCHEMA = Schema((Modality("audio", "vector", 1),), (Target("kind", "classification", classes=("no", "yes")),))

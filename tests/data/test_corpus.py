@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from polymodal.core import DataError, Modality, Schema, Target
-from polymodal.data.corpus import Column, Corpus, Split, build_split, channel_statistics
+from polymodal.data.corpus import Corpus, channel_statistics
 from polymodal.data.ragged import Ragged
+from polymodal.data.split import Column, Split, build_split
 from polymodal.data.standardise import CLIP, Normalizer
 
 AUDIO, FACE, TEXT = Modality("audio", "sequence", 2), Modality("face", "vector", 3), Modality("text", "text")

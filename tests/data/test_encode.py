@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from polymodal.core import DataError, Modality, OptionError, Schema, Target
-from polymodal.data.corpus import Corpus, build_split
+from polymodal.data.corpus import Corpus
 from polymodal.data.encode import Encoder, encode_corpus
 from polymodal.data.ragged import Ragged
+from polymodal.data.split import build_split
 
 SCHEMA = Schema(
     (Modality("text", "text"), Modality("audio", "sequence", 2)), (Target("sentiment", "regression", (-3.0, 3.0)),)

@@ -12,10 +12,10 @@ import torch
 
 from polymodal import Corpus, load_corpus
 from polymodal.core import DataError, Modality, OptionError, Schema, Target
-from polymodal.data.corpus import Split, build_split
 from polymodal.data.folds import Dealt, Folds, deal
 from polymodal.data.loader import Loader
 from polymodal.data.ragged import Ragged
+from polymodal.data.split import Split, build_split
 from polymodal.data.standardise import standardise
 
 SCHEMA = Schema(

@@ -12,9 +12,10 @@ from rich.console import Console
 
 from polymodal.core import Modality, Schema, Target
 from polymodal.data import csd, info
-from polymodal.data.corpus import Corpus, Split, build_split
+from polymodal.data.corpus import Corpus
 from polymodal.data.ragged import Ragged
 from polymodal.data.sources import load_corpus
+from polymodal.data.split import Split, build_split
 
 SCHEMA = Schema(
     (Modality("text", "text"), Modality("audio", "sequence", 4)),

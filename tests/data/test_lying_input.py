@@ -18,9 +18,10 @@ from polymodal.core import DataError, Modality, Schema, Target
 from polymodal.core.arrays import real_array
 from polymodal.core.records import sealed
 from polymodal.data import magbert, mmsa
-from polymodal.data.corpus import Corpus, Split, build_split
+from polymodal.data.corpus import Corpus
 from polymodal.data.ragged import Ragged
 from polymodal.data.sources import load_corpus
+from polymodal.data.split import Split, build_split
 from polymodal.data.store import write_store
 from polymodal.media.folder.manifest import read_manifest
 from polymodal.predict.features import Features

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from polymodal.core import DataError, Modality, OptionError, PolymodalError, Schema, Target
-from polymodal.data.corpus import Corpus, build_split
+from polymodal.data.corpus import Corpus
 from polymodal.data.loader import Loader
 from polymodal.data.mix import members_of, mix
 from polymodal.data.sources import load_corpus
+from polymodal.data.split import build_split
 from polymodal.data.store import read_store, verify, write_store
 
 SCORE = Target("score", "regression", (-1.0, 1.0))

@@ -17,10 +17,11 @@ from rich.console import Console
 
 from polymodal.core import DataError, Modality, Schema, Target
 from polymodal.data import info
-from polymodal.data.corpus import Corpus, Split, build_split
+from polymodal.data.corpus import Corpus
 from polymodal.data.loader import Loader
 from polymodal.data.ragged import Ragged
 from polymodal.data.sources import load_corpus
+from polymodal.data.split import Split, build_split
 from polymodal.data.statistics import channel_statistics
 from polymodal.data.store import read_store, write_store
 

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from polymodal.core import DataError, Modality, Schema, Target
-from polymodal.data.corpus import Corpus, Split, build_split
+from polymodal.data.corpus import Corpus
 from polymodal.data.folds import Dealt, deal
 from polymodal.data.ratings import agreement_rows, joined
 from polymodal.data.sources import load_corpus
+from polymodal.data.split import Split, build_split
 from polymodal.data.store import write_store
 
 SCHEMA = Schema(

@@ -23,7 +23,8 @@ FUNCTION = """
 from __future__ import annotations
 import numpy as np
 from polymodal.core import Modality, Schema, Target
-from polymodal.data.corpus import Corpus, build_split
+from polymodal.data.corpus import Corpus
+from polymodal.data.split import build_split
 
 def made(rows: int = 4, width: int = 2, *, shift: float = 0.0, loud: bool = False, name: str = "made") -> Corpus:
     schema = Schema((Modality("audio", "vector", width), Modality("text", "text")), (Target("y", "regression"),))

@@ -12,10 +12,11 @@ import pytest
 
 from polymodal.core import DataError, Modality, Schema, Target
 from polymodal.core.records import sealed
-from polymodal.data.corpus import Corpus, build_split
+from polymodal.data.corpus import Corpus
 from polymodal.data.loader import Loader
 from polymodal.data.ragged import Ragged
 from polymodal.data.sources import load_corpus
+from polymodal.data.split import build_split
 from polymodal.data.store import is_store, read_store, write_store
 
 TARGETS = (

@@ -11,9 +11,10 @@ from sklearn.linear_model import LinearRegression, RidgeCV
 from sklearn.neighbors import KNeighborsRegressor
 
 from polymodal.core import DataError, OptionError
-from polymodal.data.corpus import Corpus, Split
+from polymodal.data.corpus import Corpus
 from polymodal.data.grammar import OPINIONS
 from polymodal.data.ragged import Array, Ragged
+from polymodal.data.split import Split
 from polymodal.data.synthetic import load, names
 
 NAMES = ("talk", "sarcasm", "biased", "emotions", "labels", "xor", "redundant", "vectors", "unimodal", "pair")

@@ -15,7 +15,8 @@ import torch
 from polymodal import Predictor, fit
 from polymodal.cli.main import main
 from polymodal.core import Modality, Schema, Target
-from polymodal.data.corpus import Corpus, Split, build_split
+from polymodal.data.corpus import Corpus
+from polymodal.data.split import Split, build_split
 from polymodal.train.run import Run
 
 pytest.importorskip("onnxscript", reason="needs pip install 'polymodal[export]'")

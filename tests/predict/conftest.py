@@ -14,7 +14,7 @@ import pytest
 
 from polymodal import Corpus, Run, fit
 from polymodal.core import DataError, Modality, OptionError, Schema, Target
-from polymodal.data.corpus import build_split
+from polymodal.data.split import build_split
 from polymodal.media.extraction import Extraction
 from polymodal.media.types import ClipInfo, Segment, Track, Utterance, Word
 

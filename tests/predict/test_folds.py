@@ -13,8 +13,8 @@ import pytest
 
 from polymodal import Run, evaluate, fit, load_corpus
 from polymodal.core import RunError
-from polymodal.data.corpus import build_split
 from polymodal.data.loader import Loader
+from polymodal.data.split import build_split
 from polymodal.predict.hub import export, resolve
 from polymodal.predict.predictor import Predictor
 from polymodal.train.answers import ensemble

@@ -11,9 +11,9 @@ import pytest
 
 from polymodal import Run, evaluate, fit
 from polymodal.core import DataError, Modality
-from polymodal.data.corpus import build_split
 from polymodal.data.ragged import Ragged
 from polymodal.data.sources import load_corpus
+from polymodal.data.split import build_split
 from polymodal.data.store import write_store
 from polymodal.predict.predictor import Predictor
 

@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 
 from polymodal import Corpus, Run, fit
 from polymodal.core import Schema, Target
-from polymodal.data.corpus import build_split
 from polymodal.data.sources import load_corpus
+from polymodal.data.split import build_split
 from polymodal.media.clip.decode import Media
 from polymodal.media.extraction import Extraction
 from polymodal.media.folder.extract import extract

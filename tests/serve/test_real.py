@@ -18,7 +18,7 @@ from polymodal.cascade.folder import digest
 from polymodal.cascade.predictor import CascadePredictor
 from polymodal.cli.main import main
 from polymodal.core import Schema, Target
-from polymodal.data.corpus import build_split
+from polymodal.data.split import build_split
 from polymodal.media.extraction import Extraction
 from polymodal.media.pipeline import Pipeline
 from polymodal.predict.predictor import Predictor

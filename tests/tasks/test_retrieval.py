@@ -12,7 +12,8 @@ from torch import nn
 
 from polymodal import Run, evaluate, fit
 from polymodal.core import Batch, Modality, Output, Schema, Target, TrainingError
-from polymodal.data.corpus import Corpus, build_split
+from polymodal.data.corpus import Corpus
+from polymodal.data.split import build_split
 from polymodal.methods.base import Method, Phase
 from polymodal.nn.contrast import info_nce
 from polymodal.report import write_report

@@ -11,7 +11,7 @@ import pytest
 from polymodal import Corpus, Run, evaluate, fit
 from polymodal.core import Modality, OptionError, Schema, Target
 from polymodal.core.records import sealed
-from polymodal.data.corpus import build_split
+from polymodal.data.split import build_split
 from polymodal.train.abstain import Abstainer
 from polymodal.train.calibration import FILE
 

@@ -14,7 +14,8 @@ from pyarrow import parquet
 from polymodal import evaluate, fit
 from polymodal.cli.evaluate import print_scores
 from polymodal.core import Modality, Schema, Target
-from polymodal.data.corpus import Corpus, Split, build_split
+from polymodal.data.corpus import Corpus
+from polymodal.data.split import Split, build_split
 from polymodal.report.page import write_report
 from polymodal.stress import COMPLETE
 

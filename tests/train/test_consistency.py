@@ -14,8 +14,9 @@ import polymodal
 from polymodal.audit.interference import Interference
 from polymodal.audit.panels import panel_of
 from polymodal.core import Modality, OptionError, Output, Schema, Stream, Target
-from polymodal.data.corpus import Corpus, build_split
+from polymodal.data.corpus import Corpus
 from polymodal.data.loader import Loader
+from polymodal.data.split import build_split
 from polymodal.methods import build, find_method
 from polymodal.methods.base import Method
 from polymodal.nn.heads import task_losses

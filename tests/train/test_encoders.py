@@ -14,8 +14,9 @@ import torch
 from polymodal import Run, fit, load_corpus
 from polymodal.cli.main import main
 from polymodal.core import DataError, Modality, OptionError, PolymodalError, RunError
-from polymodal.data.corpus import Column, Corpus
+from polymodal.data.corpus import Corpus
 from polymodal.data.ragged import Ragged
+from polymodal.data.split import Column
 from polymodal.train.checkpoint import load_checkpoint, save_checkpoint
 
 TALK = "synthetic:talk?n=24"

@@ -16,8 +16,8 @@ from pyarrow import parquet
 from polymodal import Corpus, Run, evaluate, fit, load_corpus
 from polymodal.cli.main import main
 from polymodal.core import DataError, Modality, OptionError, RunError, Schema, Target
-from polymodal.data.corpus import build_split
 from polymodal.data.loader import Loader
+from polymodal.data.split import build_split
 from polymodal.report import write_report
 from polymodal.score.calibration import residual_quantile
 from polymodal.train.answers import Answers, averaged

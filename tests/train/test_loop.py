@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Target, TrainingError
-from polymodal.data.corpus import Corpus, build_split
+from polymodal.data.corpus import Corpus
+from polymodal.data.split import build_split
 from polymodal.methods.base import Group, Method, Phase, View
 from polymodal.train.checkpoint import load_checkpoint
 from polymodal.train.loop import deterministic

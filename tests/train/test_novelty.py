@@ -10,7 +10,7 @@ import pytest
 
 from polymodal import Corpus, Run, evaluate, fit, load_corpus
 from polymodal.core import Batch, Modality, RunError, Schema, Target
-from polymodal.data.corpus import build_split
+from polymodal.data.split import build_split
 from polymodal.train.density import Density
 from polymodal.train.novelty import FEWEST, FILE, Novelty, alarms
 from polymodal.train.unlike import ALARM, Unlike

@@ -15,7 +15,7 @@ from polymodal.best.candidates import Candidate
 from polymodal.best.ground import Check, Ground
 from polymodal.best.records import Record
 from polymodal.core import Estimate, numpy_rng
-from polymodal.data.corpus import Split
+from polymodal.data.split import Split
 from polymodal.methods import build, find_method
 from polymodal.methods.ensemble import mixed
 from polymodal.score import Comparison, compare_tables

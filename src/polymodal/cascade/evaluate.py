@@ -21,8 +21,9 @@ from polymodal.cascade.voice import Sureness
 from polymodal.core import DataError, RunError, Target
 from polymodal.core.estimate import plain
 from polymodal.core.locks import one_writer
-from polymodal.data.corpus import Corpus, Split
+from polymodal.data.corpus import Corpus
 from polymodal.data.sources import load_corpus
+from polymodal.data.split import Split
 from polymodal.report.metrics import label
 from polymodal.score import summarise
 from polymodal.score.statistics import spearman

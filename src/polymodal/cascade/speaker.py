@@ -11,7 +11,8 @@ from polymodal.cascade.routing import Answers, Array
 from polymodal.cascade.uncertainty import soft_temperature
 from polymodal.cascade.voice import Said, Sureness, Voice, read
 from polymodal.core import DataError, OptionError, Target
-from polymodal.data.corpus import Corpus, Split
+from polymodal.data.corpus import Corpus
+from polymodal.data.split import Split
 from polymodal.nn.bins import OrderedBins
 from polymodal.score.calibration import temperature
 from polymodal.stress import Stress

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from polymodal.core import DataError, nearest
-from polymodal.data.corpus import Corpus, Split, derived_hash
+from polymodal.data.corpus import Corpus, derived_hash
+from polymodal.data.split import Split
 
 KEYS = ("id", "group")
 """Columns by which a table finds its samples, the first that it has."""

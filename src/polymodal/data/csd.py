@@ -28,9 +28,10 @@ from polymodal.data.columns import (
     split_name,
     word_of,
 )
-from polymodal.data.corpus import Corpus, build_split
+from polymodal.data.corpus import Corpus
 from polymodal.data.csd_files import PAUSES, Track, describe, opened, printable, read_entry, tracks
 from polymodal.data.ragged import Array
+from polymodal.data.split import build_split
 
 __all__ = ["describe", "read"]
 

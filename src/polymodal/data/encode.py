@@ -18,9 +18,10 @@ import numpy as np
 
 from polymodal.core import DataError, Modality, OptionError
 from polymodal.core.options import Count, options_of, read_options, split_source
-from polymodal.data.corpus import Column, Corpus
+from polymodal.data.corpus import Corpus
 from polymodal.data.progress import progress_bar
 from polymodal.data.ragged import Array, Ragged
+from polymodal.data.split import Column
 from polymodal.nn.text import find_encoder, load_transformer
 
 BATCH = 64

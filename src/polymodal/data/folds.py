@@ -18,9 +18,10 @@ import numpy as np
 
 from polymodal.core import DataError, Schema, numpy_rng
 from polymodal.core.options import LEAVE_ONE_GROUP_OUT, FoldScheme, read_value
-from polymodal.data.corpus import Corpus, Split, derived_hash
+from polymodal.data.corpus import Corpus, derived_hash
 from polymodal.data.leaks import leaks, texts_across
 from polymodal.data.ragged import Array
+from polymodal.data.split import Split
 
 POOLED = ("train", "valid", "test")
 """Splits whose samples are dealt."""

@@ -12,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from polymodal.core import Schema, Target
-from polymodal.data.corpus import Corpus, Split, Texts
+from polymodal.data.corpus import Corpus
 from polymodal.data.leaks import leaks
 from polymodal.data.ragged import Array, Ragged
 from polymodal.data.ratings import agreement_rows
+from polymodal.data.split import Split, Texts
 
 FEW = 30
 """A split with fewer samples than this is called very small."""

@@ -7,8 +7,9 @@ from itertools import combinations
 import numpy as np
 
 from polymodal.core import Schema
-from polymodal.data.corpus import Corpus, Split
+from polymodal.data.corpus import Corpus
 from polymodal.data.ragged import Array
+from polymodal.data.split import Split
 
 
 def leaks(corpus: Corpus) -> list[str]:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from polymodal.core import Batch, DataError, Schema, Stream, numpy_rng
-from polymodal.data.corpus import Split
 from polymodal.data.ragged import Array, Ragged
+from polymodal.data.split import Split
 from polymodal.data.standardise import Normalizer
 
 POOL = 32

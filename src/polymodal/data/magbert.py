@@ -28,8 +28,9 @@ from polymodal.data.columns import (
     split_name,
     word_of,
 )
-from polymodal.data.corpus import Corpus, build_split
+from polymodal.data.corpus import Corpus
 from polymodal.data.ragged import Array
+from polymodal.data.split import build_split
 
 Example = Sequence[Any]
 

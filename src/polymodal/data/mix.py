@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from polymodal.core import DataError, Modality, OptionError, Schema, nearest
-from polymodal.data.corpus import Column, Corpus, Split
+from polymodal.data.corpus import Corpus
 from polymodal.data.pixels import at_rest
 from polymodal.data.ragged import Array, Ragged
+from polymodal.data.split import Column, Split
 from polymodal.data.standardise import Normalizer
 
 

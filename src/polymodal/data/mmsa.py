@@ -33,9 +33,10 @@ from polymodal.data.columns import (
     text_of,
     trimmed_length,
 )
-from polymodal.data.corpus import Corpus, Split, build_split
+from polymodal.data.corpus import Corpus
 from polymodal.data.mmsa_labels import Part, Task, read_labels
 from polymodal.data.ragged import Array
+from polymodal.data.split import Split, build_split
 
 _FEATURES = ("text", "audio", "vision")
 

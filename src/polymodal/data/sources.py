@@ -30,10 +30,11 @@ from polymodal.core.options import Count, FoldScheme, Rule, options_of, read_opt
 from polymodal.data import csd, magbert, mmsa
 from polymodal.data.about import with_domains, with_table
 from polymodal.data.columns import choose, keys_of, split_name
-from polymodal.data.corpus import Corpus, Match, Split, derived_hash
+from polymodal.data.corpus import Corpus, Match, derived_hash
 from polymodal.data.folds import Dealt, deal
 from polymodal.data.mix import mix
 from polymodal.data.pickles import read_pickle
+from polymodal.data.split import Split
 from polymodal.data.store import is_store, read_store
 
 _FOLD = re.compile(r"\d+/[\w-]+")

@@ -23,9 +23,10 @@ from polymodal.core import DataError, Modality, Schema, Target
 from polymodal.core.locks import locked
 from polymodal.core.records import SchemaRecord, digest_of, read_record, sealed
 from polymodal.core.tasks import refuse_foreign
-from polymodal.data.corpus import Column, Corpus, Split
+from polymodal.data.corpus import Corpus
 from polymodal.data.pixels import at_rest
 from polymodal.data.ragged import Ragged
+from polymodal.data.split import Column, Split
 from polymodal.data.standardise import Normalizer, StatisticsRecord, check_statistics
 
 MARK = "polymodal.json"

@@ -25,10 +25,11 @@ from scipy.special import ndtr
 
 from polymodal.core import DataError, Modality, OptionError, Schema, nearest, numpy_rng
 from polymodal.data import grammar
-from polymodal.data.corpus import Column, Corpus, Split
+from polymodal.data.corpus import Corpus
 from polymodal.data.plan import LOADINGS, Plan, Sensor
 from polymodal.data.plans import PLANS as FEATURES
 from polymodal.data.ragged import Array, Ragged
+from polymodal.data.split import Column, Split
 from polymodal.data.synthetic_images import FACES, faces
 
 Draw = Callable[..., np.random.Generator]

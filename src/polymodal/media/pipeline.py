@@ -168,7 +168,7 @@ class Pipeline:
 
 
 def feature_row(utterance: Utterance, modality: Modality) -> Array | str | None:
-    """Return what ``data.corpus.build_split`` takes for one modality of an utterance; None where it is absent."""
+    """Return what ``data.split.build_split`` takes for one modality of an utterance; None where it is absent."""
     if modality.kind == "text":
         return utterance.segment.text or None
     track = utterance.tracks.get(modality.name)

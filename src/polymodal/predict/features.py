@@ -13,10 +13,10 @@ from polymodal.core import Batch, DataError, Modality, nearest
 from polymodal.core.arrays import real_array
 from polymodal.core.text import clean
 from polymodal.data.columns import text_of
-from polymodal.data.corpus import build_split
 from polymodal.data.encode import BATCH, Encoder, _plugin, is_plugin, transformer_encoder
 from polymodal.data.loader import Loader
 from polymodal.data.ragged import Array
+from polymodal.data.split import build_split
 from polymodal.train.run import Run
 
 Row = Mapping[str, Array | str | None]

@@ -19,9 +19,10 @@ import numpy as np
 
 from polymodal.core import Target
 from polymodal.core.records import sealed
-from polymodal.data.corpus import Corpus, Split
+from polymodal.data.corpus import Corpus
 from polymodal.data.progress import progress_bar
 from polymodal.data.ragged import Array
+from polymodal.data.split import Split
 from polymodal.score.calibration import calibration_error, coverage, residual_quantile, temperature, tempered
 from polymodal.score.selective import confidence, expected_error, steps
 from polymodal.train.abstain import Abstainer, held, losses

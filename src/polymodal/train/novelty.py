@@ -25,8 +25,9 @@ import torch
 from torch import Tensor
 
 from polymodal.core import Batch, RunError, Schema
-from polymodal.data.corpus import Corpus, Split
+from polymodal.data.corpus import Corpus
 from polymodal.data.ragged import Array
+from polymodal.data.split import Split
 from polymodal.methods._pooled import pooled, pooled_width
 from polymodal.score.intervals import group_numbers
 from polymodal.train.checkpoint import load_checkpoint, save_checkpoint

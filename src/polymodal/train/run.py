@@ -8,11 +8,12 @@ from typing import Any
 
 from polymodal.core import DataError, OptionError, PolymodalError, RunError, Schema
 from polymodal.core.records import digest_of, read_record
-from polymodal.data.corpus import Corpus, Split
+from polymodal.data.corpus import Corpus
 from polymodal.data.encode import encode_corpus, is_plugin
 from polymodal.data.folds import POOLED, Dealt, Folds, deal
 from polymodal.data.loader import Loader
 from polymodal.data.sources import load_corpus
+from polymodal.data.split import Split
 from polymodal.data.standardise import Normalizer
 from polymodal.data.store import verify
 from polymodal.methods import build, find_method

@@ -10,8 +10,9 @@ from polymodal.core import DataError, Modality, Schema
 from polymodal.core.errors import listed
 from polymodal.core.options import Bounds, Natural
 from polymodal.data.columns import infer_modality
-from polymodal.data.corpus import Corpus, build_split
+from polymodal.data.corpus import Corpus
 from polymodal.data.ragged import Array
+from polymodal.data.split import build_split
 from polymodal.data.tabular.hub import Hub, numbers_of, open_hub
 from polymodal.data.tabular.labels import MISSING, Labels, find_target, read_target, usual_target
 from polymodal.data.tabular.splits import find_groups, find_splits

@@ -11,10 +11,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from polymodal.core import DataError, Modality, Schema
-from polymodal.data.corpus import Column, Corpus, Split, build_split
+from polymodal.data.corpus import Corpus
 from polymodal.data.pixels import at_rest
 from polymodal.data.ragged import Ragged
 from polymodal.data.ratings import Ratings, joined
+from polymodal.data.split import Column, Split, build_split
 from polymodal.media.folder.manifest import Manifest, Row
 from polymodal.media.folder.parts import read_about, read_features
 from polymodal.media.folder.work import Facts, Task

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from polymodal.core import DataError, Modality, Schema, Target
-from polymodal.data.corpus import Corpus, Split, build_split
+from polymodal.data.corpus import Corpus
+from polymodal.data.split import Split, build_split
 from polymodal.data.tabular.table import Table, read_table
 from polymodal.predict.ready.recipes import Recipe
 
