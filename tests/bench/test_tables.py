@@ -268,7 +268,7 @@ def test_under_a_protocol_those_who_were_told_are_ranked_apart(board: Board) -> 
     assert "ranked apart" in table.caption
 
 
-def test_of_many_corpora_what_can_be_told_over_all_comes_first(board: Board) -> None:
+def test_of_many_corpora_what_can_be_told_over_all_comes_first(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     more = [replace(c, name=f"{c.name} again") for c in board.corpora]
     again = [replace(c, corpus=f"{c.corpus} again") for c in board.contrasts]
     many = replace(board, corpora=(*board.corpora, *more), contrasts=(*board.contrasts, *again))
@@ -278,3 +278,7 @@ def test_of_many_corpora_what_can_be_told_over_all_comes_first(board: Board) -> 
     assert f"in {sum(not c.told for c in counted)} the two cannot be told apart" in first
     assert any("Nothing is concluded on trial_50%, trial_50% again" in sentence for sentence in rest)
     assert any(" against " in sentence for sentence in rest)
+    assert "on cmu_mosi (cyin), cmu_mosi again (cyin)" in first
+    monkeypatch.setattr("polymodal.bench.verdict.NAMED", 0)
+    entries = sum(c.corpus == "cmu_mosi" for c in counted)
+    assert f"on cmu_mosi (1 of {entries} entries), cmu_mosi again (1 of" in board_verdict(many)[0]

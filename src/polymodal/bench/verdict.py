@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from polymodal.report.metrics import is_percent, long_name, write_value
 
 MANY = 4
 """Corpora from which on a board begins with what holds over all of them, and says the rest corpus by corpus."""
+
+NAMED = 8
+"""Entries that are named together, at most; more are counted. The section of their corpus names all."""
 
 
 def board_verdict(board: Board) -> list[str]:
@@ -58,11 +62,16 @@ def _over_all(board: Board, floor: str) -> str:
     """Return how all entries stand against the floor."""
     mine = [c for c in board.contrasts if c.second == floor and c.above_chance]
     told, parts = _Told.of(board, mine), []
+    compared = Counter(c.corpus for c in mine)
     for word, side in (("better", told.better), ("WORSE", told.worse)):
-        where = [
-            f"{n} ({', '.join(c.corpus for c in side if c.first == n)})" for n in dict.fromkeys(c.first for c in side)
+        where = {
+            corpus: [c.first for c in side if c.corpus == corpus] for corpus in dict.fromkeys(c.corpus for c in side)
+        }
+        named = [
+            f"{corpus} ({', '.join(names) if len(names) <= NAMED else f'{len(names)} of {compared[corpus]} entries'})"
+            for corpus, names in where.items()
         ]
-        parts.append(f"{word} in {len(side)}{': ' if where else ''}{', '.join(where)}")
+        parts.append(f"{word} in {len(side)}{': on ' if named else ''}{', '.join(named)}")
     return (
         f"{len(mine)} comparisons with the floor {floor} can be concluded from: {'; '.join(parts)}; "
         f"in {len(told.rest)} the two cannot be told apart."
