@@ -306,7 +306,10 @@ def test_a_recogniser_that_is_asked_for_now_has_no_stand_in(make_run: MakeRun, m
     with pytest.raises(OptionError, match="faster-whisper has no weights here"):
         Predictor(run, recogniser=Recogniser(language="de")).predict(make_clip())
     silent = make_run("audio,vision", extraction={})
-    assert Predictor(silent, recogniser=Recogniser("small")).clips.pipeline.extraction.text == "none"
+    clips = Predictor(silent, recogniser=Recogniser("small")).clips
+    assert clips.pipeline.extraction.text == "none"
+    assert any("recogniser that was asked for is not used" in note for note in clips.notes)
+    assert not any("recogniser" in note for note in Predictor(silent).clips.notes)
 
 
 def test_words_of_another_recogniser_than_that_of_the_corpus_are_told(run: Run, make_clip: MakeClip) -> None:

@@ -59,8 +59,8 @@ def open_clips(
         OptionError: the recogniser that is asked for cannot be had.
     """
     about, names, texts = run.config["data"], run.schema.names, _texts(run)
-    told = (about.get("extraction") or {}).get("options")
-    recorded = Extraction.from_dict(told) if told else NOTHING
+    options = (about.get("extraction") or {}).get("options")
+    recorded = Extraction.from_dict(options) if options else NOTHING
     audio, vision = (_extractor(recorded, modality, names) for modality in STREAMS)
     reader = recorded.reader if "text" in names else ""
     if not (texts or reader) and (audio, vision) == ("none", "none"):
@@ -71,7 +71,10 @@ def open_clips(
     cut = recorded.utterances if recorded.utterances == "windows" else "speech"
     wanted = replace(recorded, audio=audio, vision=vision, text=text, reader=reader, utterances=cut)
     pipeline = _open(wanted, assets, threads, recogniser)
-    return _matched(run, pipeline, texts, _change(about.get("extraction") or {}, pipeline))
+    told = _change(about.get("extraction") or {}, pipeline)
+    if text == "none" and recogniser.applied(wanted) != wanted:
+        told.append("the recogniser that was asked for is not used: the run reads no words, and none are written down")
+    return _matched(run, pipeline, texts, told)
 
 
 def _texts(run: Run) -> list[str]:
