@@ -59,8 +59,9 @@ class Published:
             schemas = {name: Schema.from_dict(schema) for name, schema in held["schemas"].items()}
             tests = Conditions(**held["tests"] | {"stress": tuple(held["tests"]["stress"])})
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            why = error.strerror if isinstance(error, OSError) else repr(error)
             raise RunError(
-                f"{place} holds no published board ({error!r}); polymodal bench PLAN --publish {place} makes one"
+                f"{place} holds no published board ({why}); polymodal bench PLAN --publish {place} makes one"
             ) from None
         stored = read_json(place / "board.json", AGAIN)
         if isinstance(stored, dict):

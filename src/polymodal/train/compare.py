@@ -100,7 +100,8 @@ def paired_tests(runs: Sequence[Run], *, split: str = "test", metric: str | None
     found = []
     for run in runs[1:]:
         if run.schema.joint_targets[0] != target:
-            raise DataError(f"{run.path} predicts {run.schema.joint_targets[0].name}, {runs[0].path} {target.name}")
+            name = run.schema.joint_targets[0].name
+            raise DataError(f"{run.path} predicts {name}, {runs[0].path} {target.name}; compare runs on one target")
         found.append(_against(target, metric, reference, _predictions(run, split, target)))
     adjusted = holm([p for *_, p, _ in found])
     return [
