@@ -240,9 +240,11 @@ def test_a_ray_cluster_gives_the_same_board(done: tuple[Board, Path], plan: Benc
         )
 
 
-def test_a_board_names_no_folders_of_this_machine(
+def test_the_command_of_a_board_names_no_folders_of_this_machine(
     plan: BenchPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["polymodal", "bench", "plans/b.yaml", "--out", str(tmp_path / "mine")])
+    mine = tmp_path / "mine"
+    words = ["bench", "plans/b.yaml", "--out", str(mine), f"--board={mine}", "--corpora", f"hf:{mine}?text=a/b"]
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/polymodal", *words])
     board = bench(replace(plan, entries=plan.entries[:1]), tmp_path, workers=1, device="cpu")
-    assert board.made["command"] == "polymodal bench plans/b.yaml --out mine"
+    assert board.made["command"] == "polymodal bench plans/b.yaml --out mine --board=mine --corpora hf:mine?text=a/b"

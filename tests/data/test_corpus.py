@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from polymodal.core import DataError, Modality, Schema, Target
-from polymodal.data.corpus import Corpus, channel_statistics
+from polymodal.data.corpus import Corpus
 from polymodal.data.ragged import Ragged
 from polymodal.data.split import Column, Split, build_split
 from polymodal.data.standardise import CLIP, Normalizer
+from polymodal.data.statistics import channel_statistics
 
 AUDIO, FACE, TEXT = Modality("audio", "sequence", 2), Modality("face", "vector", 3), Modality("text", "text")
 SCORE = Target("sentiment", "regression", (-3.0, 3.0))

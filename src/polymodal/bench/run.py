@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -129,9 +130,7 @@ def _bench(
         "trainings": len(cells),
         "reused": sum(o.reused for _, o in outcomes),
         "seconds": 0.0,
-        "command": " ".join(["polymodal", *map(_shown, sys.argv[1:])])
-        if Path(sys.argv[0]).name.startswith("polymodal")
-        else "",
+        "command": _command(sys.argv),
     }
     with progress_bar() as bar:
         task = bar.add_task("intervals", total=len(plan.entries) * len(plan.corpora))
@@ -247,9 +246,11 @@ def _on_cluster(
             yield running.pop(ready), result
 
 
-def _shown(word: str) -> str:
-    """Return a word of the command line; of a path from the root only the name, for boards are published."""
-    return Path(word).name if Path(word).is_absolute() else word
+def _command(words: list[str]) -> str:
+    """Return a command line; of paths from the root only the names, for boards are published. Empty from Python."""
+    if not Path(words[0]).name.startswith("polymodal"):
+        return ""
+    return re.sub(r"(?<![\w./])/(?:[^\s/=,]+/)+", "", " ".join(["polymodal", *words[1:]]))
 
 
 def _default_workers(device: str) -> int:
