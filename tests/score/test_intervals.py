@@ -6,7 +6,8 @@ import pytest
 from scipy.stats import t as student_t
 
 from polymodal.core import DataError, Modality, OptionError, Schema, Target
-from polymodal.score import Blocks, evaluate, intervals, score, summarise
+from polymodal.score import Blocks, area_measures, evaluate, intervals, paired_difference, score, summarise
+from polymodal.score.metrics import measures
 
 MOSI = Target("sentiment", "regression", (-3, 3))
 FREE = Target("arousal", "regression", (1, 9))
@@ -34,6 +35,7 @@ def test_intervals_equal_a_plain_loop_that_leaves_groups_out(target):
     found = summarise(target, y, p, q, groups=GROUPS, level=0.9)
     sizes = np.unique(GROUPS, return_counts=True)[1]
     of_groups = sizes.sum() ** 2 / (sizes**2).sum() - 1
+    first = None if q is None else q[0]
     for name, summary in found.items():
         parts = []
         for group in np.unique(GROUPS):
@@ -47,8 +49,36 @@ def test_intervals_equal_a_plain_loop_that_leaves_groups_out(target):
         both = group_part + seed_part
         freedom = both**2 / (group_part**2 / of_groups + seed_part**2 / 1)
         half = student_t.ppf(0.95, freedom) * np.sqrt(both)
-        assert (summary.low, summary.high) == pytest.approx((summary.mean - half, summary.mean + half), abs=1e-9), name
-        assert (summary.groups, summary.count) == (12, evaluate(target, y, p[0], None if q is None else q[0])[name][1])
+        ends = np.clip([summary.mean - half, summary.mean + half], *measures(target, y, p[0], first)[name].range)
+        assert (summary.low, summary.high) == pytest.approx(ends, abs=1e-9), name
+        assert (summary.groups, summary.count) == (12, evaluate(target, y, p[0], first)[name][1])
+
+
+def test_intervals_end_where_the_metric_does_and_those_of_differences_do_not():
+    y, right = np.tile([0, 1], 20), np.tile([0, 1], 20)
+    two = [right, 1 - right]  # one seed knows all, one nothing: 12.7 standard errors either way
+    found = summarise(BINARY, y, two)
+    assert (found["f1"].low, found["f1"].mean, found["f1"].high) == (0, 0.5, 1)
+    values = np.tile([-1.0, 1.0], 20)
+    numbers = summarise(FREE, values, [values, -values])
+    assert {name: (numbers[name].low, numbers[name].high) for name in ("corr", "mae", "r2")} == {
+        "corr": (-1, 1),
+        "mae": (0, pytest.approx(1 + 12.706, abs=1e-3)),
+        "r2": (pytest.approx(-1 - 2 * 12.706, abs=1e-3), 1),
+    }
+    difference = paired_difference(BINARY, y, two, [right, right], "f1")
+    assert difference.low < -1, "what two systems differ by is not cut"
+
+
+@pytest.mark.parametrize("target", [MOSI, FREE, BINARY, MANY], ids=lambda t: t.name)
+def test_no_metric_leaves_its_range(target):
+    y, p, q = a_case(target, seeds=20)
+    for seed in range(20):
+        table = measures(target, y, p[seed], None if q is None else q[seed])
+        for name, measure in (table | area_measures((0, 1), (table, table))).items():
+            low, high = measure.range
+            assert low - 1e-12 <= np.nan_to_num(measure.value(np.ones((1, len(y))))[0]) <= high + 1e-12, name
+            assert np.isfinite(low + high) == (name not in ("mae", "rmse", "r2")), name
 
 
 def test_intervals_do_not_depend_on_how_much_is_held_in_memory(monkeypatch):

@@ -35,10 +35,12 @@ class Measure:
     Attributes:
         value: how often each sample occurs, ``(resamples, samples)`` float -> the metric, ``(resamples,)``.
         count: samples behind it.
+        range: the least and the most that it can be; intervals end there.
     """
 
     value: Callable[[Array], Array]
     count: int
+    range: tuple[float, float] = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def agreement(
         if ratings.shape[1] <= MANY:
             found["cohen_kappa"] = kappa(ratings, len(target.classes))
     count = int(((~np.isnan(ratings)).sum(axis=1) > 1).sum())
-    table = {name: Measure(statistic, count) for name, statistic in found.items()}
+    table = {name: Measure(statistic, count, st.UP_TO_ONE) for name, statistic in found.items()}
     return summarise_tables([table], Blocks.of(len(ratings), groups), level=level)
 
 

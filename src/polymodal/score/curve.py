@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def area_measures(strengths: Sequence[float], tables: Sequence[Mapping[str, Meas
             # A point without weight may be undefined.
             return np.asarray(weights[weights > 0] @ heights[weights > 0])
 
-        return Measure(value, tables[0][name].count)
+        return replace(tables[0][name], value=value)
 
     return {name: area(name) for name in tables[0]}
 

@@ -3,8 +3,9 @@
 An interval is ``value +- t * error``. The error comes from leaving out whole groups, one block of them at a time (the
 delete-a-group jackknife), and from the spread over seeds where there are several; t has as many degrees of freedom as
 there are groups, counted as if they had one size (Carter, Schnepel & Steigerwald, Review of Economics and Statistics
-2017), joined with those of the seeds (Satterthwaite, 1946). ``benchmarks/coverage.py`` measures how often such
-intervals hold the truth; resampling groups and taking percentiles holds it too rarely where groups are few.
+2017), joined with those of the seeds (Satterthwaite, 1946). It ends where the metric does: no share lies above 1, no
+error below 0. ``benchmarks/coverage.py`` measures how often such intervals hold the truth; resampling groups and taking
+percentiles holds it too rarely where groups are few.
 """
 
 from __future__ import annotations
@@ -179,6 +180,7 @@ def summarise_tables(
                 least, most = float(np.fmin.reduce(alone)), float(np.fmax.reduce(alone))  # NaN only where all are
             else:
                 low, high, _ = student(mean, [jackknife(of_mean, blocks), over_seeds(values)], level)
+                low, high = max(low, measure.range[0]), min(high, measure.range[1])
         out[name] = Estimate(
             mean=mean,
             std=std,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ def measures(
     table = target.spec.measures(y, p, q)
     if known.all():
         return table
-    return {name: Measure(_among(known, measure.value), measure.count) for name, measure in table.items()}
+    return {name: replace(measure, value=_among(known, measure.value)) for name, measure in table.items()}
 
 
 def _among(rows: Array, statistic: Statistic) -> Statistic:
@@ -86,13 +87,13 @@ def checked(
 
 def accuracy(true: Array, predicted: Array, rows: Array | None = None) -> Measure:
     """Return the share of samples (of those where ``rows`` is True) with equal values."""
-    return Measure(st.average(true == predicted, rows), len(true) if rows is None else int(rows.sum()))
+    return Measure(st.average(true == predicted, rows), len(true) if rows is None else int(rows.sum()), st.SHARE)
 
 
 def weighted_f1(true: Array, predicted: Array, rows: Array | None = None) -> Measure:
     """Return F1 of two classes given as bool, averaged by true class sizes; of samples where ``rows`` is True."""
     counts = st.count_classes(true, predicted, 2, rows)
-    return Measure(lambda times: counts(times).weighted_f1, len(true) if rows is None else int(rows.sum()))
+    return Measure(lambda times: counts(times).weighted_f1, len(true) if rows is None else int(rows.sum()), st.SHARE)
 
 
 def f1_weighted(true: Any, predicted: Any, *, swapped: bool = False) -> float:

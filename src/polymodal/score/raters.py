@@ -6,6 +6,7 @@ Ratings are ``(samples, raters)``: numbers, or class numbers, NaN where a rater 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -86,7 +87,11 @@ def one_rater(
     if not len(rows):
         return {}
     table = {
-        name: Measure(_weighted(measure.value, weights), round(measure.count * weights.sum() / len(weights)))
+        name: replace(
+            measure,
+            value=_weighted(measure.value, weights),
+            count=round(measure.count * weights.sum() / len(weights)),
+        )
         for name, measure in measures(target, labels, ratings[rows, raters]).items()
         if measure.count
     }
@@ -122,7 +127,7 @@ def soft_scores(
     count, blocks = int(rated.sum()), Blocks.of(len(said), groups)
 
     def summary(name: str, by_seed: Sequence[Array]) -> dict[str, Estimate]:
-        tables = [{name: Measure(st.average(_cross_entropy(said, q), rated), count)} for q in by_seed]
+        tables = [{name: Measure(st.average(_cross_entropy(said, q), rated), count, st.ERROR)} for q in by_seed]
         return summarise_tables(tables, blocks, level=level)
 
     return {**summary("cross_entropy", list(probability_by_seed)), **summary("entropy", [said])}

@@ -110,14 +110,13 @@ def robustness(
         for name in names:
             drop = _minus(at[COMPLETE], at[name])
             found |= {f"drop {name}": drop, f"share {name}": _over(drop, gain)}
-        if worst:
-            found["worst"] = _turned(sign, at[worst])
         if single:
             found["synergy"] = _minus(at[COMPLETE], at[single])
         if every:
             gains = {kept: _minus(at[name], guess) for kept, name in parts.items()}
             found["mei"] = _equity({**gains, frozenset(modalities): gain}, modalities)
-        return {name: Measure(value, tables[COMPLETE][seed][metric].count) for name, value in found.items()}
+        itself = {"worst": tables[worst][seed][metric]} if worst else {}
+        return itself | {name: Measure(value, tables[COMPLETE][seed][metric].count) for name, value in found.items()}
 
     found = summarise_tables([figures(seed) for seed in range(len(better[COMPLETE]))], blocks)
     return Robustness(

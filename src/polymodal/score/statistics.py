@@ -18,6 +18,14 @@ Array = np.ndarray[Any, Any]
 Statistic = Callable[[Array], Array]
 """``times`` (resamples, samples) float -> (resamples,) float."""
 
+Range = tuple[float, float]
+"""The least and the most that a statistic can be."""
+
+SHARE: Range = (0, 1)
+CORRELATION: Range = (-1, 1)
+ERROR: Range = (0, np.inf)
+UP_TO_ONE: Range = (-np.inf, 1)
+
 CONSTANT = 1e-13
 """A variance below this share of the mean square is rounding noise of a constant."""
 

@@ -80,17 +80,17 @@ class Classification(Task):
         counts = st.count_classes(true, predicted, len(classes))
         table = {
             "accuracy": accuracy(true, predicted),
-            "ua": Measure(lambda times: st.mean_defined(counts(times).recall), n),
-            "f1": Measure(lambda times: counts(times).weighted_f1, n),
-            "f1_macro": Measure(lambda times: st.mean_defined(counts(times).f1), n),
+            "ua": Measure(lambda times: st.mean_defined(counts(times).recall), n, st.SHARE),
+            "f1": Measure(lambda times: counts(times).weighted_f1, n, st.SHARE),
+            "f1_macro": Measure(lambda times: st.mean_defined(counts(times).f1), n, st.SHARE),
         }
         if len(classes) == 2:
             for name, statistic in (("auc", st.auc), ("eer", st.equal_error_rate)):
                 table[name] = Measure(st.undefined, 0)
                 if probability is not None:
-                    table[name] = Measure(statistic(true == 1, probability[:, 1]), n)
+                    table[name] = Measure(statistic(true == 1, probability[:, 1]), n, st.SHARE)
         for k, name in enumerate(classes):
-            table[f"f1/{name}"] = Measure(st.f1(true == k, predicted == k), int((true == k).sum()))
+            table[f"f1/{name}"] = Measure(st.f1(true == k, predicted == k), int((true == k).sum()), st.SHARE)
         return table
 
     def sample_scores(self, true: Array, predicted: Array) -> Array:

@@ -77,17 +77,17 @@ class Multilabel(Task):
         weighted = [_balanced(t, f) for t, f in zip(members, found, strict=True)]
         f1 = [st.f1(t, f) for t, f in zip(members, found, strict=True)]
         table = {
-            "weighted_accuracy": Measure(st.mean_of(weighted), n),
-            "f1": Measure(st.mean_of(f1), n),
-            "accuracy": Measure(st.average((true == predicted).mean(axis=1)), n),
+            "weighted_accuracy": Measure(st.mean_of(weighted), n, st.SHARE),
+            "f1": Measure(st.mean_of(f1), n, st.SHARE),
+            "accuracy": Measure(st.average((true == predicted).mean(axis=1)), n, st.SHARE),
             "auc": Measure(st.undefined, 0),
         }
         if probability is not None:
             auc = [st.auc(t, p) for t, p in zip(members, probability.T, strict=True)]
-            table["auc"] = Measure(st.mean_of(auc), n)
+            table["auc"] = Measure(st.mean_of(auc), n, st.SHARE)
         for metric, parts in (("weighted_accuracy", weighted), ("f1", f1)):
             for name, t, part in zip(self.target.classes, members, parts, strict=True):
-                table[f"{metric}/{name}"] = Measure(part, int(t.sum()))
+                table[f"{metric}/{name}"] = Measure(part, int(t.sum()), st.SHARE)
         return table
 
     def sample_scores(self, true: Array, predicted: Array) -> Array:

@@ -118,9 +118,9 @@ class Regression(Task):
 def _mosi(y: Array, p: Array) -> dict[str, Measure]:
     rated = y != 0
     return {
-        "mae": Measure(st.average(np.abs(p - y)), len(y)),
-        "corr": Measure(st.correlation(p, y), len(y)),
-        "ccc": Measure(st.concordance(p, y), len(y)),
+        "mae": Measure(st.average(np.abs(p - y)), len(y), st.ERROR),
+        "corr": Measure(st.correlation(p, y), len(y), st.CORRELATION),
+        "ccc": Measure(st.concordance(p, y), len(y), st.CORRELATION),
         "acc2": accuracy(y > 0, p > 0, rated),
         "f1": weighted_f1(y > 0, p > 0, rated),
         "acc2_has0": accuracy(y >= 0, p >= 0),
@@ -135,10 +135,10 @@ def _sims(y: Array, p: Array) -> dict[str, Measure]:
     y, p = _clip(y), _clip(p)
     weak = np.abs(y).astype(np.float32) <= np.float32(0.4)
     return {
-        "mae": Measure(st.average(np.abs(p - y)), len(y)),
-        "corr": Measure(st.correlation(p, y), len(y)),
-        "ccc": Measure(st.concordance(p, y), len(y)),
-        "r2": Measure(st.explained(y, p), len(y)),
+        "mae": Measure(st.average(np.abs(p - y)), len(y), st.ERROR),
+        "corr": Measure(st.correlation(p, y), len(y), st.CORRELATION),
+        "ccc": Measure(st.concordance(p, y), len(y), st.CORRELATION),
+        "r2": Measure(st.explained(y, p), len(y), st.UP_TO_ONE),
         "acc2": accuracy(_bin(y, 0), _bin(p, 0)),
         "f1": weighted_f1(_bin(y, 0), _bin(p, 0)),
         "acc3": accuracy(_bin(y, -0.1, 0.1), _bin(p, -0.1, 0.1)),
@@ -148,15 +148,14 @@ def _sims(y: Array, p: Array) -> dict[str, Measure]:
 
 
 def _free(y: Array, p: Array) -> dict[str, Measure]:
-    statistics = {
-        "mae": st.average(np.abs(p - y)),
-        "rmse": st.root(st.average((p - y) ** 2)),
-        "corr": st.correlation(p, y),
-        "ccc": st.concordance(p, y),
-        "spearman": st.spearman(p, y),
-        "r2": st.explained(y, p),
+    return {
+        "mae": Measure(st.average(np.abs(p - y)), len(y), st.ERROR),
+        "rmse": Measure(st.root(st.average((p - y) ** 2)), len(y), st.ERROR),
+        "corr": Measure(st.correlation(p, y), len(y), st.CORRELATION),
+        "ccc": Measure(st.concordance(p, y), len(y), st.CORRELATION),
+        "spearman": Measure(st.spearman(p, y), len(y), st.CORRELATION),
+        "r2": Measure(st.explained(y, p), len(y), st.UP_TO_ONE),
     }
-    return {name: Measure(statistic, len(y)) for name, statistic in statistics.items()}
 
 
 def _clip(values: Array) -> Array:

@@ -88,8 +88,8 @@ class Retrieval(Task):
         table: dict[str, Measure] = {}
         n = len(true)
         for way, ranks in zip(("", "_back"), predicted.T, strict=True):
-            table |= {f"{name}{way}": Measure(st.average(ranks <= k), n) for name, k in _RECALLS.items()}
-            table[f"median_rank{way}"] = Measure(st.median(ranks), n)
+            table |= {f"{name}{way}": Measure(st.average(ranks <= k), n, st.SHARE) for name, k in _RECALLS.items()}
+            table[f"median_rank{way}"] = Measure(st.median(ranks), n, st.ERROR)
         return table
 
     def sample_scores(self, true: Array, predicted: Array) -> Array:
