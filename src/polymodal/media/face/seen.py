@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from polymodal.media.clip.dead import SETTLED, STUCK, Stillness
-from polymodal.media.face.tracker import FaceReading
+from polymodal.media.face.tracker import FaceReading, checked
 from polymodal.media.types import Frame, Track
 
 WAITING = 32 * 2**20
@@ -46,19 +46,20 @@ class Seen:
         self._frames = self._tracked = 0
 
     def push(self, frame: Frame) -> None:
-        """Take the next frame."""
+        """Take the next frame; DataError as ``FaceTracker.push``."""
         if self._tracker is None:
             return
-        work = self._executor.submit(lambda: self._timed("vision", lambda: self._look(frame)))
+        # Here and not beside the tracker, which is what a clip waits for.
+        self._stillness.push(frame.time, checked(frame))
+        since, dark = self._stillness.since, self._stillness.dark
+        work = self._executor.submit(lambda: self._timed("vision", lambda: self._look(frame, since, dark)))
         self._waiting.append((work, frame.image.nbytes))
         self._bytes += frame.image.nbytes
         while self._bytes > WAITING:
             self._take()
 
-    def _look(self, frame: Frame) -> Sight:
-        face = self._tracker.push(frame)
-        self._stillness.push(frame.time, frame.image)
-        return Sight(face, self._stillness.since, self._stillness.dark)
+    def _look(self, frame: Frame, since: float, dark: bool) -> Sight:
+        return Sight(self._tracker.push(frame), since, dark)
 
     def _take(self) -> None:
         work, size = self._waiting.popleft()

@@ -134,7 +134,7 @@ class FaceTracker:
         Raises:
             DataError: the frame is not (height, width, 3) uint8, or has no time.
         """
-        image = _checked(frame)
+        image = checked(frame)
         self._advance(frame.time)
         subject = self._subject
         picture = self._picture(image)
@@ -191,7 +191,8 @@ def load_mediapipe() -> Any:
     return mediapipe
 
 
-def _checked(frame: Frame) -> Array:
+def checked(frame: Frame) -> Array:
+    """Return the picture of a frame; DataError where it is none."""
     image = frame.image
     if not math.isfinite(frame.time):
         raise DataError(f"a frame has the time {frame.time}; give it seconds, or leave it out")
