@@ -16,8 +16,9 @@ from polymodal.bench.tables import corpus_tables, overall_tables
 from polymodal.bench.verdict import MANY, board_verdict, corpus_verdict
 from polymodal.bench.word_tables import entry_table, left_table
 from polymodal.report.metrics import label, long_name
-from polymodal.report.page import png_bytes, read_template, svg_address, write_whole
+from polymodal.report.page import png_bytes, svg_address, write_whole
 from polymodal.report.tables import Table, escape_markdown, to_latex, to_markdown
+from polymodal.report.templates import read_template
 from polymodal.stress import Prior
 
 if TYPE_CHECKING:

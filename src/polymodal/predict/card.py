@@ -12,6 +12,7 @@ from polymodal.report.folder import read_run
 from polymodal.report.metrics import label
 from polymodal.report.rows import Row
 from polymodal.report.tables import score_table, to_markdown
+from polymodal.report.templates import read_template
 from polymodal.train.calibration import LEVELS
 from polymodal.train.run import Run
 
@@ -28,20 +29,10 @@ def model_card(run: Run, repo: str = "org/name") -> str:
     Raises:
         RunError: a damaged file in the run folder.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     config, read = bare_config(run.config), read_run(run.path)
-    environment = Environment(
-        loader=PackageLoader("polymodal.predict", ""),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
     targets = run.schema.joint_targets
     scored = [t.name for t in targets if any(r.target == t.name for r in read.rows)]
-    text = environment.get_template("model_card.md.jinja").render(
+    text = read_template("polymodal.predict", name="model_card.md.jinja").render(
         front=_front(run, read.rows),
         repo=repo,
         config=config,

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from polymodal.predict.files import write_whole
 from polymodal.predict.timeline import Timeline
+from polymodal.report.templates import read_template
 
 INLINE = 8 << 20
 """Bytes of the largest clip that a page holds."""
@@ -90,19 +91,11 @@ def _tag(kind: str) -> str:
 
 
 def _render(data: dict[str, Any], media: _Media | None, note: str, title: str) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader("polymodal.predict", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     style = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in ("page.css", "timeline.css"))
     script = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in ("timeline.js", "page.js"))
-    return environment.get_template("page.html.jinja").render(
+    return read_template("polymodal.predict").render(
         clip=data["clip"],
         title=title,
         media=media,

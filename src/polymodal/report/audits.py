@@ -109,7 +109,8 @@ def write_audit_page(subject: Subject, found: Mapping[str, Findings], page: Path
     """
     import json
 
-    from polymodal.report.page import read_template, svg_address, write_whole
+    from polymodal.report.page import svg_address, write_whole
+    from polymodal.report.templates import read_template
 
     stored = {name: described(subject, findings) for name, findings in found.items()}
     parts = [_audited(name, opened(about)) for name, about in stored.items()]

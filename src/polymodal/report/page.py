@@ -15,10 +15,10 @@ from polymodal.report.audits import Audited, audits_of
 from polymodal.report.folder import Run, read_run
 from polymodal.report.sections import Section, main_of_targets, sections
 from polymodal.report.tables import to_csv, to_latex, to_markdown
+from polymodal.report.templates import read_template
 from polymodal.report.verdict import against_floor, over_targets, verdict
 
 if TYPE_CHECKING:
-    from jinja2 import Template
     from matplotlib.figure import Figure
 
     from polymodal.train.compare import PairedTest
@@ -61,20 +61,6 @@ def write_report(run: Path, *, evaluation: str = "evaluation", floor: PairedTest
     page = place / "report.html"
     write_whole(page, _render(loaded, parts, audits, floor).encode())
     return page
-
-
-def read_template(*packages: str, name: str = "page.html.jinja") -> Template:
-    """Return the template ``name`` of the first of ``packages``; it may include the templates of the others."""
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader(package, "") for package in packages]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(name)
 
 
 def _render(run: Run, parts: list[Section], audits: list[Audited], floor: PairedTest | None) -> str:

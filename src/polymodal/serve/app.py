@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib.resources import files
 
 from fastapi import FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import ClientDisconnect
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from polymodal._version import __version__
+from polymodal.report.templates import read_template
 from polymodal.serve.desk import Desk
 from polymodal.serve.guard import Guard
 from polymodal.serve.openapi import HEALTH, METRICS, PREDICT
@@ -61,12 +61,12 @@ def create_app(load: Callable[[], Predicts], settings: Settings, scratch: Scratc
 
 
 def _add_routes(app: FastAPI, settings: Settings) -> None:
-    page = files("polymodal.serve") / "static" / ("reply.html" if settings.replies else "index.html")
+    page = read_template("polymodal.serve").render(replies=settings.replies)
 
     @app.head("/", include_in_schema=False)
     @app.get("/", include_in_schema=False)
-    async def index() -> FileResponse:
-        return FileResponse(str(page), media_type="text/html; charset=utf-8")
+    async def index() -> HTMLResponse:
+        return HTMLResponse(page)
 
     @app.post("/predict", openapi_extra=PREDICT, summary="Predict a clip or features", response_class=JSONResponse)
     async def predict(request: Request) -> Response:
