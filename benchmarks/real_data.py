@@ -337,7 +337,7 @@ def cell(figure: dict[str, Any]) -> str:
     if figure["mean"] is None:
         return "-"
     text = f"{figure['mean']:.3f}" + (f" ± {figure['std']:.3f}" if len(figure["seeds"]) > 1 else "")
-    if figure.get("least") is not None:  # floors.json is older than ranges
+    if figure["least"] is not None:
         return f"{text} {{{figure['least']:.3f}, {figure['most']:.3f}}}"
     return text if figure["low"] is None else f"{text} [{figure['low']:.3f}, {figure['high']:.3f}]"
 

@@ -49,7 +49,7 @@ def test_a_modality_carries_something_if_its_interval_lies_above_chance(floors, 
 
 
 def test_the_page_has_a_line_for_each_input(floors: ModuleType) -> None:
-    figure = {"mean": 0.3, "low": 0.26, "high": 0.4, "seeds": [0.3]}
+    figure = {"mean": 0.3, "low": 0.26, "high": 0.4, "least": None, "most": None, "seeds": [0.3]}
     row = {
         "corpus": "made",
         "splits": [[8, 2, 3], [7, 3, 3]],
@@ -66,3 +66,6 @@ def test_the_page_has_a_line_for_each_input(floors: ModuleType) -> None:
     line = floors.page([row]).splitlines()[-1]
     assert "| 2 folds, 6 | not known | y | text + audio | ua 0.300 [0.260, 0.400] | 0.250 | yes |" in line
     assert line.endswith("| accuracy 0.300 (0.280) |")
+    few = figure | {"low": None, "high": None, "least": 0.2, "most": 0.5}
+    line = floors.page([row | {"figure": few, "test_groups": 3}]).splitlines()[-1]
+    assert "| 3 | y | text + audio | ua 0.300 {0.200, 0.500} | 0.250 | - |" in line, "a range concludes nothing"
