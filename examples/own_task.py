@@ -42,8 +42,11 @@ class LogCount(Regression):
 
     def measures(self, true: np.ndarray, predicted: np.ndarray, probability: None) -> dict[str, Measure]:
         """Return both metrics."""
-        values = {"log_error": self.sample_scores(true, predicted), "share_exact": np.rint(predicted) == true}
-        return {name: Measure(st.average(value), len(true)) for name, value in values.items()}
+        error, exact = self.sample_scores(true, predicted), np.rint(predicted) == true
+        return {
+            "log_error": Measure(st.average(error), len(true), st.ERROR),
+            "share_exact": Measure(st.average(exact), len(true), st.SHARE),
+        }
 
     def write(self, value: float) -> str:
         """Return a count as a person reads it."""
