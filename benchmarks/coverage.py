@@ -1,6 +1,6 @@
 """Do 95 % intervals hold the truth 95 times in 100, and do tests of no difference reject 5 times in 100?
 
-    python benchmarks/coverage.py              about 20 minutes on one core
+    python benchmarks/coverage.py              about ten minutes on one core
     python benchmarks/coverage.py --draws 200  a look
 
 Samples are drawn in groups whose labels and errors share a part, ``correlation`` of the variance; the truth is measured
