@@ -21,10 +21,10 @@ Statistic = Callable[[Array], Array]
 Range = tuple[float, float]
 """The least and the most that a statistic can be."""
 
-SHARE: Range = (0, 1)
-CORRELATION: Range = (-1, 1)
-ERROR: Range = (0, np.inf)
-UP_TO_ONE: Range = (-np.inf, 1)
+SHARE: Range = (0.0, 1.0)
+CORRELATION: Range = (-1.0, 1.0)
+ERROR: Range = (0.0, np.inf)
+UP_TO_ONE: Range = (-np.inf, 1.0)
 
 CONSTANT = 1e-13
 """A variance below this share of the mean square is rounding noise of a constant."""
