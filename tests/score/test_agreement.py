@@ -96,6 +96,16 @@ def test_each_task_has_its_own_figures_with_intervals_over_groups() -> None:
     assert agreement(MOOD, crowd)["alpha_nominal"].mean == pytest.approx(agreement(MOOD, classes)["alpha_nominal"].mean)
 
 
+def test_no_interval_goes_beyond_full_agreement() -> None:
+    scores = np.repeat(np.linspace(-1, 1, 24)[:, None], 2, axis=1)
+    scores[:2, 1] += 1.5  # one speaker is heard in two ways
+    classes = np.repeat(np.arange(24)[:, None] % 3.0, 2, axis=1)
+    classes[:2, 1] = 2
+    groups = [f"speaker {i // 2}" for i in range(24)]
+    ends = [s.high for ratings, t in ((scores, SCORE), (classes, MOOD)) for s in agreement(t, ratings, groups).values()]
+    assert ends == [1] * 6
+
+
 def test_an_interval_holds_what_leaving_groups_out_by_hand_gives() -> None:
     ratings = _rated(30, 3, 1.0, 0.2, 1.0)
     found = agreement(SCORE, ratings)["icc_single"]

@@ -97,6 +97,17 @@ def test_groups_hold_ratings_of_their_samples_together() -> None:
     assert one_rater(SCORE, np.where(np.eye(60, 3, dtype=bool), 1.0, NOT)) == {}
 
 
+def test_intervals_of_raters_end_where_their_metrics_do() -> None:
+    ratings = np.repeat(np.arange(24)[:, None] % 2.0, 2, axis=1)
+    ratings[:2, 1] = 1 - ratings[:2, 1]
+    mood = Target("mood", "classification", classes=("sad", "glad"))
+    assert one_rater(mood, ratings, [f"speaker {i // 2}" for i in range(24)])["accuracy"].high == 1
+    sure = np.eye(2)[ratings[:, 0].astype(int)]
+    assert (
+        soft_scores(mood, ratings, np.stack([0.98 * sure + 0.01, 0.98 * (1 - sure) + 0.01]))["cross_entropy"].low == 0
+    )
+
+
 def test_predictions_are_held_against_shares() -> None:
     ratings = np.array([[0, 0, 0, 2], [1, 1, 2, 2], [NOT, NOT, NOT, NOT]])
     said = shares(MOOD, ratings)

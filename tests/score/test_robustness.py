@@ -108,6 +108,15 @@ def test_the_interval_of_a_drop_is_that_of_the_paired_difference():
     assert found.share.low < found.share.mean < found.share.high
 
 
+def test_the_worst_condition_ends_where_its_metric_does_and_what_it_costs_does_not():
+    true = np.linspace(-3, 3, 40)
+    said = {"complete": np.stack([true, true]), "subset:text": np.stack([true, true + 2])}
+    tables = {name: tables_by_seed(SUM, true, values) for name, values in said.items()}
+    found = robustness(SUM, tables, NAMES, true, Blocks.of(40))
+    assert (found.worst_value.mean, found.worst_value.low) == (pytest.approx(1), 0)
+    assert found.drops[0].drop.low < -1
+
+
 def test_few_groups_have_a_range():
     true = np.linspace(-3, 3, 40)
     found = hand(true, {"complete": true, "subset:text": true + 1}, groups=np.arange(40) % 4)

@@ -18,6 +18,7 @@ from polymodal.methods.base import Method, Phase
 from polymodal.nn.contrast import info_nce
 from polymodal.report import write_report
 from polymodal.score import evaluate as score
+from polymodal.score import summarise
 from polymodal.tasks.retrieval import match_ranks
 
 MATCH = Target("match", "retrieval")
@@ -51,6 +52,11 @@ def test_a_constant_similarity_ranks_in_the_middle_and_a_perfect_one_first() -> 
     assert match_ranks(embeddings, labels, inner).tolist() == [[5, 5]] * 9
     perfect = np.repeat(np.eye(9)[:, None], 2, axis=1)
     assert match_ranks(perfect, labels, inner).tolist() == [[1, 1]] * 9
+
+
+def test_intervals_end_at_the_first_place_and_at_all_found() -> None:
+    found = summarise(MATCH, np.arange(40), [np.full((40, 2), 1.0), np.full((40, 2), 30.0)])
+    assert (found["median_rank"].low, found["recall_at_1"].low, found["recall_at_1"].high) == (1, 0, 1)
 
 
 def test_the_best_of_several_matches_counts_and_who_has_no_label_asks_nothing() -> None:

@@ -89,7 +89,7 @@ class Retrieval(Task):
         n = len(true)
         for way, ranks in zip(("", "_back"), predicted.T, strict=True):
             table |= {f"{name}{way}": Measure(st.average(ranks <= k), n, st.SHARE) for name, k in _RECALLS.items()}
-            table[f"median_rank{way}"] = Measure(st.median(ranks), n, st.ERROR)
+            table[f"median_rank{way}"] = Measure(st.median(ranks), n, (1.0, np.inf))
         return table
 
     def sample_scores(self, true: Array, predicted: Array) -> Array:
