@@ -56,7 +56,10 @@ def test_a_search_is_told(tmp_path: Path) -> None:
 
 
 def test_what_an_older_search_did_not_tell_is_left_out(tmp_path: Path) -> None:
+    lifted = {"mood": {"calm": 0.0, "sad": 0.5}}
+    assert "logits by: sad +0.50" in told(tmp_path, lambda found: found.update(lifted=lifted))
     assert "more data" not in told(tmp_path, lambda found: found.pop("curve"))
+    assert "lifted" not in told(tmp_path, lambda found: found.pop("honest"))
     assert "nested figures" not in told(tmp_path, lambda found: found.pop("honest"))
 
 

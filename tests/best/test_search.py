@@ -303,6 +303,41 @@ def test_labels_that_nobody_knows_are_refused(tmp_path: Path) -> None:
         fit_best(corpus, out=tmp_path / "run")
 
 
+RARE = """
+import numpy as np
+from polymodal import Corpus, build_split
+from polymodal.core import Schema, Target
+from polymodal.core.schema import Modality
+
+
+def corpus():
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1, 2], [180, 42, 18])
+    evidence = np.eye(3)[label] + rng.normal(0, 0.9, (240, 3))
+    where, features = rng.permutation(240), {"voice": evidence.astype(np.float32)}
+    mood = Target("mood", "classification", classes=("calm", "sad", "mad"))
+    schema = Schema((Modality("voice", "vector", 3),), (mood,))
+    ids, groups = [f"s{i}" for i in range(240)], [f"g{i // 4}" for i in range(240)]
+    rows = {"voice": [features["voice"][i] for i in where]}
+    train = build_split(schema, ids, rows, {"mood": label[where]}, groups=groups)
+    return Corpus("rare", "rare", schema, {"train": train})
+"""
+
+
+def test_rare_classes_are_lifted_and_what_is_scored_is_what_the_report_says(tmp_path: Path) -> None:
+    (tmp_path / "rare.py").write_text(RARE)
+    run = fit_best(f"{tmp_path / 'rare.py'}:corpus", minutes=5, folds=3, seed=1, device="cpu", out=tmp_path / "run")
+    about = _best(run)
+    lifted = about["lifted"]["mood"]
+    assert 0 == lifted["calm"] < lifted["sad"] < lifted["mad"]
+    evaluate(run)
+    assert "rare classes of mood are lifted" in write_report(run.path).read_text()
+    rows = json.loads((run.path / "evaluation" / "scores.json").read_text())["rows"]
+    (scored,) = (r for r in rows if r["main"] and r["condition"] == "complete")
+    assert scored["mean"] == pytest.approx(about["nested"]["ensemble"]["mean"], abs=1e-6)
+    assert any(run.method(fold=fold).bias.any() for fold in run.folds)
+
+
 def test_two_searches_do_not_write_into_one_folder(made: Run) -> None:
     with (
         locked(made.path / ".lock"),
@@ -317,9 +352,11 @@ def test_a_folder_of_something_else_is_left_alone(made: Run, tmp_path: Path) -> 
     (other / "notes.txt").write_text("mine")
     with pytest.raises(RunError, match="holds no search for the best"):
         fit_best(DATA, out=other)
-    with pytest.raises(RunError, match="was begun with seed 1, not 2; choose another --out"):
+    with pytest.raises(RunError, match="was begun with seed 1, not 2: go back to it, or choose another --out"):
         fit_best(DATA, seed=2, folds=3, out=made.path)
-    with pytest.raises(RunError, match="was begun with data"):
+    with pytest.raises(RunError, match="was begun with other folds; give the --folds of then, or choose another --out"):
+        fit_best(DATA, minutes=5, folds=4, seed=1, out=made.path)
+    with pytest.raises(RunError, match="was begun with other data"):
         fit_best("synthetic:vectors?n=61", seed=1, folds=3, out=made.path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -90,8 +91,8 @@ def test_the_method_says_what_the_weights_were_chosen_for() -> None:
         {"method": "late-fusion", "options": {"width": 4}},
     ]
     method = Ensemble(schema, members=members).eval()
-    weights = [0.25, 0.75, 0.0]
-    method.load_state_dict(method.state_dict() | {"weight": torch.tensor(weights)})
+    weights, offset = [0.25, 0.75, 0.0], torch.tensor([0.0, 0.5, 2.0])
+    method.load_state_dict(method.state_dict() | {"weight": torch.tensor(weights), "bias": offset})
     rows = 10
     sees = {name: torch.rand(rows) < 0.6 for name in schema.names}
     streams = {
@@ -107,7 +108,63 @@ def test_the_method_says_what_the_weights_were_chosen_for() -> None:
             each = {t.name: averaged(t, output.predictions[t.name]) for t in schema.targets}
             answers.append(Answers(each, batch.only(kept).present.any(dim=1)))
     wanted = Jury(schema.targets, labels, answers).mean(weights)
+    wanted["mood"] = wanted["mood"] + offset
     assert not sees["left"].all()
     for name, values in wanted.items():
         torch.testing.assert_close(said[name], values, rtol=1e-4, atol=1e-5)
     assert method.heard == [0, 1]
+
+
+def _rare(labels: Tensor, seed: int = 0) -> Jury:
+    """A candidate whose evidence is right, and that has learned too well how often each class occurs."""
+    drawn = torch.Generator().manual_seed(seed)
+    frequency = torch.bincount(labels, minlength=3) / len(labels)
+    logits = 2.0 * torch.eye(3)[labels] + torch.randn(len(labels), 3, generator=drawn) + 2 * frequency.log()
+    return Jury(
+        [MOOD], {"mood": labels}, [Answers({"mood": logits.softmax(1)}, torch.ones(len(labels), dtype=torch.bool))]
+    )
+
+
+def _f1(said: Tensor, labels: Tensor) -> float:
+    measures = MOOD.spec.measures(labels.numpy(), said.argmax(1).numpy(), said.softmax(1).numpy())
+    return float(measures["f1"].value(np.ones((1, len(labels))))[0])
+
+
+def test_rare_classes_are_lifted_where_that_serves_the_metric_and_only_there() -> None:
+    labels = torch.tensor([0] * 240 + [1] * 48 + [2] * 12)
+    jury = _rare(labels)
+    plain, decided, offsets = jury.mean([1.0])["mood"], jury.decided([1.0])["mood"], jury.offsets([1.0])["mood"]
+    assert _f1(decided, labels) > _f1(plain, labels) + 0.02
+    assert 0 == offsets[0] < offsets[1] < offsets[2]
+    # On other rows of the same kind too.
+    fresh, rows = _rare(labels, seed=1), torch.arange(0, 300, 2)
+    half = fresh.offsets([1.0], rows)["mood"]
+    assert _f1((fresh.mean([1.0])["mood"] + half)[1::2], labels[1::2]) > _f1(
+        fresh.mean([1.0])["mood"][1::2], labels[1::2]
+    )
+    torch.testing.assert_close(fresh.decided([1.0], rows)["mood"], fresh.mean([1.0])["mood"] + half)
+
+
+def test_classes_that_are_alike_frequent_keep_their_probabilities() -> None:
+    jury = _rare(torch.arange(300) % 3)
+    torch.testing.assert_close(jury.decided([1.0])["mood"].softmax(1), jury.mean([1.0])["mood"].softmax(1))
+
+
+def test_labels_that_are_not_known_and_classes_that_nobody_has_do_not_disturb_offsets() -> None:
+    labels = torch.tensor([0] * 40 + [1] * 10 + [-1] * 10)
+    said = torch.rand(60, 3, generator=torch.Generator().manual_seed(3)).softmax(1)
+    jury = Jury([MOOD], {"mood": labels}, [Answers({"mood": said}, torch.ones(60, dtype=torch.bool))])
+    offsets = jury.offsets([1.0])["mood"]
+    assert bool(offsets.isfinite().all())
+    known = Jury([MOOD], {"mood": labels[:50]}, [Answers({"mood": said[:50]}, torch.ones(50, dtype=torch.bool))])
+    torch.testing.assert_close(offsets, known.offsets([1.0])["mood"])
+
+
+def test_numbers_have_no_offset_and_weights_of_older_versions_load() -> None:
+    assert _random(0).offsets([1.0] + [0.0] * 8).keys() == {"mood"}
+    method = Ensemble(Schema((Modality("left", "vector", 3),), (MOOD,)), members=[{"method": "linear"}])
+    older = {name: x for name, x in method.state_dict().items() if name != "bias"}
+    method.load_state_dict(older)
+    assert method.bias.tolist() == [0.0, 0.0, 0.0]
+    with pytest.raises(RuntimeError, match="weight"):
+        method.load_state_dict({name: x for name, x in older.items() if name != "weight"})

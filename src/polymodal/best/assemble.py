@@ -46,8 +46,7 @@ class Choice:
 
     def in_folds(self, ground: Ground) -> Choice:
         """Return the choice with weights of every fold too."""
-        others = (torch.cat([ground.rows(k) for k in ground.folds if k != fold]).sort()[0] for fold in ground.folds)
-        return replace(self, folds=[self.jury.choose(rows) for rows in others])
+        return replace(self, folds=[self.jury.choose(ground.others(fold)) for fold in ground.folds])
 
     @property
     def members(self) -> list[int]:
@@ -56,10 +55,11 @@ class Choice:
         return sorted((n for n, weight in enumerate(total) if weight), key=lambda n: (-total[n], n))
 
     def nested(self, ground: Ground, weights: Sequence[Sequence[float]]) -> dict[str, torch.Tensor]:
-        """Return predictions of all samples, each by the weights of its own fold, target by target."""
+        """Return predictions of all samples, each by the weights of its own fold, target by target; offsets are those
+        of the other folds."""
         found: dict[str, torch.Tensor] = {}
         for fold, own in zip(ground.folds, weights, strict=True):
-            for name, said in self.jury.mean(own).items():
+            for name, said in self.jury.decided(own, ground.others(fold)).items():
                 found.setdefault(name, torch.empty_like(said))[ground.rows(fold)] = said[ground.rows(fold)]
         return found
 
@@ -67,8 +67,7 @@ class Choice:
         """Return for every fold all weight on the candidate that is best on the other folds."""
         found = []
         for fold in ground.folds:
-            rows = torch.cat([ground.rows(k) for k in ground.folds if k != fold])
-            losses = [self.jury.loss(one, rows) for one in self.alone]
+            losses = [self.jury.loss(one, ground.others(fold)) for one in self.alone]
             found.append(self.alone[losses.index(min(losses))])
         return found
 
@@ -122,8 +121,12 @@ def assemble(ground: Ground, plan: Plan, choice: Choice, folder: Path) -> None:
         member = Member(ground.seed, fold)
         place = folder / member.place
         place.mkdir(parents=True, exist_ok=True)
-        kept = torch.tensor([weights[n] for n in members], dtype=torch.float32)
-        tensors = {"model.weight": kept}
+        rows = ground.others(fold)
+        offsets = choice.jury.offsets(weights, rows)
+        tensors = {
+            "model.weight": torch.tensor([weights[n] for n in members], dtype=torch.float32),
+            "model.bias": torch.cat([torch.zeros(0), *offsets.values()]),
+        }
         for number, n in enumerate(members):
             held, _ = load_checkpoint(ground.place(choice.candidates[n], fold) / "best.safetensors")
             tensors |= {
@@ -131,7 +134,6 @@ def assemble(ground: Ground, plan: Plan, choice: Choice, folder: Path) -> None:
                 for name, tensor in held.items()
                 if name.startswith("model.")
             }
-        rows = torch.cat([ground.rows(k) for k in ground.folds if k != fold])
         loss = choice.jury.loss(weights, rows)
         save_checkpoint(place / "best.safetensors", tensors, {"epoch": 0, "valid_loss": loss, "seed": ground.seed})
         write_json(folder / member.home / "normalizer.json", ground.dealt.corpus(fold).normalizer.to_dict())

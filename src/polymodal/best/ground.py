@@ -79,6 +79,10 @@ class Ground:
         """Return the numbers of the samples that ``fold`` tests."""
         return torch.from_numpy(np.flatnonzero(self.dealt.numbers == fold))
 
+    def others(self, fold: int) -> Tensor:
+        """Return the numbers of all other samples."""
+        return torch.from_numpy(np.flatnonzero(self.dealt.numbers != fold))
+
     def train(self, candidate: Candidate, fold: int, check: Check) -> None:
         """Train ``candidate`` without ``fold`` and its validation part, unless that is done.
 

@@ -16,6 +16,12 @@ from polymodal.train.checkpoint import write_json
 FOLDER = "candidates"
 FILE = "search.json"
 
+OTHER = {
+    "data": "other data, or they have changed since: delete it,",
+    "folds": "other folds; give the --folds of then,",
+}
+"""What differs, where its hash would tell nobody anything."""
+
 State = Literal["done", "behind", "failed", "slow"]
 
 
@@ -125,7 +131,8 @@ class Records:
         stored = read_record(file, SearchRecord, "choose another --out")
         for name, wanted in asked.items():
             if (was := stored["asked"].get(name)) != wanted:
-                raise RunError(f"{folder} was begun with {name} {was}, not {wanted}; choose another --out")
+                other = OTHER.get(name, f"{name} {was}, not {wanted}: go back to it,")
+                raise RunError(f"{folder} was begun with {other} or choose another --out")
         done = [Record.read(record) for record in stored["done"] if record["state"] != "slow"]
         complete, first = stored.get("complete", 0), stored.get("first", {})
         return cls(folder, asked, stored["spent"], stored["encode"], done, complete, first)

@@ -36,7 +36,7 @@ def line_of(record: Record, ground: Ground, choice: Choice | None) -> str:
 def written(ground: Ground, choice: Choice, weights: list[float]) -> str:
     """Return the main metric of a weighted mean of candidates, and the loss where that is another."""
     metric, loss = ground.targets[0].spec.main, choice.jury.loss(weights)
-    value = ground.figure(choice.jury.mean(weights)).mean
+    value = ground.figure(choice.jury.decided(weights)).mean
     said = f"{label(metric)} {write_value(metric, value)}{'%' if is_percent(metric) else ''}"
     return said if abs(value - loss) < SAME else f"{said}, loss {loss:.3f}"
 
@@ -69,11 +69,11 @@ def summary(ground: Ground, records: Records, choice: Choice, budget: Budget) ->
         "single": {
             "name": str(choice.candidates[single]),
             "loss": losses[single],
-            "figure": plain(ground.figure(choice.jury.mean(choice.alone[single]))),
+            "figure": plain(ground.figure(choice.jury.decided(choice.alone[single]))),
         },
         "ensemble": {
             "loss": choice.jury.loss(choice.whole),
-            "figure": plain(ground.figure(choice.jury.mean(choice.whole))),
+            "figure": plain(ground.figure(choice.jury.decided(choice.whole))),
         },
         "nested": {
             "ensemble": plain(ground.figure(nested)),
@@ -88,7 +88,19 @@ def summary(ground: Ground, records: Records, choice: Choice, budget: Budget) ->
             }
             for n in choice.members
         ],
+        "lifted": _lifted(choice),
         "honest": honest(ground),
+    }
+
+
+def _lifted(choice: Choice) -> dict[str, dict[str, float]]:
+    """Return what logits of rare classes get, target by target, where they get any."""
+    named = {t.name: t.classes for t in choice.jury.targets}
+    offsets = choice.jury.offsets(choice.whole)
+    return {
+        name: dict(zip(named[name], [round(x, 2) for x in offset.tolist()], strict=True))
+        for name, offset in offsets.items()
+        if offset.any()
     }
 
 
@@ -103,7 +115,7 @@ def _tried(record: Record, ground: Ground, choice: Choice) -> dict[str, Any]:
     }
     if record.state == "done":
         number = list(choice.candidates).index(record.candidate)
-        about["figure"] = plain(ground.figure(choice.jury.mean(choice.alone[number])))
+        about["figure"] = plain(ground.figure(choice.jury.decided(choice.alone[number])))
     return about
 
 

@@ -74,7 +74,7 @@ def fit_best(
         target: the only one to learn; default all.
         encode: modality -> frozen encoder, see ``data.encode.encode_corpus``; default: MiniLM for raw text in case the
             linear floor is better with it, and there is time.
-        folds: number of folds, 3 or more, or ``leave-one-group-out``; default 5, or 8 for few samples, or as many
+        folds: number of folds, 3 or more, or ``leave-one-group-out``; default 8, or 5 for many samples, or as many
             groups as there are.
         seed: of folds' trainings, and of what is drawn.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.

@@ -4,6 +4,10 @@ Caruana, Niculescu-Mizil, Crew & Ksikes, Ensemble Selection from Libraries of Mo
 candidate, then add, again and again and with replacement, the one with which the mean becomes best. A candidate's
 weight is how often it was added. What is kept is the best mean on the way, so that an ensemble is never worse than its
 best member on the samples it was chosen on.
+
+Weights are chosen by the loss. Between classes the main metric then decides: logits lose a share of the log frequency
+of their class (Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021), as a mean of models that learned
+cross entropy from few samples hardly ever names a rare class.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +31,9 @@ MOST = 6
 
 GAIN = 1e-6
 """Smallest fall of the loss for which a candidate is added; less is rounding."""
+
+SHARES = torch.arange(11) / 10
+"""Of the log frequency that a class may lose."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,26 @@ class Jury:
             weights: of each candidate, not negative, one above 0.
         """
         return self._tally(weights, slice(None)).mean()
+
+    def decided(self, weights: Sequence[float], rows: Tensor | None = None) -> dict[str, Tensor]:
+        """Return what ``mean`` does, with the ``offsets`` of ``rows`` added."""
+        offsets = self.offsets(weights, rows)
+        return {name: said + offsets.get(name, 0.0) for name, said in self.mean(weights).items()}
+
+    def offsets(self, weights: Sequence[float], rows: Tensor | None = None) -> dict[str, Tensor]:
+        """Return target with classes -> what is added to its logits, ``(classes,)``; zeros where nothing is better.
+
+        It is a share of log(frequency of the most frequent class / of this one): the share with which the main metric
+        is best on ``rows`` (numbers) or all samples, in the mean with its neighbours, so that one lucky sample does not
+        decide.
+        """
+        kept = slice(None) if rows is None else rows
+        said = self._tally(weights, kept).mean()
+        return {
+            t.name: _offset(t, said[t.name], self.labels[t.name][kept])
+            for t in self.targets
+            if t.spec.answer == "class"
+        }
 
     def _tally(self, weights: Sequence[float], rows: Tensor | slice) -> _Tally:
         tally = _Tally(self, rows)
@@ -137,6 +165,24 @@ class _Tally:
             )
             found[target.name] = mixed(target, mean.float()[None], torch.ones(1, len(mean)))
         return found
+
+
+def _offset(target: Target, logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the offset of each class, ``(classes,)``, for ``logits`` (samples, classes) of ``labels`` (samples,)."""
+    known = labels >= 0
+    logits, labels = logits[known], labels[known].long()
+    # One more of each, or a class that nobody has would be without limit.
+    frequency = torch.bincount(labels, minlength=logits.shape[1]).float() + 1
+    rarity = (frequency.max() / frequency).log()
+    metric, once = target.spec.main, np.ones((1, len(labels)))
+    figures = []
+    for share in SHARES:
+        columns = {n: x.numpy() for n, x in target.spec.columns(logits + share * rarity).items()}
+        measures = target.spec.measures(labels.numpy(), columns["predicted"], columns["probability"])
+        figures.append(float(measures[metric].value(once)[0]))
+    signed = np.array(figures) * (1 if target.spec.metrics[metric] else -1)
+    smooth = np.convolve(np.pad(signed, 1, mode="edge"), np.ones(3) / 3, mode="valid")
+    return SHARES[int(np.argmax(smooth))] * rarity
 
 
 def _wide(values: Tensor, like: Tensor) -> Tensor:

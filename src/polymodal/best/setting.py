@@ -24,7 +24,7 @@ from polymodal.train.fit import open_fabric
 FOLDS, MORE = 5, 8
 """Folds where nobody says how many: more for few samples, whose trainings are short and need all that there is."""
 
-FEW = 1000
+FEW = 5000
 """Samples that are few."""
 
 MINILM = "minilm?layers=3"
@@ -79,7 +79,7 @@ def settle(
     records = Records.open(folder, asked)
     budget.resume(records.spent)
     if records.done:
-        console.print(f"going on with {folder}: {len(records.done)} candidates tried, {budget} spent", soft_wrap=True)
+        console.print(f"going on with {folder}: {budget} spent, candidates tried: {len(records.done)}", soft_wrap=True)
     grounds = Grounds(corpus, dealt, records, seed, fabric)
     if records.encode is None:
         records.encode = encode if encode is not None else _reading(grounds, budget)

@@ -41,8 +41,8 @@ def best(
         minutes: all of it together may take; with more of them, a search that is over goes on
         target: the only one to learn; default all
         encode: frozen encoder of raw text, text=minilm; default MiniLM where the linear floor is better with it
-        folds: how many folds, groups whole, or leave-one-group-out; default 5, or 8 of up to 1000
-            samples, or as many as there are groups
+        folds: how many folds, groups whole, or leave-one-group-out; default 8, or 5 of more than
+            5000 samples, or as many as there are groups
         seed: a whole number
         device: where to compute
         out: run folder, which the same command goes on with; default runs/best-CORPUS

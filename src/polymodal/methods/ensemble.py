@@ -33,7 +33,8 @@ class Ensemble(Method):
 
     Mixed are numbers, and probabilities of classes. A member all of whose modalities are absent from a sample has no
     say in it, unless all others are as blind. The weights are not learned by gradient: equal at first, set by
-    ``polymodal fit best``, which trains every member by itself and chooses weights on samples that none of them saw.
+    ``polymodal fit best``, which trains every member by itself and chooses weights on samples that none of them saw;
+    it may also add a ``bias`` to the logits of each class, so that rare classes are named too.
     Trained as a method of its own, all members learn side by side, each by its own losses; their mean chooses the
     epoch.
 
@@ -47,6 +48,7 @@ class Ensemble(Method):
     paper = "baseline; Caruana et al., Ensemble Selection from Libraries of Models, ICML 2004"
 
     weight: Tensor
+    bias: Tensor
 
     def __init__(
         self,
@@ -67,7 +69,10 @@ class Ensemble(Method):
         self.handles_absence = all(m.handles_absence for m in self._all())  # type: ignore[misc]  # of these members
         self.drops = any(m.drops for m in self._all())  # type: ignore[misc]
         self.register_buffer("weight", torch.full((len(members),), 1 / len(members)))
+        self.decided = [t for t in schema.joint_targets if t.spec.answer == "class"]
+        self.register_buffer("bias", torch.zeros(sum(len(t.classes) for t in self.decided)))
         self.heard = list(range(len(members)))
+        self.register_load_state_dict_pre_hook(_without_bias)
         self.register_load_state_dict_post_hook(lambda module, keys: module._hear())
         self.now = Now()
 
@@ -98,6 +103,8 @@ class Ensemble(Method):
             t.name: mixed(t, torch.stack([averaged(t, part.predictions[t.name]) for part in parts]), shares)
             for t in self.schema.joint_targets
         }
+        biases = self.bias.split([len(t.classes) for t in self.decided])
+        predictions |= {t.name: predictions[t.name] + b for t, b in zip(self.decided, biases, strict=True)}
         fused = torch.cat([part.representations["fused"].flatten(1) for part in parts], dim=1)
         return Mixed(predictions, {"fused": fused}, parts)
 
@@ -156,6 +163,11 @@ def _modalities(schema: Schema, member: dict[str, Any], number: int) -> tuple[st
     for name in asked:
         schema.modality(name)
     return tuple(n for n in schema.names if n in asked) or schema.names
+
+
+def _without_bias(module: nn.Module, tensors: dict[str, Any], prefix: str, *args: Any) -> None:
+    """Give weights of older versions, which have no biases, those of an untrained ensemble."""
+    tensors.setdefault(f"{prefix}bias", module.bias)
 
 
 def _narrow(view: View, names: tuple[str, ...]) -> View:

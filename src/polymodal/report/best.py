@@ -70,7 +70,8 @@ class CurveRecord(TypedDict):
 
 
 class BestRecord(TypedDict):
-    """``best.json``, as far as it is told; a search without ``curve`` or ``honest`` is told without them."""
+    """``best.json``, as far as it is told; a search without ``curve``, ``lifted`` or ``honest`` is told
+    without them."""
 
     folds: int
     target: str
@@ -81,6 +82,7 @@ class BestRecord(TypedDict):
     nested: NestedRecord
     members: list[MemberRecord]
     curve: NotRequired[CurveRecord | None]
+    lifted: NotRequired[dict[str, dict[str, float]]]
     honest: NotRequired[str]
 
 
@@ -139,6 +141,9 @@ def best_sentences(found: BestRecord) -> list[str]:
         f"{label(metric)} of {found['target']} out of fold, weights chosen on the other folds: "
         f"{value(nested['ensemble'])}; best single, so chosen: {value(nested['single'])}; {_gained(found)}",
     ]
+    for name, offsets in found.get("lifted", {}).items():
+        told = ", ".join(f"{of} {offset:+.2f}" for of, offset in offsets.items() if offset)
+        lines.append(f"rare classes of {name} are lifted for the sake of {label(metric)}, logits by: {told}")
     if curve := found.get("curve"):
         points = ", ".join(f"{_share(share)} {value(point)}" for share, point in curve["points"].items())
         lines.append(f"{curve['name']} by share of the groups to learn from: {points}; {_more(found, curve)}")
