@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -85,6 +86,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
         "twice.csv": ("group,sex\nspeaker0,f\nspeaker0,m\n", "has the group 'speaker0' twice"),
         "other.csv": ("id,sex\nelsewhere,f\n", "names no id of"),
         "empty.csv": ("", "neither a column"),
+        "wide.csv": ("group,sex\nspeaker0,f\nspeaker1,f, m\n", "line 3 has more cells than the first line has names"),
     }
     for name, (content, said) in files.items():
         (tmp_path / name).write_text(content)
@@ -97,3 +99,15 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
         load_corpus(f"{folder}?about={tmp_path / 'same.csv'}&domain=n")
     with pytest.raises(DataError, match="has 1 rows for 2 samples"):
         build_split(SCHEMA, ["a", "b"], {"audio": [[1.0], [2.0]]}, {"kind": [0, 1]}, about={"sex": ["f"]})
+
+
+def test_domains_and_what_goes_together_are_part_of_the_hash_of_a_store(tmp_path: Path) -> None:
+    folder, table = write_store(people(), tmp_path / "store"), tmp_path / "sites.csv"
+    hashes = set()
+    for site in ("Bonn", "Trier"):
+        table.write_text(f"group,site\nspeaker0,Bonn\nspeaker1,{site}\nspeaker2,Trier\n")
+        hashes.add(load_corpus(f"{folder}?about={table}&domain=site").hash)
+    assert len(hashes) == 2
+    stored = load_corpus(folder)
+    other = {n: replace(s, groups=["a" if i % 2 else "b" for i in range(len(s))]) for n, s in stored.splits.items()}
+    assert stored.for_retrieval("group").hash != replace(stored, splits=other).for_retrieval("group").hash

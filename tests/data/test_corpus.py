@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -70,11 +71,31 @@ def test_non_finite_features_become_zero_and_a_row_of_nothing_else_absent() -> N
         ({"audio": [np.ones((2, 2))] * 2}, "audio has 2 rows for 3 ids"),
         ({"audio": [np.ones((2, 2)), np.ones((2, 3)), np.ones((2, 2))]}, r"'a1': audio has shape \(2, 3\)"),
         ({"face": [np.ones(3), np.ones(3), np.ones((2, 3, 1))]}, "'a2': face has shape"),
+        ({"face": [np.ones(3), np.ones((1, 3)), np.ones((2, 3))]}, r"'a2': face has shape \(2, 3\), expected \(1, 3\)"),
     ],
 )
 def test_shapes_that_disagree_name_sample_and_modality(changed: dict[str, Any], named: str) -> None:
     with pytest.raises(DataError, match=named):
         _split(**changed)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"groups": ["g", "g"]}, "there are 2 groups for 3 ids"),
+        ({"present": {"audoi": [True] * 3}}, "no modality 'audoi'; did you mean 'audio'"),
+        ({"present": {"audio": [True] * 2}}, "present of audio has 2 rows for 3 ids"),
+        ({"present": {"audio": True}}, "present of audio has 1 rows for 3 ids"),
+        (
+            {"columns": {"text": ["a"] * 3, "audoi": [None] * 3, "face": [None] * 3}},
+            "no column 'audio'.*did you mean 'audoi'",
+        ),
+    ],
+)
+def test_what_is_given_beside_must_fit_the_samples(given: dict[str, Any], named: str) -> None:
+    columns = {"text": ["a"] * 3, "audio": [np.ones((2, 2))] * 3, "face": [np.ones(3)] * 3}
+    with pytest.raises(DataError, match=named):
+        build_split(SCHEMA, ["x", "y", "z"], **{"columns": columns, "targets": {"sentiment": [0, 1, 2]}, **given})
 
 
 def _labelled(target: Target, labels: Any) -> Corpus:
@@ -94,6 +115,7 @@ TAGS = Target("tags", "multilabel", classes=("x", "y"))
         (SCORE, np.array([1 + 1j, 0]), "label 'sentiment': each must be a real number"),
         (SCORE, ["good", "bad"], "each must be a real number"),
         (SCORE, [0.0], "there are 1 for 2 samples"),
+        (replace(SCORE, range=None), [0.0, 1e39], "'b' .* is 1e\\+39, expected"),
         (SCORE, [np.nan, np.nan], "no sample of train has a label 'sentiment'"),
         (EMOTION, [2, 0], "'a' .* a class number from 0 to 1"),
         (EMOTION, [1.5, 0], "'a' .* is 1.5, expected a class number"),
@@ -182,6 +204,17 @@ def test_statistics_are_those_of_all_true_steps() -> None:
     flat = np.concatenate(rows).astype(np.float32).astype(np.float64)
     np.testing.assert_allclose(mean, flat.mean(0), rtol=1e-6)
     np.testing.assert_allclose(std, [flat[:, 0].std(), 1.0], rtol=1e-4)  # a constant channel is not divided by 0
+
+
+def test_statistics_of_a_wide_column_are_those_of_its_channels_and_cost_little_memory() -> None:
+    values = np.random.default_rng(0).standard_normal((70_000, 150), dtype=np.float32) + np.float32(300)
+    tracemalloc.start()
+    mean, std = channel_statistics(Ragged([(values, np.array([0, len(values)]))]))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < values.nbytes / 2, "never a copy in double precision"
+    np.testing.assert_allclose(mean, values.mean(axis=0, dtype=np.float64), rtol=1e-6)
+    np.testing.assert_allclose(std, values.std(axis=0, dtype=np.float64), rtol=1e-6)
 
 
 def test_a_modality_that_no_row_has_is_left_as_it_is() -> None:

@@ -78,7 +78,9 @@ def test_default_split_is_by_video_seventy_ten_twenty_and_noted(folder: Path) ->
 
 
 def test_split_file_decides_and_left_out_videos_are_noted(folder: Path) -> None:
-    (folder / "split.json").write_text(json.dumps({"train": VIDEOS[:6], "dev": VIDEOS[6:7], "test": VIDEOS[7:9]}))
+    (folder / "split.json").write_text(
+        json.dumps({"train": VIDEOS[:6], "dev": VIDEOS[6:7], "test": VIDEOS[7:9]}), "utf-8-sig"
+    )
     corpus = load_corpus(f"{folder}?split=split.json")
     assert set(corpus["valid"].groups) == {"video6"}
     assert any("1 of 10 videos are in no split" in note for note in corpus.notes)
@@ -90,7 +92,9 @@ def test_split_file_decides_and_left_out_videos_are_noted(folder: Path) -> None:
         (None, "cannot be read"),
         ("not json", "is not JSON"),
         ("[1]", "must be"),
+        ("[" * 100000, "is not JSON"),
         (json.dumps({"train": ["video1"], "test": ["video1"]}), "'video1' in two splits"),
+        (json.dumps({"dev": ["video1"], "valid": ["video2"]}), "'valid' twice, once as 'valid'"),
     ],
 )
 def test_wrong_split_files_are_explained(folder: Path, content: str | None, message: str) -> None:
@@ -130,6 +134,31 @@ def test_one_file_has_no_labels_and_the_error_says_what_to_do(folder: Path) -> N
 def test_names_that_share_no_video_are_explained(folder: Path) -> None:
     _write(folder / "CMU_X_COVAREP.csd", "COVAREP", {"other": (np.zeros((2, 2)), [[0, 1], [1, 2]])})
     with pytest.raises(DataError, match="no step of audio lies in any labelled segment"):
+        csd.read(folder)
+
+
+def _with_audio(folder: Path, video: str, features: Any) -> Any:
+    """The corpus in ``folder`` where audio of ``video`` has ``features``, one step a second, zeros (6, 2) elsewhere."""
+    seconds = np.stack([np.arange(6.0), np.arange(6.0) + 1], axis=1)
+    entries = {v: (np.zeros((6, 2)), seconds) for v in VIDEOS} | {video: (features, seconds[: len(features)])}
+    _write(folder / "CMU_X_COVAREP.csd", "COVAREP", entries)
+    return csd.read(folder).check()
+
+
+def test_an_entry_without_steps_is_absent(folder: Path) -> None:
+    split, row = _where(_with_audio(folder, "video0", np.zeros((0, 2))), "video0[0]")
+    assert not split.present["audio"][row]
+
+
+def test_words_among_numbers_are_named(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"audio of sample 'video9\[0\]': not an array of real numbers"):
+        _with_audio(folder, "video9", np.array([[b"a"]] * 6))
+
+
+def test_labels_without_columns_are_one_sentence(folder: Path) -> None:
+    labels = {v: (np.zeros((1, 0)), [[1, 3]]) for v in VIDEOS}
+    _write(folder / "CMU_X_Opinion_Labels.csd", "Labels", labels)
+    with pytest.raises(DataError, match=r"Opinion_Labels.csd is damaged"):
         csd.read(folder)
 
 

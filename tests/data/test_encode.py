@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +15,7 @@ import pytest
 
 from polymodal.core import DataError, Modality, OptionError, Schema, Target
 from polymodal.data.corpus import Corpus
-from polymodal.data.encode import Encoder, encode_corpus
+from polymodal.data.encode import DAY, Encoder, encode_corpus, encoder_of
 from polymodal.data.ragged import Ragged
 from polymodal.data.split import build_split
 
@@ -143,6 +145,58 @@ def test_a_failing_encoder_leaves_no_half_cache(plugin: Counting, tmp_path: Path
     assert len(plugin.rows) == 5
 
 
+@pytest.mark.parametrize("name", ["values.npy", "offsets.npy"])
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_damaged_cache_is_filled_anew(plugin: Counting, tmp_path: Path, name: str, damage: str) -> None:
+    whole = [row.tolist() for row in _column(encode_corpus(_corpus(), {"text": "made_encoders:words"}))]
+    for file in (tmp_path / "cache" / "encoded").glob(f"*/{name}"):
+        file.write_bytes(file.read_bytes()[: -8 if damage == "cut" else 0])
+        if damage == "gone":
+            file.unlink()
+    plugin.rows.clear()
+    again = encode_corpus(_corpus(), {"text": "made_encoders:words"})
+    assert [row.tolist() for row in _column(again)] == whole
+    assert len(plugin.rows) == 5
+
+
+def test_what_a_killed_process_left_is_removed_a_day_later(plugin: Counting, tmp_path: Path) -> None:
+    old, fresh = (tmp_path / "cache" / "encoded" / f".partial-{name}" for name in ("old", "fresh"))
+    for folder in (old, fresh):
+        folder.mkdir(parents=True)
+        (folder / "sorted.raw").write_bytes(b"half")
+    past = time.time() - 2 * DAY
+    for place in (old / "sorted.raw", old):
+        os.utime(place, (past, past))
+    encode_corpus(_corpus(), {"text": "made_encoders:words"})
+    assert not old.exists()
+    assert fresh.exists()
+
+
+def test_rows_of_other_shapes_are_encoded_by_themselves(plugin: Counting) -> None:
+    numbers = np.arange(12, dtype=np.float32)
+    for shape in ((6, 2), (4, 3)):
+        schema = Schema((Modality("audio", "sequence", shape[1]),), SCHEMA.targets)
+        columns, labels = {"audio": [numbers.reshape(shape)]}, {"sentiment": np.zeros(1)}
+        splits = {name: build_split(schema, [name], columns, labels) for name in ("train", "valid")}
+        encode_corpus(Corpus("made", "made:corpus", schema, splits), {"audio": "made_encoders:means"})
+    assert [row.shape for row in plugin.rows] == [(6, 2), (4, 3)]
+
+
+def test_weights_of_a_folder_are_told_apart_whatever_their_width_is_called(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\nbad")
+    transformers.BertTokenizer(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
+    config = transformers.DistilBertConfig(vocab_size=7, dim=8, n_layers=1, n_heads=2, hidden_dim=8)
+    keys = []
+    for seed in (0, 1, 1):
+        torch.manual_seed(seed)
+        transformers.DistilBertModel(config).save_pretrained(tmp_path)
+        keys.append(encoder_of(str(tmp_path)).key)
+    assert encoder_of(str(tmp_path)).width == 8
+    assert keys[0] != keys[1] == keys[2]
+
+
 def test_a_cache_that_cannot_be_written_is_one_sentence(
     plugin: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +216,7 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(
         ({"text": "minilm?max_tokens=many"}, OptionError, "max_tokens must be a whole number"),
         ({"text": "no_such_module:encoder"}, OptionError, "cannot be imported"),
         ({"text": "made_encoders:none"}, OptionError, "cannot be imported"),
+        ({"text": ":words"}, OptionError, "cannot be imported"),
         ({"text": "made_encoders:wrong"}, OptionError, "returned int"),
     ],
 )

@@ -73,6 +73,12 @@ def test_an_example_of_another_kind_is_named(make_magbert: Make) -> None:
         magbert.read(data, HERE)
 
 
+def test_two_names_of_one_split_are_refused(make_magbert: Make) -> None:
+    data = make_magbert()
+    with pytest.raises(DataError, match="split 'valid' is there twice, once as 'validation'"):
+        magbert.read(data | {"validation": data["dev"]}, HERE)
+
+
 def test_only_wanted_modalities_are_read(make_magbert: Make) -> None:
     assert magbert.read(make_magbert(), HERE, modalities=("audio",)).schema.names == ("audio",)
     with pytest.raises(DataError, match="did you mean 'audio'"):

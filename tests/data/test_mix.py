@@ -126,6 +126,8 @@ def test_a_source_in_parentheses_keeps_its_options_and_its_name() -> None:
          "audio is a sequence of width 2 in a and a sequence of width 5 in w"),
         (lambda: mix("a,t", {**MEMBERS, "t": corpus("t", AUDIO, target=Target("age", "regression"))}.__getitem__),
          "a predicts score .* t age .*same targets"),
+        (lambda: mix("a,r", {**MEMBERS, "r": MEMBERS["b"].for_retrieval()}.__getitem__),
+         "r asks which .* behind the mix"),
         (lambda: one_word(["y"]), "sample '1' has the unknown domain 'y'"),
         (lambda: one_word(None), "0 domains for 1"),
     ],

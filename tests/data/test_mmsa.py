@@ -270,6 +270,8 @@ def test_missing_ids_are_numbered_and_noted(make_mmsa: Make) -> None:
         (lambda p: p.update(vision=[["x"]] * 12), "vision.*not an array of real numbers"),
         (lambda p: p.update(audio=3.5), "audio of split 'train' is a float"),
         (lambda p: p.update(vision_lengths="x"), "lengths of vision of split 'train': not an array"),
+        (lambda p: p.update(audio=[*p["audio"][:-1], None]), "audio of sample .* has shape"),
+        (lambda p: p.update(id=[[[1, 2], [3]]] * 12), "the id of sample 0 of split 'train' has parts of different"),
         (lambda p: p.update(id=p["id"][:-1]), "has 11 ids for 12 samples"),
         (lambda p: [p.pop(k) for k in ("regression_labels", "classification_labels")], "no regression labels"),
         (lambda p: [p.pop(k) for k in ("text", "audio", "vision", "raw_text")], "has no text, audio or vision"),

@@ -118,6 +118,15 @@ def test_a_file_may_import_the_files_beside_it(tmp_path: Path, module: Path, mon
     assert sys.path == before
 
 
+def test_a_file_may_hold_a_dataclass(tmp_path: Path, module: Path) -> None:
+    own = "from dataclasses import dataclass, KW_ONLY\n\n@dataclass\nclass Part:\n    _: KW_ONLY\n    name: str = 'a'\n"
+    module.write_text(f"{FUNCTION}\n{own}")
+    assert len(load_corpus(f"{module}:made")["train"]) == 4
+    module.write_text(f"{FUNCTION}\nmade = None\ndef again(rows: int = 2) -> Corpus:\n    return None\n")
+    with pytest.raises(DataError, match="no function 'made'"):  # the file as it is now
+        load_corpus(f"{module}:made")
+
+
 def test_function_in_a_module(module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = module.rename(module.with_name("corpora_of_mine.py"))  # a name that no other test imports
     monkeypatch.syspath_prepend(module.parent)

@@ -171,6 +171,14 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     assert is_store(write_store(_corpus(), tmp_path / "store"))
 
 
+@pytest.mark.parametrize("name", ["id", "group", "domain"])
+def test_a_modality_with_the_name_of_a_column_of_stores_is_refused(tmp_path: Path, name: str) -> None:
+    schema = Schema((Modality(name, "vector", 2),), TARGETS[:1])
+    split = build_split(schema, ["a", "b"], {name: np.ones((2, 2))}, {"sentiment": [0.0, 1.0]})
+    with pytest.raises(DataError, match=f"modality {name!r} is called as a column"):
+        write_store(Corpus("made", "made:corpus", schema, {"train": split}), tmp_path / "store")
+
+
 def test_a_destination_below_a_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"cannot write .*file/store"):

@@ -17,6 +17,7 @@ from polymodal.cli.main import main
 from polymodal.core import Modality, Schema, Target
 from polymodal.data.corpus import Corpus
 from polymodal.data.split import Split, build_split
+from polymodal.export import script
 from polymodal.train.run import Run
 
 pytest.importorskip("onnxscript", reason="needs pip install 'polymodal[export]'")
@@ -115,9 +116,19 @@ def test_a_run_of_folds_and_seeds_on_vectors_with_three_kinds_of_target(tmp_path
     assert any(told["score"]["low"] is not None for told in found)
 
 
+FOREST = {"trees": 4, "leaves": 4}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "options"), [("linear", {}), ("ef-lstm", {"hidden": 6}), ("mult", {"width": 8, "heads": 2, "layers": 1})]
+    ("method", "options"),
+    [
+        ("linear", {}),
+        ("ef-lstm", {"hidden": 6}),
+        ("mult", {"width": 8, "heads": 2, "layers": 1}),
+        ("forest", FOREST),
+        ("ensemble", {"members": [{"method": "linear"}, {"method": "forest", "options": FOREST}]}),
+    ],
 )
 def test_sequences_longer_than_those_it_was_traced_with(method: str, options: dict[str, Any], tmp_path: Path) -> None:
     data = corpus(SEQUENCES, SCORE)
@@ -136,6 +147,32 @@ def refused(run: Run, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
     error = capsys.readouterr().err.splitlines()
     assert len(error) == 1
     return error[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "named"),
+    [
+        ("gone.npz", None, "cannot be read (No such file or directory)"),
+        ("a.npz", b"text", "cannot be read (ValueError"),
+        ("a.npz", b"PK\x03\x04", "cannot be read (BadZipFile"),
+        ("a.json", b"{", "cannot be read (JSONDecodeError"),
+        ("a.json", b"{}", "cannot be read (KeyError"),
+        ("a.json", b"[]", "cannot be read (TypeError"),
+        ("a.json", b'{"rows": []}', "holds no rows"),
+        ("a.json", b'{"rows": [1]}', "holds no rows"),
+        ("a.json", b'{"rows": {"audio": 1}}', "holds no rows"),
+    ],
+)
+def test_the_script_says_in_a_sentence_what_is_no_file_of_samples(
+    name: str, content: bytes | None, named: str, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(SystemExit) as ended:
+        script.read(str(tmp_path / name))
+    assert str(ended.value).startswith(f"error: {tmp_path / name} ")
+    assert named in str(ended.value)
+    assert "\n" not in str(ended.value)
 
 
 def test_raw_text_is_refused_with_the_way_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +123,48 @@ def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:
         load_transformer(missing)
     assert missing in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["model.safetensors", "config.json"])
+def test_a_damaged_folder_is_one_sentence(bert: str, tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "cut"
+    shutil.copytree(bert, folder)
+    whole = (folder / damage).read_bytes()
+    (folder / damage).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(OptionError, match="cannot be loaded") as caught:
+        load_transformer(str(folder))
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tokenizer_that_pads_in_front_is_told_not_to(bert: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path / "left"
+    shutil.copytree(bert, folder)
+    transformers.AutoTokenizer.from_pretrained(folder, padding_side="left").save_pretrained(folder)
+    assert transformers.AutoTokenizer.from_pretrained(folder).padding_side == "left"
+    out, wanted = (TextEncoder(str(place)).eval()(texts("good", "a very bad film")) for place in (folder, bert))
+    torch.testing.assert_close(out.tensor, wanted.tensor)
+    assert torch.equal(out.mask, wanted.mask)
+
+
+@pytest.mark.parametrize("end", ["</s>", None])
+def test_texts_are_padded_with_the_end_where_there_is_no_padding(tmp_path: Path, end: str | None) -> None:
+    transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "good": 1, "bad": 2, "</s>": 3}, "[UNK]"))
+    words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", eos_token=end)
+    tokenizer.save_pretrained(tmp_path)
+    config = transformers.GPT2Config(vocab_size=4, n_embd=8, n_layer=1, n_head=2, n_positions=16)
+    transformers.GPT2Model(config).save_pretrained(tmp_path)
+    if end is None:
+        with pytest.raises(OptionError, match="no token to pad texts with"):
+            load_transformer(str(tmp_path))
+        return
+    encoder = TextEncoder(str(tmp_path)).eval()
+    both, alone = encoder(texts("good", "bad bad good")), encoder(texts("good"))
+    assert both.mask.sum(1).tolist() == [1, 3]
+    torch.testing.assert_close(both.tensor[:1, :1], alone.tensor)
 
 
 @pytest.mark.slow

@@ -172,7 +172,12 @@ class Task:
                 f"a number from {low:g} to {high:g}",
                 lambda y: (y.astype(np.float32) >= low) & (y.astype(np.float32) <= high),
             )
-        about = replace(about, expected=f"{about.expected}, or NaN where it is not known")
+        fits, largest = about.fits, np.finfo(np.float32).max
+        about = replace(
+            about,
+            expected=f"{about.expected}, or NaN where it is not known",
+            fits=lambda y: fits(y) & ~(np.abs(y) > largest),  # which single precision would make infinite
+        )
         array = about.checked(f"label {self.target.name!r}", values, ids, lambda array: ~self.known(array))
         array[~self.known(array)] = self.unlabelled
         return array.astype(self.dtype)

@@ -74,7 +74,15 @@ def _rows(file: Path) -> list[dict[str, str]]:
             plain: list[dict[str, Any]] = pq.read_table(file).to_pylist()
         else:
             with file.open(encoding="utf-8-sig", newline="") as stream:
-                plain = list(csv.DictReader(stream))
+                reader = csv.DictReader(stream)
+                plain = []
+                for row in reader:
+                    if None in row:
+                        raise DataError(
+                            f"{file}, line {reader.line_num} has more cells than the first line has names; put cells "
+                            'with commas in quotes: "a, b"'
+                        )
+                    plain.append(row)
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{file} cannot be read as a table ({error}); give a CSV or Parquet file") from None
     return [{str(k): "" if v is None else str(v).strip() for k, v in row.items() if k} for row in plain]
@@ -99,5 +107,6 @@ def with_domains(corpus: Corpus, column: str) -> Corpus:
         name: replace(split, domains=np.array([names.index(v) for v in values[name]], np.int64))
         for name, split in corpus.splits.items()
     }
-    content = corpus.stored_hash and derived_hash(corpus.stored_hash, "domain", column)
+    told = (f"{name}: {value}" for name, found in values.items() for value in found)
+    content = corpus.stored_hash and derived_hash(corpus.stored_hash, "domain", column, *told)
     return replace(corpus, schema=schema, splits=splits, stored_hash=content)

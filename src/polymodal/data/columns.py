@@ -109,12 +109,17 @@ def sample_ids(raw: Any, count: int, split: str) -> list[str]:
     if len(raw) != count:
         raise DataError(f"split {split!r} has {len(raw)} ids for {count} samples; every sample needs one")
     whats = (f"the id of sample {i} of split {split!r}" for i in range(count))
-    return [
-        "$_$".join(name_of(part, what) for part in np.ravel(row))
-        if isinstance(row, (list, tuple, np.ndarray))
-        else name_of(row, what)
-        for row, what in zip(raw, whats, strict=True)
-    ]
+    return ["$_$".join(name_of(part, what) for part in _parts(row, what)) for row, what in zip(raw, whats, strict=True)]
+
+
+def _parts(row: Any, what: str) -> Sequence[Any]:
+    """Return the values that an id is made of."""
+    if not isinstance(row, (list, tuple, np.ndarray)):
+        return [row]
+    try:
+        return list(np.ravel(row))
+    except ValueError:
+        raise DataError(f"{what} has parts of different length, expected text or numbers; mend it") from None
 
 
 def groups_of(ids: Sequence[str]) -> list[str]:

@@ -148,7 +148,8 @@ class Corpus:
             same = split.groups if match == "group" else split.ids
             labels = {target.name: np.unique(np.asarray(same), return_inverse=True)[1]}
             splits[name] = replace(split, targets=labels, ratings={})
-        content = self.stored_hash and derived_hash(self.stored_hash, target, match)
+        told = (f"{name}: {part.targets[target.name].tolist()}" for name, part in splits.items())
+        content = self.stored_hash and derived_hash(self.stored_hash, target, match, *told)
         return replace(self, schema=replace(self.schema, targets=(target,)), splits=splits, stored_hash=content)
 
     def only(self, names: Sequence[str]) -> Corpus:

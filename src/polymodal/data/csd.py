@@ -24,6 +24,7 @@ from polymodal.data.columns import (
     check_range,
     choose,
     corpus_name,
+    features,
     infer_modality,
     split_name,
     word_of,
@@ -96,13 +97,16 @@ def read(
     tally, splits = Tally(), {}
     for modality in found_modalities:
         if modality.kind != "text":
-            tally.non_finite(modality.name, columns[modality.name])
-    for name, rows in _splits(path, segments, split, notes).items():
-        ids = [segments[i].name for i in rows]
-        target = np.array([segments[i].label for i in rows], np.float32)
+            column = zip(columns[modality.name], segments, strict=True)
+            rows = [None if row is None else features(row, modality, segment.name) for row, segment in column]
+            columns[modality.name] = rows
+            tally.non_finite(modality.name, rows)
+    for name, chosen in _splits(path, segments, split, notes).items():
+        ids = [segments[i].name for i in chosen]
+        target = np.array([segments[i].label for i in chosen], np.float32)
         check_range(target, ids, range)
-        part: dict[str, Sequence[Any]] = {n: [column[i] for i in rows] for n, column in columns.items()}
-        splits[name] = build_split(schema, ids, part, {"sentiment": target}, [segments[i].video for i in rows])
+        part: dict[str, Sequence[Any]] = {n: [column[i] for i in chosen] for n, column in columns.items()}
+        splits[name] = build_split(schema, ids, part, {"sentiment": target}, [segments[i].video for i in chosen])
     return Corpus(corpus_name(path), str(path), schema, splits, (*notes, *tally.notes()))
 
 
@@ -190,16 +194,22 @@ def _hashed(videos: list[str]) -> dict[str, list[str]]:
 def _listed(path: Path, split: str) -> dict[str, list[str]]:
     file = path / split if (path / split).is_file() else Path(split)
     try:
-        listed = json.loads(file.read_text(encoding="utf-8"))
+        listed = json.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(f"split file {file} cannot be read: {error.strerror or error}; check ?split=...") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise DataError(
             f"split file {file} is not JSON; it must be {{'train': [videos], 'valid': [...], ...}}"
         ) from None
     if not isinstance(listed, dict) or not all(isinstance(of, list) for of in listed.values()):
         raise DataError(f"split file {file} must be {{'train': [videos], 'valid': [...], 'test': [...]}}")
-    parts = {split_name(name): [str(v) for v in of] for name, of in listed.items()}
+    parts: dict[str, list[str]] = {}
+    for name, videos in listed.items():
+        if split_name(name) in parts:
+            raise DataError(
+                f"split file {file} has split {split_name(name)!r} twice, once as {name!r}; remove one of them"
+            )
+        parts[split_name(name)] = [str(v) for v in videos]
     video, times = max(
         Counter(v for of in parts.values() for v in set(of)).items(), key=lambda kv: kv[1], default=("", 0)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def opened(file: Path) -> Iterator[Any]:
     try:
         with h5py.File(file, "r") as content:
             yield content
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())[:120]
         raise DataError(f"{file} is damaged or not a computational sequence ({reason}); download it again") from None
 
@@ -83,7 +84,7 @@ def read_entry(group: Any, file: Path) -> tuple[Array, Array]:
             "it again"
         )
     intervals = np.asarray(group["intervals"][()], dtype=np.float64)
-    values = values.reshape(len(values), -1)
+    values = values.reshape(len(values), math.prod(values.shape[1:]))
     if intervals.shape != (len(values), 2):
         raise DataError(
             f"{file}: entry {printable(group.name)!r} has {len(values)} steps, but intervals {intervals.shape}; "

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +26,9 @@ from polymodal.data.split import Column
 from polymodal.nn.text import find_encoder, load_transformer
 
 BATCH = 64
+
+DAY = 24 * 60 * 60
+"""Seconds without a change after which what a killed process left is removed."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ def _plugin(spec: str) -> Encoder:
     module_name, _, function = spec.partition(":")
     try:
         encoder = getattr(importlib.import_module(module_name), function)()
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:  # a ValueError where the module has no name
         raise OptionError(f"encoder {spec!r} cannot be imported: {error}") from None
     if not isinstance(encoder, Encoder):
         raise OptionError(f"encoder {spec!r} returned {type(encoder).__name__}, expected polymodal.data.encode.Encoder")
@@ -129,15 +133,16 @@ def _transformer(name: str, *, layers: Count = 1, max_tokens: Count = 64) -> Enc
 
 
 def _identify(folder: Path, load: Callable[[], tuple[Any, Any]]) -> tuple[str, int]:
-    """Return what identifies the weights, and their width: from files alone where possible, for the cache is for runs
-    that need not load the encoder."""
-    config = folder / "config.json"
-    width = json.loads(config.read_text()).get("hidden_size") if config.is_file() else None
-    if not width:
-        model = load()[1]
-        return f"{model.config._name_or_path}@{getattr(model.config, '_commit_hash', None)}", int(
-            model.config.hidden_size
-        )
+    """Return what identifies the weights, a folder's files or a hub's commit, and their width: without loading the
+    encoder where its files tell, for the cache is for runs that need not."""
+    if not folder.is_dir():
+        config = load()[1].config
+        return f"{config._name_or_path}@{getattr(config, '_commit_hash', None)}", int(config.hidden_size)
+    try:
+        width = json.loads((folder / "config.json").read_text()).get("hidden_size")
+    except (OSError, ValueError):  # what is wrong with it, loading says
+        width = None
+    width = width or load()[1].config.hidden_size
     digest = hashlib.sha256()
     for file in sorted(folder.glob("*")):
         if file.suffix in (".safetensors", ".bin", ".json", ".txt", ".model"):
@@ -157,17 +162,37 @@ def _cached(encoder: Encoder, column: Column, present: Array, what: str) -> Ragg
     for row in rows:
         data = row.encode() if isinstance(row, str) else np.ascontiguousarray(row, np.float32).tobytes()
         digest.update(len(data).to_bytes(8, "little") + data)
+        if not isinstance(row, str):
+            digest.update(str(row.shape).encode())
     folder = cache_folder() / "encoded" / _digest(encoder.key, digest.hexdigest())
-    if not (folder / "about.json").is_file():
+    kept = _kept(folder)
+    if kept is None:
+        shutil.rmtree(folder, ignore_errors=True)
         _fill(folder, encoder, rows, what)
-    values = np.load(folder / "values.npy", mmap_mode="r")
-    return Ragged([(values, np.load(folder / "offsets.npy"))])
+        kept = _kept(folder)
+    if kept is None:
+        raise DataError(f"cannot read the encoder cache {folder}; remove it, or set POLYMODAL_CACHE to another folder")
+    return kept
+
+
+def _kept(folder: Path) -> Ragged | None:
+    """Return what is in ``folder``; None where nothing is, or a file of it is cut or gone."""
+    if not (folder / "about.json").is_file():
+        return None
+    try:
+        values, offsets = np.load(folder / "values.npy", mmap_mode="r"), np.load(folder / "offsets.npy")
+    except (OSError, ValueError, EOFError):
+        return None
+    return Ragged([(values, offsets)]) if len(offsets) and offsets[-1] == len(values) else None
 
 
 def _fill(folder: Path, encoder: Encoder, rows: list[Any], what: str) -> None:
     """Encode ``rows`` into ``folder``, which appears whole or not at all."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        for left in folder.parent.glob(".partial-*"):  # by processes that were killed
+            if all(time.time() - file.stat().st_mtime > DAY for file in (left, *left.iterdir())):
+                shutil.rmtree(left, ignore_errors=True)
         partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".partial-"))
         try:
             _write(partial, encoder, rows, what)

@@ -99,7 +99,10 @@ def _parts(data: dict[str, Any]) -> dict[str, list[Example]]:
     for name, examples in data.items():
         if not is_column(examples):
             raise DataError(f"split {name!r} is a {type(examples).__name__}, expected a list of examples")
-        parts[split_name(str(name))] = list(examples)
+        split = split_name(str(name))
+        if split in parts:
+            raise DataError(f"split {split!r} is there twice, once as {name!r}; remove one of them")
+        parts[split] = list(examples)
     for split, examples in parts.items():
         for i, example in enumerate(examples):
             if not _is_example(example):

@@ -112,6 +112,12 @@ def mix(
 
 def _schema(members: dict[str, Corpus]) -> Schema:
     """Return the schema of the mix; DataError if two sources cannot be one corpus."""
+    for name, corpus in members.items():
+        if any(t.spec.answer == "match" for t in corpus.schema.targets):
+            raise DataError(
+                f"{name} asks which sample goes with which, and numbers its own alone; leave match= out of the sources "
+                "and put it behind the mix: mix:a.pkl,b.pkl?match=sample"
+            )
     for (a, first), (b, second) in combinations(members.items(), 2):
         if first.schema.targets != second.schema.targets:
             raise DataError(

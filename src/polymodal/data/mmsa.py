@@ -8,6 +8,7 @@ or MulT's ``labels`` (N, 1, 1). Layout: Mao et al., M-SENA, ACL 2022 (arXiv:2203
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -167,10 +168,10 @@ def _lengths(
     for modality in [m for m in schema.modalities if m.kind == "sequence" and m.name in rows]:
         name = modality.name
         stored = _mask_sums(part) if name == "text" else part.get(f"{name}_lengths")
+        arrays = (features(row, modality, sample) for row, sample in zip(rows[name], ids, strict=True))
         if stored is not None:
-            lengths[name] = _stored_lengths(stored, rows[name], name, ids, split)
+            lengths[name] = _stored_lengths(stored, arrays, name, ids, split)
         else:
-            arrays = (features(row, modality, sample) for row, sample in zip(rows[name], ids, strict=True))
             lengths[name] = np.array([trimmed_length(a) for a in arrays])
             trimmed.append(name)
     if trimmed:
@@ -199,7 +200,7 @@ def _mask_sums(part: Part) -> Array | None:
     return (array[:, 1] > 0.5).sum(axis=1)
 
 
-def _stored_lengths(stored: Any, rows: Any, name: str, ids: list[str], split: str) -> Array:
+def _stored_lengths(stored: Any, rows: Iterable[Array], name: str, ids: list[str], split: str) -> Array:
     raw = numbers(stored, f"lengths of {name}", ids, split)
     for length, row, sample in zip(raw, rows, ids, strict=True):
         if not 0 <= length <= len(row) or length % 1:

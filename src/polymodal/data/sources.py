@@ -190,15 +190,19 @@ def _open_function(place: str) -> Opened:
 
 def _import_file(path: Path) -> Any:
     """Import a file that may import the files beside it, as a script may; what is installed comes before them."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(str(path), path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
+    # Named by its path, as nothing else is: a dataclass looks for the module that it is made in.
+    module = sys.modules[str(path)] = importlib.util.module_from_spec(spec)
     folder = str(path.resolve().parent)
     known = folder in sys.path
     sys.path += [] if known else [folder]
     try:
         spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[str(path)]
+        raise
     finally:
         if not known and folder in sys.path:
             sys.path.remove(folder)

@@ -144,11 +144,18 @@ def build_split(
     out: dict[str, Column] = {}
     there: dict[str, Array] = {}
     forced = present or {}
+    for name in forced:
+        schema.modality(name)
     for modality in schema.modalities:
+        if modality.name not in columns:
+            raise DataError(
+                f"there is no column {modality.name!r}, a modality of the schema{nearest(modality.name, columns)}"
+            )
         rows = columns[modality.name]
-        if len(rows) != len(ids):
-            raise DataError(f"{modality.name} has {len(rows)} rows for {len(ids)} ids; every sample needs one row")
-        chosen = np.asarray(forced.get(modality.name, np.ones(len(ids), bool)), dtype=bool)
+        chosen = np.atleast_1d(np.asarray(forced.get(modality.name, np.ones(len(ids), bool)), dtype=bool))
+        for what, size in ((modality.name, len(rows)), (f"present of {modality.name}", len(chosen))):
+            if size != len(ids):
+                raise DataError(f"{what} has {size} rows for {len(ids)} ids; every sample needs one row")
         if modality.kind == "text":
             texts = [
                 (text_of(r, f"sample {i!r}: {modality.name}") or "") if keep else ""
@@ -164,6 +171,8 @@ def build_split(
     given = rated.labels_of(schema, targets, said)
     labels = {t.name: t.spec.labels(given[t.name], ids) for t in schema.targets}
     names = [name_of(i, f"the id of sample {row}") for row, i in enumerate(ids)]
+    if len(groups) not in (0, len(ids)):
+        raise DataError(f"there are {len(groups)} groups for {len(ids)} ids; every sample needs one, or none has any")
     owners = [name_of(g, f"the group of sample {row}") for row, g in enumerate(groups)]
     return Split(
         names, out, there, labels, owners, _domains(schema, ids, domains), said, checked_about(about or {}, ids)
@@ -190,7 +199,7 @@ def _clean(row: Any, modality: Modality, sample: str) -> Array:
     values = as_array(row, f"sample {sample!r}: {modality.name}")
     if modality.kind == "vector":
         values = values[None] if values.ndim == 1 else values
-    if values.ndim != 2 or values.shape[1] != modality.width:
+    if values.ndim != 2 or values.shape[1] != modality.width or (modality.kind == "vector" and len(values) > 1):
         wanted = f"({'1' if modality.kind == 'vector' else 'time'}, {modality.width})"
         raise DataError(f"sample {sample!r}: {modality.name} has shape {values.shape}, expected {wanted}")
     finite = np.isfinite(values)

@@ -6,6 +6,9 @@ import numpy as np
 
 from polymodal.data.ragged import Array, Ragged
 
+_CHANNELS = 16
+"""Most channels looked at together: 8 MiB of a block of 65,536 steps."""
+
 
 def channel_statistics(column: Ragged) -> tuple[Array, Array]:
     """Return float32 per-channel mean and standard deviation over all steps (and pixels), in one bounded-memory pass.
@@ -21,15 +24,21 @@ def channel_statistics(column: Ragged) -> tuple[Array, Array]:
 def _of_features(column: Ragged) -> tuple[Array, Array]:
     count, total, square = 0, np.zeros(column.width), np.zeros(column.width)
     shift = np.zeros(column.width)
+    # A few channels at a time: copies of a block in double precision are many times its size. Cutting it into steps
+    # instead would add the numbers of a channel in another order.
+    parts = np.array_split(np.arange(column.width), -(-column.width // _CHANNELS))
+    slices = [slice(part[0], part[-1] + 1) for part in parts]
     for raw in column.blocks():
-        block = np.asarray(raw, dtype=np.float64)
-        # Shifting by the first block's mean keeps the sum of squares accurate for channels far from zero.
-        if count == 0:
-            shift = block.mean(axis=0)
-        block = block - shift
-        count += len(block)
-        total += block.sum(axis=0)
-        square += (block * block).sum(axis=0)
+        for channels in slices:
+            block = np.array(raw[:, channels], dtype=np.float64, order="C")
+            # Shifting by the first block's mean keeps the sum of squares accurate for channels far from zero.
+            if count == 0:
+                shift[channels] = block.mean(axis=0)
+            block -= shift[channels]
+            total[channels] += block.sum(axis=0)
+            block *= block
+            square[channels] += block.sum(axis=0)
+        count += len(raw)
     mean = total / max(1, count)
     return mean + shift, square / max(1, count) - mean * mean
 

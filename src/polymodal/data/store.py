@@ -45,7 +45,7 @@ def write_store(corpus: Corpus, destination: str | Path) -> Path:
     Memory stays bounded: memory-mapped columns are copied batch by batch.
 
     Raises:
-        DataError: the folder exists, or cannot be written.
+        DataError: the folder exists, or cannot be written; a split or modality has a name that it cannot have there.
     """
     import datasets
 
@@ -53,6 +53,8 @@ def write_store(corpus: Corpus, destination: str | Path) -> Path:
     refuse_taken(folder)
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     datasets.disable_progress_bars()
+    for name in {"id", "group", "domain"} & set(corpus.schema.names):
+        raise DataError(f"modality {name!r} is called as a column that every store has of its own; rename it")
     for name in corpus.splits:
         if not re.fullmatch(r"\w[\w.-]*", name):
             raise DataError(f"split {name!r} is to name a folder of the store; call it by letters, digits, '-' or '_'")

@@ -8,17 +8,25 @@ import argparse
 import json
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 
 def read(file: str) -> list[dict[str, Any]]:
-    """Return the samples of a file: modality -> array, list or None."""
-    if file.endswith(".json"):
-        rows: list[dict[str, Any]] = json.loads(Path(file).read_text())["rows"]
-        return rows
-    with np.load(file) as sample:
-        return [dict(sample)]
+    """Return the samples of a file: modality -> array, list or None; SystemExit where it holds none."""
+    try:
+        if file.endswith(".json"):
+            rows: list[dict[str, Any]] = json.loads(Path(file).read_text(encoding="utf-8"))["rows"]
+        else:
+            with np.load(file) as sample:
+                rows = [dict(sample)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile) as error:
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        raise SystemExit(f"error: {file} cannot be read ({reason}); give FILE.npz or FILE.json, see --help") from None
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise SystemExit(f'error: {file} holds no rows; write {{"rows": [{{"MODALITY": values, ...}}, ...]}}')
+    return rows
 
 
 def steps(value: Any, modality: dict[str, Any]) -> Any:

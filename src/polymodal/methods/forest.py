@@ -105,11 +105,12 @@ class Trees(nn.Module):
     def forward(self, x: Tensor, there: Tensor) -> Tensor:
         """Return the prediction that stands for the mean of the trees."""
         every = torch.arange(len(self.weight), device=x.device)
-        node = torch.zeros(len(x), len(self.weight), dtype=torch.long, device=x.device)
+        node = torch.zeros(x.shape[0], len(self.weight), dtype=torch.long, device=x.device)
         for _ in range(GROWN):
             asked = self.weight[every, node]
             feature = asked[..., 0].long()
-            first = torch.where(there.gather(1, feature), x.gather(1, feature) <= asked[..., 1], asked[..., 4] > 0)
+            known = there.gather(1, feature)
+            first = (known & (x.gather(1, feature) <= asked[..., 1])) | (~known & (asked[..., 4] > 0))
             node = torch.where(first, asked[..., 2], asked[..., 3]).long()
         mean = self.bias[every, node].mean(dim=1)
         if self.target.spec.answer == "class":

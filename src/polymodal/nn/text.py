@@ -6,6 +6,7 @@ import re
 import zlib
 from functools import lru_cache
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -77,6 +78,7 @@ def load_transformer(name: str) -> tuple[Any, Any]:
         OptionError: transformers is not installed, or nothing loadable is called that.
     """
     try:
+        from safetensors import SafetensorError
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils.logging import disable_progress_bar
     except ImportError:
@@ -87,13 +89,19 @@ def load_transformer(name: str) -> tuple[Any, Any]:
         # float32 whatever the file holds: half-precision weights would train, and cache, with half precision.
         # Code that comes with weights is never run, nor is anybody asked whether it should be.
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-        return tokenizer, AutoModel.from_pretrained(place, trust_remote_code=False, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        model = AutoModel.from_pretrained(place, trust_remote_code=False, dtype=torch.float32)
+    except (OSError, ValueError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise OptionError(
             f"text encoder {name!r} cannot be loaded ({reason}); give 'minilm', 'bow', "
             "a folder with a transformers model, or a hub name while the network is up"
         ) from None
+    tokenizer.padding_side = "right"  # states are read from the first step on
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise OptionError(f"text encoder {name!r} has no token to pad texts with; give one that has")
+        tokenizer.pad_token = tokenizer.eos_token  # which is never read: its steps are masked
+    return tokenizer, model
 
 
 class TextEncoder(nn.Module):

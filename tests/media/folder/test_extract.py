@@ -240,6 +240,7 @@ def test_rows_with_times_are_utterances_whatever_their_order(run: Run, tmp_path:
     assert spans == [("a[0]", 1, 2), ("a[1]", 0, 1.5), ("b", 0, 2), ("c", 0.5, 2)]
     assert "a.wav: a[2] starts at 7 s, after the end of the clip at 2 s" in summary.notes
     assert "b ends at 9 s, after the end of the clip at 2 s" in summary.notes
+    assert not any("a[2] ends" in note for note in summary.notes), "it is left out, not cut"
     corpus = load_corpus(tmp_path / "store")
     found = {i: s.columns["audio"][n][:, 0] for s in corpus.splits.values() for n, i in enumerate(s.ids)}
     np.testing.assert_allclose(found["a[0]"], np.arange(1, 2, 0.1), rtol=1e-6)
@@ -282,6 +283,15 @@ def test_features_are_read_from_files_where_the_table_names_them(run: Run, tmp_p
     (tmp_path / "clips" / "b.csv").write_text("name;frameTime;loudness\n'x';0.0;1\n'x';0.1;1\n")
     with pytest.raises(DataError, match=r"audio of b\.wav has 1 features and audio of a\.wav 2"):
         run("other", extraction=files)
+
+
+def test_subtitles_without_times_of_words_are_refused_where_words_are_averaged_over(run: Run, tmp_path: Path) -> None:
+    rows = ["clip,label,transcript", *(f"{n}.wav,{i % 2},a.srt" for i, n in enumerate("abc"))]
+    write_clips(tmp_path / "clips", {f"{n}.wav": {} for n in "abc"}, rows)
+    (tmp_path / "clips/a.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nhello there\n")
+    with pytest.raises(DataError, match=r"the transcript of a.wav says which words, not when; .*transcript=none"):
+        run(extraction=Extraction(audio="logmel", vision="none", utterances="transcript", align="words"))
+    assert run(extraction=Extraction(audio="logmel", vision="none", utterances="transcript")).failed == 0
 
 
 def test_options_that_do_not_fit_the_table_are_one_sentence(run: Run, tmp_path: Path) -> None:

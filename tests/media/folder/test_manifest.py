@@ -204,6 +204,7 @@ BAD = {
     "clip gone": ("clip,label\na.wav,1\nsub/bb.wav,2", r"1 of 2 clips .*sub/bb.wav \(did you mean 'b.wav'\?\)"),
     "ambiguous": ("clip,label\na.wav,1\ntwin,2", r"twin \(it may be one/twin.mp4 or two/twin.mp4\)"),
     "clip twice": ("clip,label\na.wav,1\nb.wav,2\na.wav,2", "line 2: a.wav is in line 4 too"),
+    "clip twice, spelled otherwise": ("clip,label\na.wav,1\nb.wav,2\n./a.wav,2", "line 2: a.wav is in line 4 too"),
     "start after end": ("clip,label,start,end\na.wav,1,0,1\nb.wav,2,3,3", "line 3: start 3 is not before end 3"),
     "start negative": ("clip,label,start\na.wav,1,-1\nb.wav,2,0", "line 2: start is '-1', not a number of seconds"),
     "start a word": ("clip,label,start\na.wav,1,0\nb.wav,2,0:01", "start is '0:01'.*--columns start=none"),

@@ -13,13 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from polymodal.core import DataError, nearest
-from polymodal.data.columns import split_name
+from polymodal.data.columns import as_array, split_name
 from polymodal.data.ragged import Array
 from polymodal.data.tabular.table import Table, Words
 
 Kind = Literal["cell", "vector", "sequence", "media", "other"]
 """What a column holds: a value of a table, numbers ``(width,)``, ``(time, width)``, sound or video, anything else."""
+
+_SAID: dict[Kind, str] = {
+    "cell": "a plain value",
+    "vector": "numbers",
+    "sequence": "numbers in steps",
+    "media": "sound or video",
+    "other": "nothing that can be read here",
+}
 
 WORDS = Words("row", "label=", "range=")
 
@@ -44,28 +54,48 @@ class Hub:
     kinds: dict[str, Kind]
 
     @property
+    def declared(self) -> frozenset[str]:
+        """The columns that hold names of classes."""
+        return frozenset(c for data in self.splits.values() for c, f in data.features.items() if hasattr(f, "int2str"))
+
+    @property
     def table(self) -> Table:
         """The columns of plain values as text, all splits one after another, with a column ``split``."""
         columns = tuple(name for name, kind in self.kinds.items() if kind == "cell" and name != "split")
-        rows = []
+        rows: list[dict[str, str]] = []
         for split, data in self.splits.items():
             plain = data.select_columns(list(columns))
             named = {c: f.int2str for c, f in plain.features.items() if hasattr(f, "int2str")}
             for found in plain:
                 rows.append({c: _cell(found[c], named.get(c)) for c in columns} | {"split": split})
-        return Table(Path(self.source), (*columns, "split"), tuple(rows), tuple(range(1, len(rows) + 1)), WORDS)
+        lines = tuple(range(1, len(rows) + 1))
+        return Table(Path(self.source), (*columns, "split"), tuple(rows), lines, WORDS, self.declared)
 
     def column(self, name: str, *kinds: Kind) -> str:
         """Return the column called ``name`` if it is of one of ``kinds``; DataError that names those that are."""
         fitting = [n for n, kind in self.kinds.items() if kind in kinds]
         if name in fitting:
             return name
-        fault = f"no column {name!r}" if name not in self.kinds else f"a column {name!r}, which is {self._what(name)}"
+        fault = (
+            f"no column {name!r}"
+            if name not in self.kinds
+            else f"a column {name!r}, which is {_SAID[self.kinds[name]]}"
+        )
         raise DataError(f"{self.source} has {fault}{nearest(name, fitting)}")
 
-    def _what(self, name: str) -> str:
-        held = {"cell": "a plain value", "media": "sound or video", "other": "nothing that can be read here"}
-        return held.get(self.kinds[name], "numbers")
+    def numbers(self, name: str) -> list[Array | None]:
+        """Return ``(width,)`` or ``(time, width)`` per row of the column ``name``, all splits one after another.
+
+        A row without any number is None, a number or a step that is null NaN.
+
+        Raises:
+            DataError: steps of different width in one row.
+        """
+        return [
+            _numbers(scalar, f"{self.source}: {name} of row {row} of {split}")
+            for split, data in self.splits.items()
+            for row, scalar in enumerate(data.select_columns([name]).with_format("arrow")[:][name], 1)
+        ]
 
 
 def open_hub(place: str, config: str | None = None, split: tuple[str, ...] | None = None) -> Hub:
@@ -82,6 +112,8 @@ def open_hub(place: str, config: str | None = None, split: tuple[str, ...] | Non
     name, revision = (place, "") if local else _pinned(place)
     source = f"hf:{name}{f'@{revision}' if revision else ''}"
     found = _read(source, name, config, revision)
+    if not found:
+        raise DataError(f"{source} has no splits; check that the download is whole")
     chosen: dict[str, Any] = {}
     for part in split or found:
         theirs, _, ours = part.partition(":")
@@ -98,8 +130,21 @@ def open_hub(place: str, config: str | None = None, split: tuple[str, ...] | Non
     for data in chosen.values():
         if data.features.keys() != first.features.keys():
             raise DataError(f"{source}: splits have different columns; choose those that are alike with split=")
-    undecoded = {n: _undecoded(data) for n, data in chosen.items()}
-    return Hub(source, Path(name).name, undecoded, {n: _kind(f) for n, f in first.features.items()})
+    kinds = {column: _shared_kind(source, column, chosen) for column in first.features}
+    return Hub(source, Path(name).name, {n: _undecoded(data) for n, data in chosen.items()}, kinds)
+
+
+def _shared_kind(source: str, column: str, splits: dict[str, Any]) -> Kind:
+    """Return what ``column`` holds; DataError where that is not the same in all splits in which it holds anything."""
+    found: dict[Kind, str] = {}
+    for split, data in splits.items():
+        feature = data.features[column]
+        if getattr(feature, "dtype", "") != "null":
+            found[_kind(feature)] = split
+    if len(found) > 1:
+        said = " and ".join(f"{_SAID[kind]} in {split}" for kind, split in found.items())
+        raise DataError(f"{source}: column {column!r} is {said}; choose splits that are alike with split=")
+    return next(iter(found), "cell")
 
 
 def _pinned(place: str) -> tuple[str, str]:
@@ -145,7 +190,15 @@ def _read(source: str, name: str, config: str | None, revision: str) -> dict[str
         if not revision and (Path(name) / "state.json").is_file():
             return {"train": datasets.load_from_disk(name)}
         return dict(datasets.load_dataset(name, config, revision=revision or None))
-    except (OSError, ValueError, RuntimeError, KeyError, datasets.exceptions.DatasetsError) as error:
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        datasets.exceptions.DatasetsError,
+    ) as error:
         raise DataError(f"{source} cannot be read as a data set: {_short(error)}{_advice(error)}") from None
     finally:
         datasets.utils.logging.set_verbosity(quiet)
@@ -154,7 +207,9 @@ def _read(source: str, name: str, config: str | None, revision: str) -> dict[str
 def _advice(error: Exception) -> str:
     if "onfig name is missing" in str(error) or "BuilderConfig" in str(error):
         return "; choose with config=NAME"
-    return "; check that the download is whole" if isinstance(error, OSError) else ""
+    if isinstance(error, IndexError):  # what datasets says of tables without rows that it wrote itself
+        return "; a split without rows cannot be read, leave it out of the data set"
+    return "; check that the download is whole" if isinstance(error, (OSError, TypeError)) else ""
 
 
 def _short(error: BaseException) -> str:
@@ -195,23 +250,32 @@ def _cell(value: Any, class_name: Any) -> str:
     return str(class_name(value) if class_name else value).strip()
 
 
-def numbers_of(data: Any, name: str) -> list[Array | None]:
-    """Return column ``name`` of a ``datasets.Dataset``, one array ``(width,)`` or ``(time, width)`` per row.
+def _numbers(scalar: Any, place: str) -> Array | None:
+    """Return what an Arrow scalar holds as ``(width,)`` or ``(time, width)``; None where it holds nothing.
+
+    What is null in it, a number or a whole step, is NaN.
 
     Raises:
-        DataError: steps of different width.
+        DataError: steps of different width; the message begins with ``place``.
     """
-    rows: list[Array | None] = []
-    for number, scalar in enumerate(data.with_format("arrow")[:][name]):
-        if not scalar.is_valid:
-            rows.append(None)
-            continue
-        values = scalar.values
-        steps = None
-        if hasattr(values, "flatten") and hasattr(values.type, "value_type"):
-            steps, values = len(values), values.flatten()
-        flat = values.to_numpy(zero_copy_only=False)
-        if steps and len(flat) % steps:
-            raise DataError(f"{name} of row {number + 1} has steps of different width; store (time, width)")
-        rows.append(flat.reshape(steps, -1) if steps else None if steps == 0 else flat)
-    return rows
+    import pyarrow.compute as pc
+
+    if not scalar.is_valid:
+        return None
+    values = getattr(scalar, "value", scalar).values  # fixed shapes are lists in the dress of a type of their own
+    if not len(values):
+        return None
+    if not hasattr(values.type, "value_type"):
+        return as_array(values.to_numpy(zero_copy_only=False), place)
+    widths = pc.list_value_length(values).drop_null().unique().to_pylist()
+    if len(widths) > 1:
+        raise DataError(f"{place} has steps of {widths[0]} and of {widths[1]} numbers; store (time, width)")
+    if not widths:
+        return None
+    given = values.is_valid().to_numpy(zero_copy_only=False)
+    flat = as_array(values.flatten().to_numpy(zero_copy_only=False), place).reshape(given.sum(), widths[0])
+    if given.all():
+        return flat
+    steps = np.full((len(values), widths[0]), np.nan, np.float32)
+    steps[given] = flat
+    return steps

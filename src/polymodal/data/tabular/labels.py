@@ -17,7 +17,6 @@ from polymodal.core.errors import listed
 from polymodal.data.tabular.table import LABELS, Table, plain
 from polymodal.score.raters import consensus
 
-MISSING = ("", "nan", "na", "n/a", "null", "none", "?")
 SCALE = 10
 """Whole numbers with more different values than this are a scale, not classes."""
 
@@ -72,7 +71,8 @@ def read_target(table: Table, name: str, bounds: tuple[float, float] | None, unl
     """Return the target ``name`` of ``target_names``, with the labels and ratings of each row.
 
     Numbers are a regression when ``bounds`` are given, when one is not whole, or when there are more than ``SCALE``
-    different ones; its range is ``bounds``, else the observed one, rounded outward to whole numbers.
+    different ones; its range is ``bounds``, else the observed one, rounded outward to whole numbers. Numbers that the
+    table declares to be names of classes are a regression only when ``bounds`` are given.
 
     Args:
         unlabelled: rows may be without a label.
@@ -85,7 +85,8 @@ def read_target(table: Table, name: str, bounds: tuple[float, float] | None, unl
     columns = [name] if name in table.columns else []
     if not unlabelled:
         _check_given(table, name, columns or list(raters.values()))
-    told = [(i, c, row[c]) for i, row in enumerate(table.rows) for c in (*columns, *raters.values()) if _given(row[c])]
+    every = (*columns, *raters.values())
+    told = [(i, c, row[c]) for i, row in enumerate(table.rows) for c in every if table.given(row, c)]
     seen = {cell for _, column, cell in told if column in (columns or raters.values())}
     if len(seen) < 2:
         found = f"is {str(seen.pop())[:60]!r}" if seen else "is missing"
@@ -93,7 +94,7 @@ def read_target(table: Table, name: str, bounds: tuple[float, float] | None, unl
     target, codes = _target(table, name, told, bounds)
 
     def values(column: str) -> tuple[float, ...]:
-        return tuple(codes[row[column]] if _given(row[column]) else math.nan for row in table.rows)
+        return tuple(codes[row[column]] if table.given(row, column) else math.nan for row in table.rows)
 
     ratings = {rater: values(column) for rater, column in raters.items()}
     if columns:
@@ -123,14 +124,10 @@ def _raters(table: Table, name: str) -> dict[str, str]:
     return found
 
 
-def _given(cell: str) -> bool:
-    return cell.lower() not in MISSING
-
-
 def _check_given(table: Table, name: str, columns: Sequence[str]) -> None:
     """Raise DataError for the first row that has nothing in any of ``columns``."""
     for i, row in enumerate(table.rows):
-        if not any(_given(row[column]) for column in columns):
+        if not any(table.given(row, column) for column in columns):
             found = f"{name} ({row[name]!r}); give the row a label" if name in row else f"rating of {name}; give it one"
             raise DataError(f"{table.where(i)} has no {found} or remove it")
 
@@ -146,8 +143,10 @@ def _target(
     cells = dict.fromkeys(cell for _, _, cell in told)
     values = {cell: _number(cell) for cell in cells}
     numbers = {cell: value for cell, value in values.items() if value is not None}
-    if not numbers:
-        return _classes(table, name, {cell: cell for cell in cells}, sorted(cells))
+    declared = any(column in table.declared for _, column, _ in told)
+    if not numbers or (declared and (bounds is None or len(numbers) < len(cells))):
+        names = sorted(cells, key=lambda cell: (numbers.get(cell, math.inf), cell))
+        return _classes(table, name, {cell: cell for cell in cells}, names)
     for i, column, cell in told:
         if cell not in numbers:
             raise DataError(
@@ -156,7 +155,9 @@ def _target(
             )
     different = sorted(set(numbers.values()))
     if bounds is None and all(v.is_integer() for v in different) and len(different) <= SCALE:
-        return _classes(table, name, {c: f"{v:.0f}" for c, v in numbers.items()}, [f"{v:.0f}" for v in different])
+        # What is added makes -0 a 0.
+        names = [f"{v + 0.0:.0f}" for v in different]
+        return _classes(table, name, {c: f"{v + 0.0:.0f}" for c, v in numbers.items()}, names)
     low, high = bounds or (float(math.floor(different[0])), float(math.ceil(different[-1])))
     for i, column, cell in told:
         if not low <= numbers[cell] <= high:
@@ -168,7 +169,7 @@ def _target(
 
 def _classes(table: Table, name: str, called: dict[str, str], names: Sequence[str]) -> tuple[Target, dict[str, float]]:
     """Return a target whose classes are ``names``; cells are ``called`` one of them."""
-    if len(names) > max(SCALE, len(table.rows) // 2):
+    if name not in table.declared and len(names) > max(SCALE, len(table.rows) // 2):
         raise DataError(
             f"{table.path}: {name} has {len(names)} different values in {len(table.rows)} rows, too many for classes; "
             f"choose another column with {table.words.target}"

@@ -9,12 +9,12 @@ import numpy as np
 from polymodal.core import DataError, Modality, Schema
 from polymodal.core.errors import listed
 from polymodal.core.options import Bounds, Natural
-from polymodal.data.columns import infer_modality
+from polymodal.data.columns import Tally, choose, infer_modality
 from polymodal.data.corpus import Corpus
 from polymodal.data.ragged import Array
 from polymodal.data.split import build_split
-from polymodal.data.tabular.hub import Hub, numbers_of, open_hub
-from polymodal.data.tabular.labels import MISSING, Labels, find_target, read_target, usual_target
+from polymodal.data.tabular.hub import Hub, Kind, open_hub
+from polymodal.data.tabular.labels import Labels, find_target, read_target, usual_target
 from polymodal.data.tabular.splits import find_groups, find_splits
 from polymodal.data.tabular.table import ROLES, Table, find_columns
 
@@ -34,6 +34,7 @@ def read(
     group: str | None = None,
     id: str | None = None,
     range: Bounds | None = None,
+    modalities: tuple[str, ...] | None = None,
     seed: Natural = 0,
 ) -> Corpus:
     """Return the corpus of a data set.
@@ -47,6 +48,7 @@ def read(
         audio, vision: columns of numbers that become these modalities; other columns of numbers keep their names.
         label: columns to predict; default the first with a usual name. Classes are names or few whole numbers.
         range: lowest and highest label of a scale.
+        modalities: names to read; None for all.
         seed: decides splits that are not there.
 
     Raises:
@@ -59,14 +61,11 @@ def read(
     roles = find_columns(table, unused | {role: column for role, column in named.items() if column})
     wanted = [find_target(table, name) for name in label or [usual_target(table, roles.values())]]
     hub, table, notes = _labelled(hub, table, wanted)
-    features = {hub.column(c, "vector", "sequence"): n for n, c in (("audio", audio), ("vision", vision)) if c}
-    features |= {c: c for c, kind in hub.kinds.items() if kind in ("vector", "sequence") and c not in features}
+    sources = _sources(hub, roles.get("text"), audio, vision)
     columns: dict[str, list[Array | str | None]] = {}
-    if "text" in roles:
-        columns["text"] = [row[roles["text"]] for row in table.rows]
-    for column, name in features.items():
-        columns[name] = [row for data in hub.splits.values() for row in numbers_of(data, column)]
-    _check(hub, columns)
+    for name in choose(modalities, list(sources)):
+        spoken = sources[name] in table.columns
+        columns[name] = [row[sources[name]] for row in table.rows] if spoken else [*hub.numbers(sources[name])]
     targets = [read_target(table, name, range, unlabelled=True) for name in wanted]
     ids = _ids(table, roles, chosen=id is not None)
     groups, kind = find_groups(table, roles, ids)
@@ -74,7 +73,10 @@ def read(
         roles.pop("split")
     splits, why = find_splits(table, roles, groups, kind, seed)
     schema = Schema(tuple(_modality(n, rows) for n, rows in columns.items()), tuple(of.target for of in targets))
-    made = {}
+    tally, made = Tally(), {}
+    for modality in schema.modalities:
+        if modality.kind != "text":
+            tally.non_finite(modality.name, columns[modality.name])
     for name in sorted(set(splits), key=lambda n: {"train": "0", "valid": "1"}.get(n, n)):
         rows = [i for i, where in enumerate(splits) if where == name]
         made[name] = build_split(
@@ -87,12 +89,12 @@ def read(
         )
     media = [c for c, held in hub.kinds.items() if held == "media"]
     notes += [f"{' and '.join(media)} left out: polymodal extract '{hub.source}' makes features of it"] if media else []
-    return Corpus(hub.name, hub.source, schema, made, (*notes, *why))
+    return Corpus(hub.name, hub.source, schema, made, (*notes, *why, *tally.notes()))
 
 
 def _labelled(hub: Hub, table: Table, wanted: list[str]) -> tuple[Hub, Table, list[str]]:
     """Return what is left without the splits that have no labels at all, which hubs hide for contests, and notes."""
-    told = {r["split"] for r in table.rows if any(r.get(n, "?").lower() not in MISSING for n in wanted)}
+    told = {r["split"] for r in table.rows if any(n in r and table.given(r, n) for n in wanted)}
     hidden = [name for name in hub.splits if name not in told]
     if len(hidden) in (0, len(hub.splits)):
         return hub, table, []
@@ -102,10 +104,29 @@ def _labelled(hub: Hub, table: Table, wanted: list[str]) -> tuple[Hub, Table, li
     return kept, replace(table, rows=rows, lines=tuple(np.arange(1, len(rows) + 1).tolist())), [note]
 
 
-def _check(hub: Hub, columns: dict[str, list[Array | str | None]]) -> None:
-    """Raise DataError where there is nothing to learn from."""
-    if columns:
-        return
+def _sources(hub: Hub, text: str | None, audio: str | None, vision: str | None) -> dict[str, str]:
+    """Return modality -> its column.
+
+    Args:
+        text: column of words.
+        audio, vision: columns of numbers.
+
+    Raises:
+        DataError: two columns for one modality, or nothing to learn from.
+    """
+    kinds: tuple[Kind, Kind] = ("vector", "sequence")
+    named = [(n, hub.column(c, *kinds)) for n, c in (("audio", audio), ("vision", vision)) if c]
+    taken = [column for _, column in named]
+    found = {"text": text} if text else {}
+    for name, column in (*named, *((c, c) for c, kind in hub.kinds.items() if kind in kinds and c not in taken)):
+        if name in found:
+            raise DataError(
+                f"{hub.source}: the columns {found[name]!r} and {column!r} are both to be the modality {name!r}; give "
+                "numbers another name with audio= or vision=, or rename a column"
+            )
+        found[name] = column
+    if found:
+        return found
     if any(kind == "media" for kind in hub.kinds.values()):
         raise DataError(
             f"{hub.source} holds sound or video; make features of it first: "

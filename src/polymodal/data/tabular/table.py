@@ -33,6 +33,9 @@ ROLES: dict[str, tuple[str, ...]] = {
 LABELS = ("label", "emotion", "sentiment", "class", "target", "valence", "arousal", "annotation")
 """Names of the column to predict, where none is given; the first that is there."""
 
+MISSING = ("", "nan", "na", "n/a", "null", "none", "?")
+"""How people write that they say nothing, in any case."""
+
 
 @dataclass(frozen=True)
 class Words:
@@ -45,13 +48,21 @@ class Words:
 
 @dataclass(frozen=True)
 class Table:
-    """Text cells under a header; ``lines[i]`` is where ``rows[i]`` ends in the file."""
+    """Text cells under a header; ``lines[i]`` is where ``rows[i]`` ends in the file.
+
+    ``declared`` are the columns that the source says hold names of classes: ``none`` and ``12`` are such names there.
+    """
 
     path: Path
     columns: tuple[str, ...]
     rows: tuple[dict[str, str], ...]
     lines: tuple[int, ...]
     words: Words = Words()
+    declared: frozenset[str] = frozenset()
+
+    def given(self, cells: Mapping[str, str], column: str) -> bool:
+        """Whether a row of these ``cells`` says anything in ``column``."""
+        return bool(cells[column]) and (column in self.declared or cells[column].lower() not in MISSING)
 
     def column(self, name: str) -> str:
         """Return the column called ``name``, if need be in another case or spacing; DataError with the nearest."""

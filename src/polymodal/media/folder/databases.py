@@ -13,8 +13,9 @@ from polymodal.data.encode import cache_folder
 from polymodal.media.folder.hub import TABLE, write_rows
 
 
-def fetched(source: str) -> tuple[str, Path]:
-    """Return the source with its version and a folder with a table of its files, which audb keeps in its own cache.
+def fetched(source: str) -> tuple[str, Path, frozenset[str]]:
+    """Return the source with its version, a folder with a table of its files, which audb keeps in its own cache, and no
+    declared columns (see ``tabular.table.Table``).
 
     Args:
         source: ``audb:NAME@VERSION?table=NAME,NAME``; default the newest version, and its only table of emotions or the
@@ -37,7 +38,7 @@ def fetched(source: str) -> tuple[str, Path]:
         write_rows(rows, list(dict.fromkeys(column for row in rows for column in row)), folder / TABLE)
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror}; free space, or set POLYMODAL_CACHE") from None
-    return source, folder
+    return source, folder, frozenset()
 
 
 def _load(name: str, version: str) -> tuple[Any, str]:

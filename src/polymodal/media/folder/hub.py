@@ -19,8 +19,8 @@ from polymodal.data.tabular.hub import Hub, open_hub
 TABLE = "clips.csv"
 
 
-def fetched(source: str) -> tuple[str, Path]:
-    """Return the pinned source and a folder with its clips and their table, in the cache.
+def fetched(source: str) -> tuple[str, Path, frozenset[str]]:
+    """Return the pinned source, a folder with its clips and their table, in the cache, and the declared columns of it.
 
     Args:
         source: ``hf:owner/name@revision?config=...&split=...&clip=COLUMN``; the options are those of ``open_hub``, and
@@ -45,7 +45,7 @@ def fetched(source: str) -> tuple[str, Path]:
                 "POLYMODAL_CACHE to another folder"
             ) from None
     query = source[len(place) :]
-    return hub.source + query, folder
+    return hub.source + query, folder, hub.declared
 
 
 def _open(

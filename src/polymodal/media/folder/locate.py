@@ -69,7 +69,7 @@ class _Search:
         """Return the path of the one clip that ``name`` can mean."""
         with suppress(OSError):  # no file can have such a name
             if (self._folder / name).is_file():
-                return name
+                return str(PurePosixPath(name))  # one clip has one name: ./a.mp4 is a.mp4
         fits = self._fitting(name)
         return fits[0] if len(fits) == 1 else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -117,11 +117,12 @@ def read_manifest(
         DataError: nothing of the kind, a clip that does not exist, a row that makes no sense; names file and line.
         OptionError: an unknown role.
     """
-    place = Path(source)
+    place, declared = Path(source), frozenset[str]()
     kind = str(source).partition(":")[0]
     if kind in FETCH:
-        source, place = FETCH[kind](str(source))
+        source, place, declared = FETCH[kind](str(source))
     table, folder = _find_table(place)
+    table = replace(table, declared=declared)
     roles = find_columns(table, columns or {})
     wanted = [find_target(table, name) for name in targets or [usual_target(table, roles.values())]]
     found = [read_target(table, name, bounds) for name in wanted]

@@ -128,7 +128,7 @@ def part_key(rows: Sequence[Row], found: Facts) -> str:
 
 def _extract(pipeline: Pipeline, task: Task) -> tuple[dict[str, Any], list[Features]]:
     """Return what is known of the clip and its utterances, in the order of the manifest, and their features."""
-    planned = _plan(task.rows, pipeline.extraction.utterances)
+    planned = _plan(task.rows, pipeline.extraction)
     segments = None if planned is None else [segment for _, segment in planned]
     with pipeline.read(task.rows[0].path, name=task.clip, segments=segments) as reading:
         utterances = list(reading)
@@ -141,7 +141,7 @@ def _extract(pipeline: Pipeline, task: Task) -> tuple[dict[str, Any], list[Featu
         owner, segment = owners[i], utterances[i].segment
         values = _features(pipeline, utterances[i], tracks[owner])
         wanted = segment.end if segments is None else segments[i].end
-        if CUT < wanted - segment.end < math.inf:
+        if segment.start < segment.end < wanted - CUT and wanted < math.inf:
             notes.append(f"{task.rows[owner].id} ends at {wanted:g} s, {_after(segment.end)}")
         if segment.end <= segment.start:
             rejected.append(f"{task.rows[owner].id} starts at {segment.start:g} s, {_after(reading.position)}")
@@ -167,11 +167,17 @@ def _after(end: float) -> str:
     return f"after the end of the clip at {end:g} s"
 
 
-def _plan(rows: Sequence[Row], rule: str) -> list[tuple[int, Segment]] | None:
+def _plan(rows: Sequence[Row], extraction: Extraction) -> list[tuple[int, Segment]] | None:
     """Return row numbers and the segments to cut, in the order of their ends; None where the pipeline finds them."""
     planned: list[tuple[int, Segment]] = []
+    rule = extraction.utterances
     for i, row in enumerate(rows):
         told = _transcript(row)
+        if told and extraction.align == "words" and not any(s.words for s in told):
+            raise DataError(
+                f"the transcript of {row.clip} says which words, not when; give one with times of words (.TextGrid, "
+                ".json), or have the clip transcribed with --columns transcript=none"
+            )
         if row.start is not None or row.end is not None or rule == "clip":
             planned.append((i, _whole(row, told)))
         elif rule == "transcript" and told is not None:
