@@ -54,6 +54,13 @@ def pulses(*, jitter: float = 0.0, shimmer: float = 0.0, pitch: float = 120.0) -
     return (0.5 * wave / np.abs(wave).max()).astype(np.float32)
 
 
+def test_hours_that_are_promised_behind_the_sound_are_not_listened_to(
+    voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voice._activity, "push", lambda _: pytest.fail("was listened to"))
+    assert len(voice.describe(np.zeros(0, np.float32), 3600.0)) == 0
+
+
 def test_pitch_and_its_range_are_those_of_a_tone_with_vibrato(voice: Voice) -> None:
     found = heard(voice, tone(200.0, depth=0.03))
     assert found["f0_median"] == pytest.approx(200.0, rel=0.01)

@@ -123,6 +123,15 @@ def test_true_word_times_give_a_word_aligned_clip(grid, models):
             assert np.array_equal(one.tracks[name].values, align_to_words(other.tracks[name], words))
 
 
+def test_words_without_times_align_nothing_and_that_is_told(grid):
+    pipeline = Pipeline(Extraction(**FAST, vision="none", align="words"))
+    with pipeline.read(grid, segments=[Segment(0.5, 2.0, "bin blue")]) as reading:
+        (utterance,) = reading
+    assert utterance.tracks == {}
+    assert utterance.absent == {"audio": "the transcript says which words, not when"}
+    assert f"{grid.name}: the transcript says which words, not when, audio is absent" in reading.notes
+
+
 @pytest.fixture(scope="module")
 def listening() -> Pipeline:
     """Words of one-second windows, in this process."""

@@ -198,7 +198,7 @@ class FakeReading:
         elif self.segments is not None:
             told = [{"start": s.start, "end": s.end, "text": s.text, "audio": 4} for s in self.segments]
         for u in told:
-            self.position = u["end"]
+            self.position = min(u["end"], self.content.get("duration", u["end"]))
             self.progress(self.position)
             words = tuple(Word(w, u["start"], u["end"]) for w in u.get("text", "").split())
             yield Utterance(Segment(u["start"], u["end"], u.get("text", ""), words), self._tracks(u))

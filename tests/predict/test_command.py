@@ -134,8 +134,11 @@ def test_live_prints_a_line_per_estimate_with_its_latency(
         time = 0.0
 
     monkeypatch.setattr("polymodal.media.clip.decode.Media", Media)
+    monkeypatch.setattr("polymodal.predict.ready.place.told", lambda path: [f"limits: those of {path.name}"])
     assert predict(str(run.path), ["clip.mp4"], live=True, json=as_json) == 0
-    lines = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr()
+    assert f"note: limits: those of {run.path.name}\n" in said.err
+    lines = said.out.splitlines()
     assert len(lines) == 3
     if as_json:
         assert all("latency" in json.loads(x) for x in lines)

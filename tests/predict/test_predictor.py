@@ -189,6 +189,21 @@ def test_a_transcript_gives_utterances_and_words(
         predictor.predict(make_clip(), transcript="a.srt", utterances="windows")
 
 
+def test_what_a_transcript_says_after_the_end_of_the_clip_is_not_judged(
+    run: Run, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    def told(*starts: float) -> Timeline:
+        words = [{"start": start, "end": start + 1, "text": "great"} for start in starts]
+        (tmp_path / "a.json").write_text(json.dumps(words))
+        return Predictor(run).predict(make_clip(), transcript=tmp_path / "a.json")
+
+    timeline = told(1.0, 60.0, 70.0)
+    assert [m.start for m in timeline.moments] == [1.0]
+    assert "2 of 3 segments of the transcript begin after clip.mp4 ends, at 8.0 s, and are left out" in timeline.notes
+    with pytest.raises(DataError, match=r"clip.mp4 lasts 8.0 s and no segment of the transcript lies within it"):
+        told(60.0)
+
+
 def test_utterances_are_speech_unless_the_corpus_was_cut_into_windows(make_run: MakeRun, make_clip: MakeClip) -> None:
     for recorded, used in (("speech", "speech"), ("clip", "speech"), ("transcript", "speech"), ("windows", "windows")):
         predictor = Predictor(make_run(extraction={"utterances": recorded, "window": 3.0}))

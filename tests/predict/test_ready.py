@@ -133,6 +133,25 @@ def test_a_run_is_built_by_name_and_says_what_it_is(
     assert "accuracy 1.000" in capsys.readouterr().out
 
 
+def test_a_store_is_made_anew_where_what_it_is_made_of_has_changed(own: Recipe, tones: Path, tmp_path: Path) -> None:
+    def made(recipe: Recipe = own) -> tuple[bytes, int]:
+        store = Path(building._extracted(recipe, tones, tmp_path, 1))
+        return (store / "polymodal.json").read_bytes(), (store / "polymodal.json").stat().st_mtime_ns
+
+    sound = tones / "s0H0.wav"
+    whole = sound.read_bytes()
+    sound.write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"1 of 24 sound files cannot be read, the first is .*s0H0.wav .*build again"):
+        made()
+    sound.write_bytes(whole)
+    first = made()
+    assert made() == first, "what is there is used"
+    write_sound(sound, tone(1800))
+    second = made()
+    assert second[0] != first[0], "other sound under the same name"
+    assert made(replace(own, extract={**own.extract, "audio": "egemaps-functionals"}))[0] != second[0]
+
+
 def test_a_folder_without_the_corpus_is_refused(own: Recipe, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no sound file named as those of tones; give a folder of tones"):

@@ -84,6 +84,8 @@ def test_the_table_filled_in_goes_to_extract_and_tasks_to_label_studio(
     rows = list(csv.DictReader((out / "suggested.csv").open()))
     assert len(rows) == 4
     assert all(row["emotion"] == "" and row["reason"] and row["emotion/predicted"] for row in rows)
+    with pytest.raises(OptionError, match=r"suggested.csv exists already and may hold labels; choose another --out"):
+        command(str(run.path), str(folder), n=4, out=str(out))
     with pytest.raises(DataError, match="has no emotion"):
         read_manifest(out / "suggested.csv")
     for i, row in enumerate(rows):

@@ -69,6 +69,7 @@ def test_media_lie_beside_it_under_the_names_of_who_speaks(make_json: Callable[[
         ({**WHOLE, "listener_profile": {"ID": "a/b"}}, "cannot be part of a file's name"),
         ({**WHOLE, "listener_profile": "me"}, "listener_profile must be a JSON object"),
         ([WHOLE, WHOLE], "two conversations 'c1'"),
+        ({**WHOLE, "turns": 2 * WHOLE["turns"]}, "conversation 1 has two turns 3; give each its own turn_id"),  # type: ignore[operator]
         ({"turn_id": "x", "dialogue_history": HISTORY}, "turn_id must be a whole number"),
     ],
 )

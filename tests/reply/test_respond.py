@@ -82,6 +82,28 @@ def test_again_from_the_same_nothing_is_asked_twice(
         respond([talk("Well.")], parts, tmp_path)
 
 
+def _stopped(file: Path, speech: Any) -> None:
+    file.write_bytes(b"of another emotion")
+    raise RunError("stopped")
+
+
+def test_what_an_attempt_that_failed_has_left_is_not_taken_for_what_was_kept(
+    tmp_path: Path, talk: Talk, says: Any, films: Any, remembers: Any
+) -> None:
+    def made(emotion: str) -> dict[str, Any]:
+        parts = Parts(AsTold(emotion), Writes(), says, films, remembers)
+        return respond([talk("Well.")], parts, tmp_path)["turns"][0]
+
+    made("sad")
+    kept = {name: (tmp_path / name).read_bytes() for name in ("dia7turn0_34_gen.wav", "dia7turn0_34_gen.mp4")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("polymodal.reply.respond.write_wav", _stopped)
+        with pytest.raises(RunError, match="stopped"):
+            made("happy")
+    made("sad")
+    assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
+
+
 def test_other_answers_of_a_large_model_take_the_place_of_old_ones(tmp_path: Path, talk: Talk) -> None:
     file = tmp_path / "answers.jsonl"
 

@@ -76,13 +76,14 @@ def test_a_cascade_names_the_emotion_by_length_and_probability(
     assert cascade.opened == {"assets": "assets", "recogniser": recogniser}
 
 
-def test_another_cascade_in_the_same_folder_is_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_cascade_or_recogniser_is_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("polymodal.cascade.opened.open_predictor", Cascade().open)
     found = []
     for content in ("{}", '{"rule": 1}'):
         (tmp_path / "cascade.json").write_text(content)
         found.append(ByRun(str(tmp_path)).version)
-    assert len(set(found)) == 2
+    found.append(ByRun(str(tmp_path), recogniser=Recogniser("small", "en")).version)
+    assert len(set(found)) == 3, "its words may be others, too"
 
 
 def test_who_tells_no_emotions_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ EXAMPLES = {
   polymodal extract folder --out stores/mine --workers 8            folder/train/anger/clip.mp4, ...
   polymodal extract clips.csv --out stores/mine --columns clip=recording speaker=who --target arousal valence
   polymodal extract CMU-MOSI/label.csv --out stores/mosi --range=-3,3
-  polymodal extract clips.csv --out stores/words --columns transcript=srt --align words
+  polymodal extract clips.csv --out stores/words --columns transcript=textgrid --align words
   polymodal extract clips.csv --out stores/faces --vision crops --fps 5
   polymodal extract clips.csv --out stores/both --vision 'face,hf:facebook/dinov2-small@main?fps=5'
   polymodal extract clips.csv --out stores/sound --audio egemaps-functionals --vision none --text none

@@ -205,8 +205,11 @@ def _live(predictor: Predictor, clip: str | None, json: bool) -> int:
 
     from polymodal.predict.devices import camera_and_microphone
     from polymodal.predict.live import Clock, paced, watch
+    from polymodal.predict.ready.place import told
     from polymodal.predict.table import line
 
+    for note in (*told(predictor.run.path), *predictor.clips.notes):
+        print(f"note: {printable(note)}", file=sys.stderr)
     clock, fps = Clock(), predictor.clips.pipeline.extraction.fps
     pieces = camera_and_microphone(clock, fps=fps) if clip is None else paced(clip, clock, fps=fps)
     with _screen(json) as show:

@@ -41,7 +41,8 @@ def suggest(
         n: how many
         by: uncertainty (how unsure the run is), conflict (how far its modalities, one by one, disagree), distance
             (from the training samples), diverse (unlike each other) or mixed (all of them)
-        out: folder that gets suggested.csv to fill in, tasks.json and interface.xml for Label Studio
+        out: folder that gets suggested.csv to fill in, tasks.json and interface.xml for Label Studio; it
+            must not hold such a table yet
         utterances: what of a clip is labelled: the whole, its stretches of speech, or windows
         json: print the suggestions as JSON
         assets: folder with the face model and weights of speech recognition
@@ -51,8 +52,9 @@ def suggest(
 
     from polymodal.predict.predictor import Predictor
     from polymodal.predict.suggest import suggest as choose
-    from polymodal.predict.to_label import tasks, write_suggestions
+    from polymodal.predict.to_label import refuse_taken, tasks, write_suggestions
 
+    refuse_taken(out)
     torch.set_num_threads(threads)
     predictor = Predictor.load(run, assets=assets, threads=threads)
     found = choose(predictor, source, n, by=by, utterances=utterances)

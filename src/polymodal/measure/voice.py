@@ -47,7 +47,8 @@ class Voice:
 
     def describe(self, samples: Array, start: float) -> Track:
         """Return the channels of ``samples`` (n,), the first one heard at ``start`` seconds."""
-        self.stretches += self._activity.push(Samples(start, samples))
+        if len(samples):  # beyond the sound there is no silence to listen to, however long the clip says that it is
+            self.stretches += self._activity.push(Samples(start, samples))
         found = self._acoustic.describe(samples, start)
         tone, loudness, jitter, shimmer = found.values[:, self._columns].T
         voiced = tone > 0

@@ -37,6 +37,9 @@ ONSET = 0.5
 AHEAD = 4
 """Stretches of speech that may wait for the recogniser; more would only fill the memory."""
 
+UNTIMED = "the transcript says which words, not when"
+"""Why nothing can be averaged over words."""
+
 AFTER = 0.05
 """Seconds of sound that acoustic features need behind the last step."""
 
@@ -270,12 +273,15 @@ class Reading:
             words = tuple(w for w in self._words if start <= (w.start + w.end) / 2 < end)
             segment = replace(segment, text=" ".join(w.text for w in words), words=words)
         found = {**self._heard(start, end), **self._looked(start, end)}
+        by_words = self._tools.extraction.align == "words"
+        if by_words and segment.text and not segment.words:
+            found = {name: (None, why or UNTIMED) for name, (_, why) in found.items()}
         absent = {name: why for name, (_, why) in found.items() if why}
         self._utterances += 1
         for reason in absent.items():
             self._absent.setdefault(reason, []).append(start)
         tracks = {name: track for name, (track, _) in found.items() if track is not None}
-        if self._tools.extraction.align == "words":
+        if by_words:
             tracks = {n: _by_words(t, segment.words) for n, t in tracks.items()}
         if self._tools.reader is not None and segment.text:
             tracks["text"] = self._understood(self._tools.reader, segment)

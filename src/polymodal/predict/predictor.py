@@ -150,6 +150,8 @@ class Predictor:
         pipeline = self.clips.pipeline
         with pipeline.read(clip, name=name, segments=segments, utterances=mode, progress=progress) as reading:
             moments, seconds = self._read(reading)
+        if segments:
+            moments = _within(moments, reading)
         uncut, before = not moments, reading.notes
         if uncut:
             if hasattr(clip, "seek"):
@@ -302,3 +304,21 @@ class Predictor:
             seconds=seconds,
             abstain_at=self.abstain_at,
         )
+
+
+def _within(moments: Sequence[Moment], reading: Reading) -> list[Moment]:
+    """Return the moments of a transcript that begin before the clip ends, with a note of ``reading`` on the others.
+
+    Raises:
+        DataError: none does.
+    """
+    found, name, end = [m for m in moments if m.start < reading.position], reading.info.name, reading.position
+    if not found:
+        raise DataError(
+            f"{name} lasts {end:.1f} s and no segment of the transcript lies within it; give the "
+            "transcript of this clip"
+        )
+    if lost := len(moments) - len(found):
+        some = f"{lost} of {len(moments)} segments of the transcript"
+        reading.notes.append(f"{some} begin after {name} ends, at {end:.1f} s, and are left out")
+    return found

@@ -9,6 +9,7 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from polymodal.core import OptionError
 from polymodal.core.text import cell
 from polymodal.media.folder.label_studio import interface, task
 from polymodal.media.folder.locate import SOUND
@@ -16,6 +17,13 @@ from polymodal.predict.files import write_whole
 from polymodal.predict.suggest import Suggestions
 
 TABLE, TASKS, INTERFACE = "suggested.csv", "tasks.json", "interface.xml"
+
+
+def refuse_taken(folder: str | Path) -> None:
+    """Raise OptionError where ``folder`` has a table already: somebody may have filled it in."""
+    table = Path(folder) / TABLE
+    if table.exists():
+        raise OptionError(f"{table} exists already and may hold labels; choose another --out, or move it away")
 
 
 def write_suggestions(found: Suggestions, folder: str | Path) -> Path:

@@ -119,6 +119,10 @@ def _conversation(row: Any, place: str, number: int, folder: Path) -> Conversati
     rows = row.get("turns", [row] if "dialogue_history" in row else None)
     if not isinstance(rows, list) or not rows:
         raise DataError(f"{place} has no turns; give turns, each with a dialogue_history")
+    turns = tuple(_turn(t, f"{place}, turn {k}", k) for k, t in enumerate(rows))
+    ids = [turn.id for turn in turns]
+    if twice := [i for i in ids if ids.count(i) > 1]:
+        raise DataError(f"{place} has two turns {twice[0]}; give each its own turn_id")
     name = str(row.get("conversation_id", number))
     if not name.replace("-", "").replace("_", "").isalnum():
         raise DataError(f"{place}: {name!r} cannot be part of a file's name; use letters, digits, - and _")
@@ -126,7 +130,7 @@ def _conversation(row: Any, place: str, number: int, folder: Path) -> Conversati
         name,
         _profile(row.get("speaker_profile", {}), f"{place}, speaker_profile", "speaker"),
         _profile(row.get("listener_profile", {}), f"{place}, listener_profile", "listener"),
-        _with_clips(tuple(_turn(t, f"{place}, turn {k}", k) for k, t in enumerate(rows)), row, name, folder),
+        _with_clips(turns, row, name, folder),
         folder,
     )
 

@@ -36,7 +36,7 @@ class Stage:
     def result(
         self, key: str, inputs: Any, work: Callable[[], dict[str, Any]], files: Sequence[str] = ()
     ) -> dict[str, Any]:
-        """Return what ``work`` returns, from the file where the same went in and all ``files`` are still there.
+        """Return what ``work`` returns, from the file where the same went in and all ``files`` are as they were left.
 
         Args:
             key: of the turn.
@@ -45,13 +45,17 @@ class Stage:
         """
         digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:24]
         row = self._rows.get(key)
-        if isinstance(row, dict) and row.get("inputs") == digest and all((self._folder / f).is_file() for f in files):
+        if isinstance(row, dict) and row.get("inputs") == digest and row.get("files", []) == self._left(files):
             return dict(row["result"])
         found = work()
-        self._rows[key] = {"inputs": digest, "result": found}
+        self._rows[key] = {"inputs": digest, "files": self._left(files), "result": found}
         content = {"synthetic": SYNTHETIC, "turns": self._rows}
         write_whole(self._file, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode())
         return found
+
+    def _left(self, files: Sequence[str]) -> list[str]:
+        """Return what tells ``files`` from others: of their names, others may have been written and not kept since."""
+        return [digest_of(self._folder / file) for file in files]
 
 
 def digest_of(file: Path) -> str:

@@ -102,7 +102,7 @@ class ByRun:
             self.name, record = f"run {found.name}", found.run.path / "run.json"
         else:
             self.name, record = f"cascade {found.name}", Path(run) / "cascade.json"
-        self.version = f"{self.name} {digest_of(record)}"
+        self.version = f"{self.name} {digest_of(record)} {options.get('recogniser')}"
         for target in self._predictor.targets:
             if target.task == "classification" and sum(label_of(c) is not None for c in target.classes) >= 2:
                 self._target = target

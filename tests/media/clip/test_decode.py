@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
@@ -76,6 +77,16 @@ def test_info_tells_what_the_container_says(make_clip: Maker) -> None:
         info = media.info
     assert (info.name, info.width, info.height, info.fps, info.rate) == ("a.mp4", 96, 64, 25.0, 44_100)
     assert info.duration == pytest.approx(2.0, abs=0.05)
+
+
+@pytest.mark.parametrize(("seconds", "believed"), [(7200.0, 7200.0), (3e7, None)])
+def test_a_length_of_more_than_a_day_is_not_believed(make_clip: Maker, seconds: float, believed: float | None) -> None:
+    clip = make_clip("a.mkv", seconds=1.0)
+    content = clip.read_bytes()
+    at = content.index(b"\x44\x89\x88") + 3  # Matroska's Duration, a double of milliseconds
+    clip.write_bytes(content[:at] + struct.pack(">d", 1000 * seconds) + content[at + 8 :])
+    with Media(clip) as media:
+        assert media.info.duration == believed
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])

@@ -81,11 +81,11 @@ class Media:
         firsts = [r.first.time for r in self._readers.values() if r.first and r.first.time is not None]
         declared = self._duration() or 0.0
         self._origin = min(firsts, default=0.0)
-        declared = declared if declared <= DAY else 0.0
         return {kind: Axis(self._origin, declared, BEARABLE[kind]) for kind in self._readers}
 
     def _duration(self) -> float | None:
-        return next((r.duration for r in self._readers.values()), None)
+        declared = next((r.duration for r in self._readers.values()), None)
+        return declared if declared is not None and 0 < declared <= DAY else None
 
     def _describe(self) -> ClipInfo:
         video, audio = self._readers.get("video"), self._readers.get("audio")

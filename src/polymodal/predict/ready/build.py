@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import re
 import shutil
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from polymodal._version import __version__
 from polymodal.core import DataError
 from polymodal.data.store import write_store
 from polymodal.predict.hub import export
@@ -71,21 +75,39 @@ def _source(recipe: Recipe, data: str, work: Path, workers: int) -> str:
 
 
 def _extracted(recipe: Recipe, data: Path, work: Path, workers: int) -> str:
-    """Return the store of the clips in ``data``, made where it is not there yet."""
+    """Return the store of the clips in ``data``, made where it is not there yet, or not of the same.
+
+    Raises:
+        DataError: none of the sound files is the corpus's, or one cannot be read: figures would be of another corpus.
+    """
     from polymodal.media.extraction import Extraction
     from polymodal.media.folder.extract import extract
     from polymodal.media.folder.manifest import read_manifest
 
     # The corpus is called as its table is.
-    table, store = work / f"{recipe.corpus.partition(',')[0]}.csv", work / "store"
-    before = table.read_bytes() if table.is_file() else b""
+    table, store, mark = work / f"{recipe.corpus.partition(',')[0]}.csv", work / "store", work / "store.made"
     _write_table(recipe, data, table)
-    if before != table.read_bytes():
+    manifest = read_manifest(table, targets=[recipe.target])
+    made_of = _digest(recipe, table, [row.path for row in manifest.rows])
+    if not (store.exists() and mark.is_file() and mark.read_text() == made_of):
+        mark.unlink(missing_ok=True)
         shutil.rmtree(store, ignore_errors=True)
-    if not store.exists():
-        manifest = read_manifest(table, targets=[recipe.target])
-        extract(manifest, store, extraction=Extraction(**recipe.extract), workers=workers)
+        summary = extract(manifest, store, extraction=Extraction(**recipe.extract), workers=workers)
+        if summary.failures:
+            clip, reason = summary.failures[0]
+            raise DataError(
+                f"{summary.failed} of {summary.clips} sound files cannot be read, the first is {clip} ({reason}); mend "
+                "or remove them and build again: the others are kept"
+            )
+        mark.write_text(made_of)
     return str(store)
+
+
+def _digest(recipe: Recipe, table: Path, files: Sequence[Path]) -> str:
+    """Return what changes whenever a store made of ``files`` may."""
+    stats = [(stat.st_size, stat.st_mtime_ns) for stat in (file.stat() for file in files)]
+    whole = [__version__, recipe.extract, table.read_text(encoding="utf-8"), stats]
+    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 
 def _write_table(recipe: Recipe, data: Path, table: Path) -> None:
