@@ -45,10 +45,10 @@ KINDS: tuple[Kind, ...] = ("sequence", "vector")
 ROUNDS, STEPS = 60, 20
 
 
-def corpus(kind: Kind, task: str) -> Corpus:
+def corpus(kind: Kind, task: str, domains: tuple[str, ...] = ()) -> Corpus:
     widths = {"text": 16, "audio": 12, "vision": 8}
     target = Target("y", "regression", (-3, 3)) if task == "regression" else Target("y", task, classes=("a", "b", "c"))
-    schema = Schema(tuple(Modality(n, kind, w) for n, w in widths.items()), (target,))
+    schema = Schema(tuple(Modality(n, kind, w) for n, w in widths.items()), (target,), domains=domains)
     splits = {n: split(schema, n, size) for n, size in {"train": 24, "valid": 12, "test": 12}.items()}
     return Corpus(f"random-{kind}s", f"random:{kind}", schema, splits)
 
@@ -59,8 +59,9 @@ def split(schema: Schema, name: str, size: int) -> Split:
         m.name: [values(rng, m, int(rng.integers(2, STEPS)) if i % 4 else 0) for i in range(size)]
         for m in schema.modalities
     }
+    where = [schema.domains[i % 2] for i in range(size)] if schema.domains else None
     labels = rng.uniform(-3, 3, size) if schema.targets[0].spec.answer == "number" else rng.integers(0, 3, size)
-    return build_split(schema, [f"{name}{i}" for i in range(size)], columns, {"y": labels})
+    return build_split(schema, [f"{name}{i}" for i in range(size)], columns, {"y": labels}, domains=where)
 
 
 def values(rng: np.random.Generator, modality: Modality, steps: int) -> np.ndarray[Any, Any] | None:
@@ -76,7 +77,14 @@ def measured(name: str, kind: Kind) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         try:
-            run = fit(name, corpus(kind, task), epochs=1, batch_size=12, device="cpu", out=folder / "run")
+            run = fit(
+                name,
+                corpus(kind, task, ("here", "there") if cls.needs_domains else ()),
+                epochs=1,
+                batch_size=12,
+                device="cpu",
+                out=folder / "run",
+            )
         except PolymodalError as error:
             return {"untrained": str(error)}
         began = time.perf_counter()

@@ -79,6 +79,16 @@ def test_the_orthonormal_rows_have_the_gradient_of_their_definition() -> None:
     assert torch.autograd.gradcheck(orthonormal, (equal,))
 
 
+@pytest.mark.parametrize("norm", ["orthogonal", "rows", "none"])
+def test_a_settled_head_says_what_it_said(norm: Norm) -> None:
+    head, vectors = CertifiedHead((6, 5), 3, norm=norm), [torch.randn(4, 6), torch.randn(4, 5)]
+    before, present = head.scores(vectors), torch.ones(4, 2, dtype=torch.bool)
+    radius = head.certificate(before, present)
+    head.settle()
+    torch.testing.assert_close(head.scores(vectors), before)
+    torch.testing.assert_close(head.certificate(before, present), radius)
+
+
 def test_without_margins_and_norm_it_is_late_fusion(make_batch: MakeBatch) -> None:
     method, batch = crmt(rho=0.0, weight=1.0, norm="none", tune_share=0.0).eval(), make_batch(SCHEMA)
     head: Any = method.certified[0]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from polymodal.core import Batch, Modality, OptionError, Output, Schema, Stream, Target
 from polymodal.methods.base import Now
 from polymodal.methods.cyin import CyIN
+from polymodal.nn.traced import tracing
 
 MakeBatch = Callable[..., Batch]
 
@@ -269,6 +270,9 @@ def test_frames_are_strided_means_of_true_steps(padding: int) -> None:
     for length, frames in wanted.items():
         aligned = method.align(column([float(i) for i in range(length)], padding))
         assert aligned[0, :, 0].tolist() == pytest.approx(frames)
+        with tracing():
+            again = method.align(column([float(i) for i in range(length)], padding))
+        torch.testing.assert_close(again, aligned)
 
 
 def test_without_the_stride_frames_are_stretches_of_time() -> None:

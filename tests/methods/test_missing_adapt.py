@@ -17,6 +17,7 @@ from polymodal.methods import build, find_method
 from polymodal.methods.base import Method, Now
 from polymodal.methods.missing_adapt import MissingAdapt
 from polymodal.nn.heads import Heads, task_losses
+from polymodal.nn.traced import tracing
 
 MakeBatch = Callable[..., Batch]
 
@@ -199,6 +200,10 @@ def test_rows_of_mixed_subsets_are_adapted_row_by_row(adapter: Any, make_batch: 
     mixed = predict(method, batch.without("text", rows=rows).without("vision", rows=~rows))
     torch.testing.assert_close(mixed[rows], predict(method, batch.without("text"))[rows])
     torch.testing.assert_close(mixed[~rows], predict(method, batch.without("vision"))[~rows])
+    with tracing():
+        torch.testing.assert_close(
+            predict(method, batch.without("text", rows=rows).without("vision", rows=~rows)), mixed
+        )
 
 
 def test_each_subset_descends_on_its_own_loss(make_batch: MakeBatch) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from polymodal import Run
+from polymodal import Run, fit
 from polymodal.core import DataError, OptionError, RunError
 from polymodal.data.encode import Encoder
 from polymodal.media.extraction import Recogniser
@@ -82,6 +82,13 @@ ROWS: list[dict[str, Any]] = [
     {"vision": [[0.5, -0.5], [0.1, 0.2]]},
 ]
 THERE = [("text", "audio", "vision"), ("text", "audio"), ("vision",)]
+
+
+def test_a_run_on_several_domains_says_something_of_samples_from_anywhere(tmp_path: Path) -> None:
+    source = "mix:one=(synthetic:talk?n=40),two=(synthetic:talk?n=40&seed=2)"
+    predictor = Predictor(fit("linear", source, out=tmp_path / "run"))
+    (moment,) = predictor.predict_features([{"text": "the film was good"}]).moments
+    assert np.isfinite(moment.estimates["sentiment"].value)
 
 
 @pytest.mark.parametrize("target", ["sentiment", "emotion"])

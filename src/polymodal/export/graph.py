@@ -151,7 +151,9 @@ def onnx_program(graph: Graph) -> torch.onnx.ONNXProgram:
     try:
         # Where it fails, torch prints all that it has traced; the error says it in a sentence.
         with torch.no_grad(), tracing(), redirect_stderr(StringIO()):
-            traced = torch.export.export(graph, inputs, dynamic_shapes=(axes,), strict=False)
+            traced = torch.export.export(
+                graph, inputs, dynamic_shapes=(axes,), strict=False, prefer_deferred_runtime_asserts_over_guards=True
+            )
             program = torch.onnx.export(
                 traced,
                 input_names=input_names(graph.schema),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from polymodal.nn.certified import CertifiedHead
+
 _GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2)}
 """Places of torch's gates (input, forget, cell, output; reset, update, new) in the order of ONNX."""
 
@@ -41,8 +43,10 @@ class Recurrent(nn.Module):
 
 
 def exportable(module: nn.Module) -> nn.Module:
-    """Put ``Recurrent`` in the place of every LSTM and GRU of ``module``, and return it."""
+    """Put ``Recurrent`` in the place of every LSTM and GRU of ``module``, settle certified heads, and return it."""
     for parent in list(module.modules()):
+        if isinstance(parent, CertifiedHead):
+            parent.settle()
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.LSTM | nn.GRU):
                 setattr(parent, name, Recurrent(child))

@@ -17,6 +17,7 @@ from polymodal.nn.crossmodal import CrossModalFusion
 from polymodal.nn.heads import Heads, task_losses
 from polymodal.nn.inputs import Inputs, as_sequence
 from polymodal.nn.masking import masked_error, mean_where
+from polymodal.nn.traced import traced
 from polymodal.nn.translate import CascadedTranslator
 from polymodal.nn.unimodal import UnimodalHeads
 
@@ -153,7 +154,7 @@ class CyIN(Method):
             z, mean, log_variance = self.encoders[n](x, stream.present, sample)
             found |= {f"x_{n}": x, f"z_{n}": z, f"mean_{n}": mean, f"log_variance_{n}": log_variance}
         codes = {n: found[f"z_{n}"] for n in streams}
-        if self.bridged and (self.training or not bool(present.all())):
+        if self.bridged and (self.training or traced() or not bool(present.all())):
             translations = self.translate(codes)
             codes = self.complete(codes, translations, present)
             found |= translations if self.training else {}
@@ -177,6 +178,8 @@ class CyIN(Method):
         if "strided" not in self.quirks:
             return resample(stream, torch.full_like(lengths, self.steps), self.steps)
         rounds = (-(-lengths // self.steps)).clamp(min=1)
+        if traced():
+            return _shares(lengths, rounds, x.shape[1], self.steps) @ x
         most = -(-x.shape[1] // self.steps)
         index = torch.arange(most * self.steps, device=x.device).minimum((lengths - 1).clamp(min=0)[:, None])
         laps = x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[2])).unflatten(1, (most, self.steps))
@@ -187,8 +190,8 @@ class CyIN(Method):
         """Return ``"m->n"`` -> the code of n as translated from m's, both ways for each pair; zeros from zeros."""
         found = {}
         for m, n in self.pairs:
-            both = self.translators[f"{m}+{n}"](torch.cat([codes[m], codes[n]]))
-            found[f"{m}->{n}"], found[f"{n}->{m}"] = both.chunk(2)
+            both = self.translators[f"{m}+{n}"](torch.cat([codes[m], codes[n]])).unflatten(0, (2, -1))
+            found[f"{m}->{n}"], found[f"{n}->{m}"] = both.unbind(0)
         return found
 
     def complete(
@@ -255,6 +258,16 @@ class CyIN(Method):
                 forth_terms.append(_error(torch.stack(list(single.values())).sum(0), code, everyone))
                 back_terms.append(_error(torch.stack(list(returned.values())).sum(0), code, here[o]))
         return torch.stack(forth_terms).mean(), torch.stack(back_terms).mean()
+
+
+def _shares(lengths: Tensor, rounds: Tensor, count: int, steps: int) -> Tensor:
+    """Return the share of each of ``count`` steps in each frame, ``(batch, steps, count)``, as ``align`` strides them:
+    by sizes alone, as a graph wants it."""
+    step, frame = torch.arange(count, device=lengths.device), torch.arange(steps, device=lengths.device)[:, None]
+    length = lengths[:, None, None]
+    own = (step % steps == frame) & (step < length)
+    repeated = (step == length - 1) & (frame >= length - (rounds[:, None, None] - 1) * steps)
+    return (own.float() + repeated.float()) / rounds[:, None, None]
 
 
 def _error(x: Tensor, target: Tensor, rows: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from polymodal.core import Batch, OptionError, Output, Schema
 from polymodal.methods._wrapper import PREFIX, Wrapper, outer
 from polymodal.methods.base import Now, Phase, fraction, positive
 from polymodal.nn.heads import Heads, task_losses
+from polymodal.nn.traced import traced
 
 Adapter = Literal["ssf", "lora", "bitfit", "norm"]
 
@@ -104,6 +105,8 @@ class MissingAdapt(Wrapper):
 
     def adapted(self, batch: Batch) -> Output:
         """Return predictions for a batch of mixed subsets: one pass of the base for each."""
+        if traced():
+            return self._chosen(batch)
         patterns, member = batch.present.unique(dim=0, return_inverse=True)
         rows = [(member == i).nonzero()[:, 0] for i in range(len(patterns))]
         parts = [self._modulated(batch.select(r), p) for r, p in zip(rows, patterns.tolist(), strict=True)]
@@ -112,6 +115,21 @@ class MissingAdapt(Wrapper):
             {n: torch.cat([p.predictions[n] for p in parts])[back] for n in parts[0].predictions},
             {n: torch.cat([p.representations[n] for p in parts])[back] for n in parts[0].representations},
         )
+
+    def _chosen(self, batch: Batch) -> Output:
+        """Return the same as a graph, which cannot sort samples: all of them pass with the parameters of every subset,
+        and each takes what its own say."""
+        names = self.schema.names
+        found = self._modulated(batch, [True] * len(names))
+        for key in self.adapters:
+            pattern = [n in key.split("+") for n in names]
+            own = (batch.present == torch.tensor(pattern, device=batch.present.device)).all(1)
+            other = self._modulated(batch, pattern)
+            found = Output(
+                {n: _where(own, x, found.predictions[n]) for n, x in other.predictions.items()},
+                {n: _where(own, x, found.representations[n]) for n, x in other.representations.items()},
+            )
+        return found
 
     def _modulated(self, batch: Batch, pattern: list[bool]) -> Output:
         key = _key(n for n, here in zip(self.schema.names, pattern, strict=True) if here)
@@ -169,6 +187,10 @@ class MissingAdapt(Wrapper):
         if self.adapters:
             stages.append(Phase(ADAPT, 1 - share, lambda name: not name.startswith(PREFIX)))
         return stages
+
+
+def _where(rows: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    return torch.where(rows.view(-1, *[1] * (x.dim() - 1)), x, y)
 
 
 def _both(first: Callable[[str], bool] | None, second: Callable[[str], bool]) -> Callable[[str], bool]:

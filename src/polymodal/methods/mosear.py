@@ -113,7 +113,7 @@ class MoSEAR(Method):
         row = self.row(batch)
         gates = self.gates(row)
         # Padding sees itself: a softmax over nothing would be NaN.
-        visible = row.known.unsqueeze(1) | torch.eye(len(row.owner), dtype=torch.bool, device=row.owner.device)
+        visible = row.known.unsqueeze(1) | torch.eye(row.owner.shape[0], dtype=torch.bool, device=row.owner.device)
         x = row.tokens
         for number, layer in enumerate(self.layers):
             edits = not self.training and number >= len(self.layers) // 2

@@ -199,7 +199,7 @@ class _Across(nn.Module):
 
     def forward(self, streams: list[Stream]) -> Related:
         graph = first = self.joined(streams)
-        shares, penalty = [], graph.vertices.new_zeros(len(graph.vertices))
+        shares, penalty = [], graph.vertices.new_zeros(graph.vertices.shape[0])
         for layer, pool in zip(self.layers, self.pools, strict=True):
             graph = graph._replace(vertices=layer(graph.vertices, graph.edges, graph.mask))
             pooled, share = pool(graph)

@@ -36,7 +36,7 @@ class CertifiedHead(nn.Module):
 
     def __init__(self, widths: Sequence[int], classes: int, weight: float = 0.1, norm: Norm = "orthogonal") -> None:
         super().__init__()
-        self.norm = norm
+        self.norm: Norm = norm
         self.directions = nn.ParameterList(nn.Linear(w, classes, bias=False).weight for w in widths)
         self.weights = nn.Parameter(torch.full((len(widths), classes), weight))
         self.bias = nn.Parameter(torch.zeros(classes))
@@ -49,6 +49,10 @@ class CertifiedHead(nn.Module):
                 return list(self.directions)
             centred = [w - w.mean(dim=1, keepdim=True) for w in self.directions]
             return [orthonormal(w) if self.norm == "orthogonal" else F.normalize(w, dim=1) for w in centred]
+
+    def settle(self) -> None:
+        """Put W~ in the place of W, for good: what the head says stays, and nothing is computed of its weights."""
+        self.directions, self.norm = nn.ParameterList(self.rows()), "none"
 
     def scores(self, vectors: Iterable[Tensor]) -> Tensor:
         """Return what each modality says: vectors ``(batch, width)`` -> ``(batch, modalities, classes)``."""

@@ -84,5 +84,5 @@ def modular_weights(query: Tensor, key: Tensor, known: Tensor, decay: Tensor) ->
     pseudo = -decay * ahead.clamp(min=1)
     scores = torch.where(later, pseudo.unsqueeze(1), scaled_products(query, key))
     # A query that is padding sees itself: a softmax over nothing would be NaN.
-    hidden = ~(known.unsqueeze(1) | torch.eye(len(later), dtype=torch.bool, device=place.device))
+    hidden = ~(known.unsqueeze(1) | torch.eye(later.shape[0], dtype=torch.bool, device=place.device))
     return scores.masked_fill(hidden.unsqueeze(1), -torch.inf).softmax(-1) * ~later

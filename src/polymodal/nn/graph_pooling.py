@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from polymodal.nn.graph import by_rows
 from polymodal.nn.masking import masked_max, masked_mean
 from polymodal.nn.sequence import masked_softmax
+from polymodal.nn.traced import highest_first
 
 Pooling = Literal["link", "assignment", "mean", "max"]
 
@@ -71,12 +72,7 @@ class LinkPooling(nn.Module):
         """Return the pooled graph and the shares ``(batch, vertices, slots)``, whose rows sum to 1."""
         heard = _without_loops(graph.edges).sum(1).masked_fill(~graph.mask, -1.0)
         # Among equals the earlier one, and what differs by rounding is equal: it differs with the amount of padding.
-        seeds = (
-            (heard / SAME)
-            .round()
-            .sort(dim=1, descending=True, stable=True)
-            .indices[:, : slots(heard.shape[1], self.ratio)]
-        )
+        seeds = highest_first((heard / SAME).round())[:, : slots(heard.shape[1], self.ratio)]
         links = F.normalize(graph.edges, dim=-1)
         chosen = links.gather(1, seeds.unsqueeze(2).expand(-1, -1, links.shape[2]))
         mask = _open(graph.mask, self.ratio)

@@ -11,6 +11,7 @@ from torch import Tensor
 from polymodal.core import Stream
 from polymodal.nn.contrast import cosines
 from polymodal.nn.masking import masked_mean
+from polymodal.nn.traced import highest_first
 
 STEPS_PER_PICK = 16
 """One step is picked of so many, and one more."""
@@ -30,7 +31,7 @@ def top(scores: Tensor, mask: Tensor, *, lowest: bool = False) -> Tensor:
         lowest: choose the lowest.
     """
     ranked = (-scores if lowest else scores).masked_fill(~mask, -torch.inf)
-    order = ranked.argsort(dim=1, descending=True, stable=True)
+    order = highest_first(ranked)
     rank = torch.arange(scores.shape[1], device=scores.device).expand_as(order)
     places = torch.zeros_like(order).scatter(1, order, rank)
     return (places < picks(mask.sum(1))[:, None]) & mask

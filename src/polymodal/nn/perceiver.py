@@ -41,7 +41,7 @@ class Perceiver(nn.Module):
         x = self.input(stream.tensor)
         if self.positions:
             x = x + sinusoid(x.shape[1], x.shape[2], x.device).to(x.dtype)
-        q = self.tokens.expand(len(x), -1, -1).to(x.dtype)
+        q = self.tokens.expand(x.shape[0], -1, -1).to(x.dtype)
         for layer in self.layers:
             q = layer(q, x, stream.mask)
         return q * stream.present[:, None, None]

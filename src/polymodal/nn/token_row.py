@@ -54,6 +54,6 @@ class TokenRow(nn.Module):
         steps = [streams[n].tensor.shape[1] for n in self.names]
         places = torch.cat([sinusoid(count, x.shape[2], x.device) for count in steps]).to(x.dtype)
         x = x + places + self.kinds[owner]
-        last = self.ask.expand(len(x), 1, -1)
+        last = self.ask.expand(x.shape[0], 1, -1)
         owner = torch.cat([owner, owner.new_full((1,), len(self.names))])
-        return Row(torch.cat([x, last], 1), torch.cat([known, known.new_ones(len(known), 1)], 1), owner)
+        return Row(torch.cat([x, last], 1), torch.cat([known, known.new_ones(known.shape[0], 1)], 1), owner)

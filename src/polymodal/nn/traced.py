@@ -50,6 +50,13 @@ def longest(lengths: Tensor, sizes: Sequence[int], most: int) -> int:
     return torch.sym_min(bound, most)
 
 
+def highest_first(scores: Tensor) -> Tensor:
+    """Return the columns of ``scores`` (batch, columns) from the highest to the lowest, the earlier of equals first."""
+    if traced():  # the stable sort cannot be written; that of ONNX is stable
+        return scores.sort(dim=1, descending=True).indices
+    return scores.argsort(dim=1, descending=True, stable=True)
+
+
 def over_time(step: Step, start: State, inputs: State) -> State:
     """Carry a state over time.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -61,8 +62,9 @@ class Features:
             for m in self.schema.modalities
         }
         labels = {t.name: np.full((len(rows), *t.spec.label.row), np.nan) for t in self.schema.targets}
-        split = build_split(self.schema, names, columns, labels)
-        loader = Loader(split, self.schema, max(1, len(rows)), normalizer=self._normalizer)
+        nowhere = replace(self.schema, domains=())  # nobody says where new samples come from
+        split = build_split(nowhere, names, columns, labels)
+        loader = Loader(split, nowhere, max(1, len(rows)), normalizer=self._normalizer)
         return loader.batch(np.arange(len(rows)))
 
     def _encoded(self, modality: Modality, values: list[Any]) -> list[Any]:
