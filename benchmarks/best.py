@@ -294,6 +294,7 @@ def measured(name: str, minutes: float, out: Path) -> dict[str, Any]:
         "tested": len(true),
         "groups": len(set(groups)) if groups else None,
         "minutes": minutes,
+        "measured": machine()["date"],
         "metric": metric,
         "higher_is_better": target.spec.metrics[metric],
         "figures": {who: plain(figures(one)[metric]) for who, one in said.items()},
@@ -318,12 +319,13 @@ def page(rows: list[dict[str, Any]]) -> str:
         [np.nan if row["against"][rival]["p"] is None else row["against"][rival]["p"] for row, rival in pairs]
     )
     words = {(row["corpus"], rival): verdict(row, rival, p) for (row, rival), p in zip(pairs, adjusted, strict=True)}
+    when = " and ".join(sorted({row["measured"] for row in rows}))
     lines = [
         "# fit best",
         "",
-        f"Made by `python benchmarks/best.py` on {about['date']}, {about['cores']} cores ({about['processor']}), one "
-        f"used, load {about['load_before']:.1f} by other work. Small versions of the corpora "
-        "(`benchmarks/corpora_small.py`). In brackets: 95 % interval over groups of test samples; below each rival, "
+        f"Made by `python benchmarks/best.py`, {when}, {about['cores']} cores ({about['processor']}), one used, load "
+        f"{about['load_before']:.1f} by other work. Small versions of the corpora (`benchmarks/corpora_small.py`). In "
+        "brackets: 95 % interval over groups of test samples; below each rival, "
         "`fit best` minus it, paired, with the same interval, and whether it can be told after Holm's correction for "
         f"all {len(pairs)} comparisons.",
         "",
