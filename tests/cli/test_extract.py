@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from polymodal.cli import extract as command_module
-from polymodal.cli.main import COMMANDS
+from polymodal.cli.main import COMMANDS, Terminated
 
 Call = Callable[..., Any]
 SOUND = ("--audio", "logmel", "--vision", "none", "--text", "none")
@@ -84,8 +84,14 @@ def test_wrong_options_are_one_sentence(
     assert not (tmp_path / "store.partial").exists()
 
 
+@pytest.mark.parametrize(("stop_by", "code"), [(KeyboardInterrupt, 130), (Terminated, 143)])
 def test_stopping_tells_the_command_that_goes_on(
-    call: Call, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stop_by: type[KeyboardInterrupt],
+    code: int,
+    call: Call,
+    clips: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from polymodal.media.folder import extract as media_module
 
@@ -93,12 +99,12 @@ def test_stopping_tells_the_command_that_goes_on(
 
     def stopped(*_: object, **options: Any) -> None:
         given.append(options)
-        raise KeyboardInterrupt
+        raise stop_by
 
     monkeypatch.setattr(media_module, "extract", stopped)
     words = [*SOUND, "--range=-3,3", "--columns", "text=none", "speaker=none", "--fps", "12.5", "--workers", "2"]
     stop = call("extract", clips, "--out", tmp_path / "my store", *words, "--json")
-    assert stop.code == 130
+    assert stop.code == code
     assert stop.err.startswith("stopped; go on with: polymodal extract ")
     again = shlex.split(stop.err.partition("polymodal ")[2])
     call(*again)

@@ -86,6 +86,15 @@ def test_what_is_no_better_than_a_guess_has_no_shares_and_no_equity():
     assert math.isnan(found.mei.mean)
 
 
+def test_a_gain_that_may_be_nothing_has_no_shares():
+    true = np.array([-1.0, 1.0] * 20)
+    half = np.where(np.arange(40) < 21, true, -0.9 * true)  # mean absolute error 0.9025; of 0, the best guess, 1
+    found = hand(true, {"complete": half, "subset:text": -true})
+    assert found.gain.low < 0 < found.gain.mean
+    assert math.isnan(found.drops[0].share.mean)
+    assert math.isfinite(found.drops[0].drop.mean)
+
+
 def test_all_together_may_be_worse_than_one():
     true = np.linspace(-3, 3, 40)
     off = {"complete": 0.5, "subset:text": 0.2, "subset:audio": 0.9, "subset:vision": 1.5}

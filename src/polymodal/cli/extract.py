@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -125,9 +124,8 @@ def extract(
             assets=assets,
             asr_device=asr_device,
         )
-    except KeyboardInterrupt:
-        print(f"stopped; go on with: {command(given)}", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stopped:
+        raise type(stopped)(f"go on with: {command(given)}") from None
     if json:
         print_json(summary.to_dict())
     else:

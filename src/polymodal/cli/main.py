@@ -87,8 +87,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return 1
     except KeyboardInterrupt as stopped:
-        print("stopped; the same command goes on where it was (a fit with --resume)", file=sys.stderr)
-        return 143 if isinstance(stopped, _Terminated) else 130
+        how = str(stopped) or "the same command goes on where it was (a fit with --resume)"
+        print(f"stopped; {how}", file=sys.stderr)
+        return 143 if isinstance(stopped, Terminated) else 130
 
 
 def _write_anything() -> None:
@@ -98,7 +99,7 @@ def _write_anything() -> None:
             reconfigure(errors="backslashreplace")
 
 
-class _Terminated(KeyboardInterrupt):
+class Terminated(KeyboardInterrupt):
     """SIGTERM came."""
 
 
@@ -106,7 +107,7 @@ def _end_orderly() -> None:
     """Let SIGTERM do what Ctrl-C does: workers end, locks are let go, one sentence is said."""
 
     def terminate(*_: object) -> None:
-        raise _Terminated
+        raise Terminated
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminate)

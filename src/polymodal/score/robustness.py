@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,8 @@ class Drop:
     Attributes:
         condition: as ``stress.conditions`` spells it.
         drop: complete input minus the condition; above 0 where the condition is worse.
-        share: the drop as a share of ``Robustness.gain``; NaN where that is not above 0 for every seed.
+        share: the drop as a share of ``Robustness.gain``; NaN where that is not above 0 for every seed, or its interval
+            begins below: a share of what may be nothing says nothing.
     """
 
     condition: str
@@ -119,6 +120,8 @@ def robustness(
         return itself | {name: Measure(value, tables[COMPLETE][seed][metric].count) for name, value in found.items()}
 
     found = summarise_tables([figures(seed) for seed in range(len(better[COMPLETE]))], blocks)
+    if found["gain"].low <= 0:
+        found |= {f"share {n}": _unknown(found[f"share {n}"]) for n in names}
     return Robustness(
         target=target.name,
         metric=metric,
@@ -131,6 +134,12 @@ def robustness(
         synergy=found.get("synergy"),
         mei=found.get("mei"),
     )
+
+
+def _unknown(figure: Estimate) -> Estimate:
+    nan = math.nan
+    seeds = (nan,) * len(figure.seeds)
+    return replace(figure, mean=nan, std=nan, low=nan, high=nan, least=nan, most=nan, seeds=seeds)
 
 
 def blind_guess(target: Target, true: Array) -> Statistic:
