@@ -312,6 +312,16 @@ def verdict(row: dict[str, Any], rival: str, p: float) -> str:
     return "better" if (found["difference"] > 0) == row["higher_is_better"] else "WORSE"
 
 
+def ahead(rows: list[dict[str, Any]], rival: str) -> str:
+    """Return on how many corpora ``fit best`` is ahead of ``rival``, and how often chance alone would do that."""
+    from scipy.stats import binomtest
+
+    gaps = [row["against"][rival]["difference"] * (1 if row["higher_is_better"] else -1) for row in rows]
+    told = [gap for gap in gaps if gap]
+    count = sum(gap > 0 for gap in told)
+    return f"on {count} of {len(told)} corpora, p {binomtest(count, len(told)).pvalue:.2g}"
+
+
 def page(rows: list[dict[str, Any]]) -> str:
     about = machine()
     pairs = [(row, rival) for row in rows for rival in RIVALS]
@@ -353,6 +363,8 @@ def page(rows: list[dict[str, Any]]) -> str:
                 f"{_figure(metric, row['figures'][rival])}; {gap} {between}: **{words[row['corpus'], rival]}**"
             )
         lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", "Over corpora, `fit best` is ahead, whether or not a single one can tell (two-sided sign test):", ""]
+    lines += [f"- of {words}: {ahead(rows, rival)}" for rival, words in RIVALS.items()]
     lines += ["", "Members and their weights:", ""]
     for row in rows:
         members = ", ".join(f"{m['name']} {m['weight']:.0%}" for m in row["members"] if m["weight"])

@@ -361,7 +361,7 @@ def test_predictions_find_their_own_sample_and_classes_gather() -> None:
         assert guess[same].mean() > guess[other].mean() + 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(1200)
 def test_with_few_labels_the_contrasts_cost_no_accuracy() -> None:
     """Mean absolute error after 150 steps on 64 samples, mean of four seeds.
