@@ -1,6 +1,6 @@
 """``polymodal fit best`` against the best single method, boosted trees and a stack; run it from the repository root.
 
-    python benchmarks/best.py                    # a quarter of an hour of one core
+    python benchmarks/best.py                    # half an hour of one core
     python benchmarks/best.py --only emodb       # lines of other corpora stay as they are
 
 Corpora are those of ``corpora_small.py``. Where the split is the release's, all learn from train and valid and are
